@@ -1,0 +1,57 @@
+"""Every error the toolkit raises on purpose; catching ``ToolkitError`` catches them all.
+
+::
+
+    ToolkitError
+    ├── ModelError (ValueError)            the file or proto is not a usable model
+    │   └── UnsupportedOperatorError       operators without a kernel, all of them listed at once
+    ├── GraphError (ValueError)            an edit, selection or wiring of the graph that cannot be done
+    ├── ShapeError (ValueError)            shapes or types that do not fit the operator that gets them
+    ├── InputError (ValueError)            data handed to a context, trainer or command does not fit
+    ├── BackendError (RuntimeError)        a backend is missing, or one of its kernels failed
+    └── TrainingError (RuntimeError)       a training run cannot start or go on
+        ├── NotDifferentiableError         no gradient leads from the loss to something that must learn
+        └── NonFiniteLossError             the loss became NaN or infinite; nothing was updated in that step
+
+A message names the layer, what was required, what came, and the remedy.
+"""
+
+
+class ToolkitError(Exception):
+    """Base of every error the toolkit raises on purpose."""
+
+
+class ModelError(ToolkitError, ValueError):
+    """The file, bytes or proto is not a usable ONNX model."""
+
+
+class UnsupportedOperatorError(ModelError):
+    """The model holds operators that no available backend can run; the message lists all of them."""
+
+
+class GraphError(ToolkitError, ValueError):
+    """An edit, a selection or a wiring of the graph that cannot be done."""
+
+
+class ShapeError(ToolkitError, ValueError):
+    """Shapes or element types that do not fit the operator that gets them."""
+
+
+class InputError(ToolkitError, ValueError):
+    """Data handed to a context, a trainer or a command does not fit."""
+
+
+class BackendError(ToolkitError, RuntimeError):
+    """A backend is not available, or one of its kernels failed."""
+
+
+class TrainingError(ToolkitError, RuntimeError):
+    """A training run cannot start or cannot go on."""
+
+
+class NotDifferentiableError(TrainingError):
+    """No gradient leads from the loss to something that must learn."""
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss became NaN or infinite; the step that met it updated nothing."""

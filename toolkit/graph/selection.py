@@ -1,0 +1,84 @@
+"""Selections: the layers and parameters of a network that match a pattern; freezing is an attribute of a selection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+
+from toolkit.errors import GraphError
+from toolkit.graph.layer import Graph, Leaf, reads
+from toolkit.graph.parameter import Parameter
+
+
+class Selection:
+    """Leaves and parameters picked by path or name, in graph order. Iterating yields the leaves."""
+
+    def __init__(self, leaves: list[Leaf], parameters: dict[str, Parameter]) -> None:
+        self.layers = leaves
+        self.parameters = parameters
+
+    def __iter__(self) -> Iterator[Leaf]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def freeze(self) -> Selection:
+        """Exclude the selected parameters from training: nothing is computed for them any more."""
+        for parameter in self.parameters.values():
+            parameter.requires_grad = False
+        return self
+
+    def unfreeze(self) -> Selection:
+        """Let training change the selected parameters (floating-point ones) again."""
+        for parameter in self.parameters.values():
+            parameter.requires_grad = parameter.dtype.kind not in "iubOSU"
+        return self
+
+    def learning_rate(self, multiplier: float) -> Selection:
+        """Scale the optimizer's learning rate for the selected parameters."""
+        for parameter in self.parameters.values():
+            parameter.learning_rate = multiplier
+        return self
+
+    def __repr__(self) -> str:
+        return f"Selection({len(self.layers)} layers, {len(self.parameters)} parameters)"
+
+
+def select(graph: Graph, *patterns: str) -> Selection:
+    """Match shell patterns against leaf paths, leaf names and parameter names; ``*`` crosses ``/``.
+
+    A leaf that matches brings the parameters it reads. Raises ``GraphError`` when a pattern matches nothing.
+    """
+    leaves: dict[int, Leaf] = {}
+    parameters: dict[str, Parameter] = {}
+    for pattern in patterns:
+        wanted = pattern.strip("/")
+        hit = [leaf for leaf in graph.leaves if _matches(leaf.path, wanted) or _matches(leaf.name, wanted)]
+        named = {name: item for name, item in graph.parameters.items() if _matches(name, wanted)}
+        if not hit and not named:
+            raise GraphError(
+                f"Nothing matches {pattern!r}. Layers are named like {_examples([leaf.path for leaf in graph.leaves])}, "
+                f"parameters like {_examples(list(graph.parameters))}."
+            )
+        leaves.update((id(leaf), leaf) for leaf in hit)
+        for leaf in hit:
+            parameters.update((name, graph.parameters[name]) for name in reads(leaf) if name in graph.parameters)
+        parameters.update(named)
+    return Selection(
+        [leaf for leaf in graph.leaves if id(leaf) in leaves],
+        {name: item for name, item in graph.parameters.items() if name in parameters},
+    )
+
+
+def _matches(name: str, pattern: str) -> bool:
+    name = name.strip("/")
+    return fnmatchcase(name, pattern) or (not _is_pattern(pattern) and name.startswith(pattern + "/"))
+
+
+def _is_pattern(text: str) -> bool:
+    return any(mark in text for mark in "*?[")
+
+
+def _examples(names: list[str]) -> str:
+    return ", ".join(repr(name) for name in names[:3]) or "(none)"

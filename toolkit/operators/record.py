@@ -1,0 +1,136 @@
+"""The operator record: everything that is true of an operator on every backend, in one place.
+
+``operator("Relu", reference=..., gradient=...)`` defines one. A record is valid from ``since`` on, up to the next record
+of the same operator; ``lookup`` finds the one for a node. Backends override the reference with kernels of their own,
+they never redefine the operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from toolkit.operators.expression import Expression
+
+TensorType = tuple[np.dtype, tuple[int, ...]]  # element type and concrete shape
+
+
+@dataclass(slots=True)
+class Call:
+    """One application of an operator, as its gradient sees it.
+
+    ``inputs`` and ``outputs`` are expressions, ``None`` where optional ones are absent. ``wants[i]`` says whether the
+    gradient of input ``i`` leads to anything that asked for it: compute nothing else. ``attributes`` hold what the node
+    carries; ``version`` is the since_version of the node's operator.
+    """
+
+    inputs: list[Expression | None]
+    outputs: list[Expression | None]
+    attributes: dict[str, Any]
+    wants: list[bool]
+    version: int
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        return self.attributes.get(name, default)
+
+    @property
+    def x(self) -> Expression:
+        """The first input."""
+        first = self.inputs[0]
+        assert first is not None
+        return first
+
+    @property
+    def y(self) -> Expression:
+        """The first output."""
+        first = self.outputs[0]
+        assert first is not None
+        return first
+
+
+Reference = Callable[..., Any]
+Gradient = Callable[..., Sequence[Expression | None]]
+Inference = Callable[[Sequence[TensorType | None], dict[str, Any], Sequence[np.ndarray | None]], list[TensorType]]
+
+
+@dataclass(frozen=True, slots=True)
+class NotDifferentiable:
+    """The stated reason why an operator has no gradient."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One record; see ``operator`` for the fields."""
+
+    name: str
+    domain: str
+    since: int
+    reference: Reference | None
+    gradient: Gradient | NotDifferentiable
+    infer: Inference | None
+    expansion: Callable[[Call], Sequence[Expression | None]] | None
+    is_view: bool
+    is_random: bool
+
+
+REGISTRY: dict[tuple[str, str], list[Operator]] = {}
+
+
+def not_differentiable(reason: str) -> NotDifferentiable:
+    """Write down that, and why, an operator has no gradient."""
+    return NotDifferentiable(reason)
+
+
+def operator(
+    name: str,
+    *,
+    reference: Reference | None,
+    gradient: Gradient | NotDifferentiable,
+    domain: str = "",
+    since: int = 1,
+    infer: Inference | None = None,
+    expansion: Callable[[Call], Sequence[Expression | None]] | None = None,
+    is_view: bool = False,
+    is_random: bool = False,
+) -> Operator:
+    """Define an operator (or a further version of one) and register it.
+
+    - ``reference(*inputs, **attributes)``: plain numpy; optional inputs that are absent come as ``None``, attributes as
+      keyword arguments with the defaults of the schema of that version written in the signature. Returns one array, or
+      a tuple with one entry per output. It must not change its inputs. ``None`` serves a gradient-only record of an
+      operator whose values ``onnx.reference`` computes.
+    - ``gradient(call, *output_grads)``: expressions, one per input (``None`` for those without); an output that nothing
+      was propagated to comes as ``None``. Or ``not_differentiable("why")``.
+    - ``infer(input types, attributes, constant inputs)``: concrete (dtype, shape) per output, where the rule of the
+      ONNX schema is missing or not to be trusted; operators of our own domain always bring one.
+    - ``expansion(call)``: the same values from standard operators, for operators of our own domain.
+    - ``is_view``: the output holds the bytes of the first input in another shape.
+    - ``is_random``: two evaluations differ, so it is never folded or shared; its reference takes ``random``, a
+      ``numpy.random.Generator``.
+    """
+    record = Operator(name, domain, since, reference, gradient, infer, expansion, is_view, is_random)
+    versions = REGISTRY.setdefault((domain, name), [])
+    if any(known.since == since for known in versions):
+        raise ValueError(f"operator {domain or 'ai.onnx'}::{name} has a record since version {since} already")
+    versions.append(record)
+    versions.sort(key=lambda known: known.since)
+    return record
+
+
+def lookup(domain: str, name: str, version: int) -> Operator | None:
+    """The record valid for an operator at an opset version, ``None`` when nobody wrote one."""
+    found = None
+    for record in REGISTRY.get((canonical_domain(domain), name), ()):
+        if record.since <= version:
+            found = record
+    return found
+
+
+def canonical_domain(domain: str) -> str:
+    """ONNX writes its default domain as ``""`` or ``ai.onnx``; records use ``""``."""
+    return "" if domain == "ai.onnx" else domain
