@@ -95,6 +95,7 @@ class Program:
     inputs: dict[str, Variable] = field(default_factory=dict)
     outputs: dict[str, Variable] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
+    assignments: list[tuple[Variable, Variable]] = field(default_factory=list)  # (parameter or state, its next content)
     layer: str = ""  # given to the nodes that ``emit`` appends
     role: str = "forward"
     _serial: int = 0
@@ -147,6 +148,10 @@ class Program:
         """A variable name that no other one has."""
         self._serial += 1
         return f"{stem}:{self._serial}"
+
+    def roots(self) -> list[Variable]:
+        """What the program exists for: its outputs and the next contents of what it updates."""
+        return [*self.outputs.values(), *(content for _, content in self.assignments)]
 
     def consumers(self) -> dict[Variable, list[Node]]:
         """The nodes that read each variable, once per reading input."""

@@ -1,0 +1,309 @@
+"""Binding: a static network and the sizes of one context become a program in which every shape is concrete.
+
+What depends on nothing but constants is computed on the way, because shape arithmetic (Shape, Gather, Concat, Reshape)
+has to be known before the next shape can be inferred. Only what the wanted outputs need is bound. ONNX functions are
+expanded, and If is replaced by its branch when the condition is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from toolkit.compiler.program import Program, Variable
+from toolkit.compiler.rebatch import Rebatch
+from toolkit.errors import GraphError, InputError, ShapeError, UnsupportedOperatorError
+from toolkit.graph.layer import AttributeReference, Graph, Leaf, reads
+from toolkit.graph.network import Network
+from toolkit.graph.parameter import Parameter
+from toolkit.graph.value import Value
+from toolkit.operators.inference import since_version
+from toolkit.operators.long_tail import reference_for
+from toolkit.operators.record import lookup
+
+FOLD_LIMIT = 1 << 24  # elements; larger constants stay computed, so that a hostile ConstantOfShape costs nothing
+
+
+def bind(
+    network: Network,
+    batch_size: int | None,
+    dims: Mapping[str, int] | None = None,
+    *,
+    outputs: Sequence[str] | None = None,
+) -> Program:
+    """Bind ``network`` for ``batch_size`` items and the sizes ``dims`` of its other symbolic dimensions.
+
+    ``batch_size=None`` keeps the batch the file fixed. A model whose batch was frozen at export is rebatched (see
+    ``rebatch``). Raises ``InputError`` for sizes that are missing or do not fit, ``UnsupportedOperatorError`` with
+    every operator that cannot run, ``ShapeError`` from inference.
+    """
+    wanted = list(network.outputs) if outputs is None else list(outputs)
+    for name in wanted:
+        if name not in network.outputs:
+            raise GraphError(f"The network has no output {name!r}; its outputs are {list(network.outputs)}.")
+    require_supported(network)
+    shapes = input_shapes(network, batch_size, dims or {})
+    frozen = frozen_batch(network)
+    rebatch = None
+    if frozen is not None and batch_size not in (None, frozen):
+        assert batch_size is not None
+        original = _Binder(network, None).run(input_shapes(network, frozen, dims or {}), wanted)
+        rebatch = Rebatch(frozen, batch_size, original)
+    return _Binder(network, rebatch).run(shapes, wanted).program
+
+
+def frozen_batch(network: Network) -> int | None:
+    """The batch size that the file fixes, ``None`` when it is symbolic or there is no batch axis."""
+    for value in network.inputs.values():
+        if value.batch_axis is not None and value.shape is not None:
+            dim = value.shape[value.batch_axis]
+            return dim if isinstance(dim, int) else None
+    return None
+
+
+def input_shapes(network: Network, batch_size: int | None, dims: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """Concrete shapes of all inputs. Raises ``InputError`` naming the sizes that are still open."""
+    bound = dict(dims)
+    for value in network.inputs.values():
+        if batch_size is not None and value.batch_axis is not None and value.shape is not None:
+            dim = value.shape[value.batch_axis]
+            if isinstance(dim, str):
+                bound.setdefault(dim, batch_size)
+    shapes = {}
+    for name, value in network.inputs.items():
+        if value.kind != "tensor" or value.shape is None or value.dtype is None:
+            raise UnsupportedOperatorError(
+                f"Input {name!r} is a {value.describe()}: a context needs tensors with a declared rank."
+            )
+        shapes[name] = tuple(_bound(value, axis, batch_size, bound) for axis in range(len(value.shape)))
+    return shapes
+
+
+def _bound(value: Value, axis: int, batch_size: int | None, dims: Mapping[str, int]) -> int:
+    assert value.shape is not None
+    dim = value.shape[axis]
+    if axis == value.batch_axis:
+        if batch_size is not None:
+            return batch_size
+        if not isinstance(dim, int):
+            raise InputError(f"Input {value.name!r} {value.describe()} needs a batch size: pass batch_size=.")
+    if isinstance(dim, int):
+        return dim
+    key = dim if isinstance(dim, str) else f"{value.name}:{axis}"
+    if key not in dims:
+        raise InputError(
+            f"Input {value.name!r} {value.describe()}: the size of axis {axis} is open. Pass dims={{{key!r}: size}}."
+        )
+    return int(dims[key])
+
+
+def require_supported(network: Network) -> None:
+    """Raise one ``UnsupportedOperatorError`` that lists every operator without a kernel and where it stands."""
+    missing: dict[str, list[str]] = {}
+    for leaf in network.graph.leaves:
+        if (leaf.domain, leaf.op_type, leaf.attributes.get("overload", "")) in network.functions:
+            continue
+        if leaf.op_type in ("If", "Constant") and not leaf.domain:
+            continue
+        if not _has_kernel(leaf):
+            missing.setdefault(f"{leaf.operator}-{leaf.version}", []).append(leaf.path)
+    if missing:
+        listed = "; ".join(f"{name} ({len(paths)}x, first in {paths[0]!r})" for name, paths in sorted(missing.items()))
+        raise UnsupportedOperatorError(
+            f"No backend can run {len(missing)} of the model's operators: {listed}. "
+            "Register them with toolkit.operator(...), or run a part of the network with outputs=[...]."
+        )
+
+
+def _has_kernel(leaf: Leaf) -> bool:
+    version = since_version(leaf.domain, leaf.op_type, leaf.version)
+    record = lookup(leaf.domain, leaf.op_type, leaf.version)
+    if record is not None and record.reference is not None:
+        return True
+    return version is not None and reference_for(leaf.domain, leaf.op_type, version, leaf.attributes) is not None
+
+
+@dataclass
+class Bound:
+    """The result of one binding: the program, and every variable by the name of its value."""
+
+    program: Program
+    variables: dict[str, Variable]
+
+
+@dataclass
+class _Binder:
+    network: Network
+    rebatch: Rebatch | None
+    program: Program = field(default_factory=Program)
+
+    def run(self, shapes: Mapping[str, tuple[int, ...]], wanted: Sequence[str]) -> Bound:
+        graph = self.network.graph
+        scope: dict[str, Variable] = {}
+        for name, value in self.network.inputs.items():
+            assert value.dtype is not None
+            scope[name] = self.program.inputs[name] = Variable(name, value.dtype, shapes[name])
+        self.bind_graph(graph, scope, wanted, prefix="")
+        for name in wanted:
+            if name not in scope:
+                raise GraphError(f"Output {name!r} is produced by no layer.")
+            self.program.outputs[name] = scope[name]
+        return Bound(self.program, scope)
+
+    def bind_graph(self, graph: Graph, scope: dict[str, Variable], wanted: Sequence[str], prefix: str) -> None:
+        """Append the leaves that ``wanted`` needs, in order; ``scope`` maps names to variables and is extended."""
+        for name, parameter in graph.parameters.items():
+            scope[name] = _parameter_variable(prefix + name, parameter)
+        for leaf in _needed(graph, wanted):
+            self.bind_leaf(leaf, scope, prefix)
+
+    def bind_leaf(self, leaf: Leaf, scope: dict[str, Variable], prefix: str) -> None:
+        layer = prefix + leaf.path
+        inputs = [self.read(name, scope, layer) for name in leaf.inputs]
+        function = self.network.functions.get((leaf.domain, leaf.op_type, leaf.attributes.get("overload", "")))
+        if function is not None:
+            self.bind_function(function, leaf, inputs, scope, layer)
+        elif leaf.op_type == "If" and not leaf.domain:
+            self.bind_branch(leaf, inputs, scope, layer)
+        else:
+            self.bind_operator(leaf, inputs, scope, layer)
+
+    def read(self, name: str, scope: Mapping[str, Variable], layer: str) -> Variable | None:
+        if not name:
+            return None
+        if name not in scope:
+            raise GraphError(f"Layer {layer!r} reads {name!r}, which no input, parameter or earlier layer provides.")
+        return scope[name]
+
+    def bind_operator(
+        self, leaf: Leaf, inputs: list[Variable | None], scope: dict[str, Variable], layer: str
+    ) -> None:
+        attributes = dict(leaf.attributes)
+        version = since_version(leaf.domain, leaf.op_type, leaf.version) or leaf.version
+        if self.rebatch is not None:
+            inputs, attributes = self.rebatch.adapt(leaf, version, inputs, attributes, self.program)
+        folded = fold(leaf, version, inputs, attributes)
+        if folded is not None:
+            for name, array in zip(leaf.outputs, folded, strict=False):
+                if name:
+                    scope[name] = Variable(name, array.dtype, array.shape, constant=array)
+            return
+        node = self.program.append(
+            leaf.op_type,
+            inputs,
+            attributes,
+            domain=leaf.domain,
+            version=version,
+            outputs=[name and f"{layer}:{name}" if layer != leaf.path else name for name in leaf.outputs],
+            layer=layer,
+        )
+        scope.update((name, made) for name, made in zip(leaf.outputs, node.outputs, strict=True) if made is not None)
+
+    def bind_function(
+        self, body: Graph, leaf: Leaf, inputs: list[Variable | None], scope: dict[str, Variable], layer: str
+    ) -> None:
+        inner = {name: item for name, item in zip(body.inputs, inputs, strict=False) if item is not None}
+        resolved = Graph(body.name, body.inputs, body.outputs, [_resolve(child, leaf) for child in body.leaves])
+        self.bind_graph(resolved, inner, list(body.outputs), prefix=f"{layer}/")
+        scope.update((outer, inner[name]) for outer, name in zip(leaf.outputs, body.outputs, strict=False) if outer)
+
+    def bind_branch(
+        self, leaf: Leaf, inputs: list[Variable | None], scope: dict[str, Variable], layer: str
+    ) -> None:
+        condition = inputs[0].constant if inputs and inputs[0] is not None else None
+        if condition is None:
+            raise UnsupportedOperatorError(
+                f"If {layer!r}: the condition depends on the data. Only conditions that are known once all sizes are "
+                "bound can be run so far."
+            )
+        branch = leaf.attributes["then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"]
+        inner = dict(scope)
+        self.bind_graph(branch, inner, list(branch.outputs), prefix=f"{layer}/")
+        scope.update((outer, inner[name]) for outer, name in zip(leaf.outputs, branch.outputs, strict=True) if outer)
+
+
+def fold(
+    leaf: Leaf, version: int, inputs: Sequence[Variable | None], attributes: dict[str, Any]
+) -> tuple[np.ndarray, ...] | None:
+    """The outputs of a leaf that depends on constants, or on shapes, alone; ``None`` when it must be computed."""
+    if leaf.op_type == "Shape" and not leaf.domain and inputs[0] is not None:
+        start, end = attributes.get("start", 0), attributes.get("end")
+        return (np.asarray(inputs[0].shape[slice(start, end)], dtype=np.int64),)
+    if leaf.op_type == "Size" and not leaf.domain and inputs[0] is not None:
+        return (np.asarray(inputs[0].size, dtype=np.int64),)
+    if any(item is not None and item.constant is None for item in inputs):
+        return None
+    return evaluate(leaf.domain, leaf.op_type, version, inputs, attributes, leaf.path)
+
+
+def evaluate(
+    domain: str,
+    op_type: str,
+    version: int,
+    inputs: Sequence[Variable | None],
+    attributes: dict[str, Any],
+    layer: str,
+) -> tuple[np.ndarray, ...] | None:
+    """Compute an operator on constants; ``None`` when it is random, has no reference, or would be too large."""
+    record = lookup(domain, op_type, version)
+    if record is None or record.reference is None or record.is_random:
+        return None
+    if op_type in ("ConstantOfShape", "Expand", "Tile", "Range", "EyeLike") and _product(op_type, inputs) > FOLD_LIMIT:
+        return None
+    arrays = [None if item is None else item.constant for item in inputs]
+    try:
+        result = record.reference(*arrays, **attributes)
+    except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, MemoryError) as error:
+        raise ShapeError(f"{op_type} {layer!r} cannot be computed on its constant inputs: {error}") from error
+    results = result if isinstance(result, tuple) else (result,)
+    return tuple(np.asarray(item) for item in results)
+
+
+def _product(op_type: str, inputs: Sequence[Variable | None]) -> int:
+    """Elements that a shape-producing operator would create."""
+    arrays = [item.constant for item in inputs if item is not None and item.constant is not None]
+    if op_type == "ConstantOfShape":
+        return int(np.prod(arrays[0].astype(object))) if arrays[0].size else 1
+    if op_type == "Range":
+        start, limit, delta = (float(array) for array in arrays)
+        return int(max(0.0, (limit - start) / delta)) if delta else 0
+    if op_type == "EyeLike":
+        return int(arrays[0].size)
+    return int(np.prod(np.abs(arrays[1].astype(object)))) * max(1, arrays[0].size)
+
+
+def _parameter_variable(name: str, parameter: Parameter) -> Variable:
+    """Floating-point tensors stay parameters; integers, booleans and strings are constants of the program."""
+    if parameter.dtype.kind in "iubOSU":
+        return Variable(name, parameter.dtype, parameter.shape, constant=parameter.array)
+    return Variable(name, parameter.dtype, parameter.shape, parameter=parameter)
+
+
+def _needed(graph: Graph, wanted: Sequence[str]) -> list[Leaf]:
+    needed = set(wanted)
+    kept = []
+    for leaf in reversed(graph.leaves):
+        if any(name in needed for name in leaf.outputs if name):
+            kept.append(leaf)
+            needed.update(reads(leaf))
+    return kept[::-1]
+
+
+def _resolve(child: Leaf, call: Leaf) -> Leaf:
+    """A leaf of a function body with its attribute references replaced by what the caller gives."""
+    attributes = {}
+    for name, value in child.attributes.items():
+        if isinstance(value, AttributeReference):
+            if value.name in call.attributes:
+                attributes[name] = call.attributes[value.name]
+        else:
+            attributes[name] = value
+    return Leaf(
+        child.op_type, child.inputs, child.outputs, attributes, child.domain, child.version, child.name, child.path
+    )
+
+
+__all__ = ["Bound", "bind", "evaluate", "frozen_batch", "input_shapes", "require_supported"]

@@ -1,0 +1,1 @@
+"""The passes over a program, one file each; ``toolkit.compiler.pipeline`` says in which order they run."""

@@ -1,0 +1,70 @@
+"""Canonical forms: the many spellings of one computation become the one that fusion and backends know.
+
+- Identity, and Dropout outside training, disappear; so does a Cast to the type a tensor has.
+- Conv becomes FusedConv with explicit pads, strides, dilations and group.
+- Gemm and MatMul of matrices become FusedMatMul; Gemm's beta is multiplied into its bias.
+- BatchNormalization written in training form becomes the inference form where the context only infers.
+"""
+
+from __future__ import annotations
+
+from toolkit.compiler.program import Node, Program, Variable
+from toolkit.compiler.rewrite import Replacement, rewrite
+from toolkit.operators.convolution import canonical_convolution
+from toolkit.operators.expression import TOOLKIT_DOMAIN
+
+
+def canonicalise(program: Program, *, training: bool) -> None:
+    """Apply the rules above; ``training`` keeps Dropout and batch statistics as the file has them."""
+
+    def rule(node: Node) -> Replacement | None:
+        if node.domain:
+            return None
+        if node.op_type == "Identity" or (node.op_type == "Cast" and node.x.dtype == node.y.dtype):
+            return [node.x]
+        if node.op_type == "Dropout" and not training and len(node.outputs) == 1:
+            return [node.x]
+        if node.op_type == "BatchNormalization" and not training:
+            return _inference_form(program, node)
+        if node.op_type == "Conv":
+            return _convolution(program, node)
+        if node.op_type == "Gemm":
+            return _gemm(program, node)
+        if node.op_type == "MatMul" and len(node.x.shape) >= 2 and len(_second(node).shape) >= 2:
+            return _fused(program, "FusedMatMul", node.inputs, {})
+        return None
+
+    rewrite(program, rule)
+
+
+def _second(node: Node) -> Variable:
+    second = node.inputs[1]
+    assert second is not None
+    return second
+
+
+def _fused(program: Program, op_type: str, inputs: list[Variable | None], attributes: dict[str, object]) -> Replacement:
+    return program.append(op_type, inputs, attributes, domain=TOOLKIT_DOMAIN).outputs
+
+
+def _convolution(program: Program, node: Node) -> Replacement:
+    attributes = canonical_convolution(node.attributes, node.x.shape, _second(node).shape)
+    return _fused(program, "FusedConv", node.inputs, attributes)
+
+
+def _gemm(program: Program, node: Node) -> Replacement:
+    attributes = {key: node.attributes.get(key, 0) for key in ("transA", "transB")}
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    beta = node.attributes.get("beta", 1.0)
+    if bias is not None and beta != 1.0:
+        bias = (program.expression(bias) * float(beta)).variable
+    inputs = [node.x, _second(node), bias] if bias is not None else [node.x, _second(node)]
+    return _fused(program, "FusedMatMul", inputs, {**attributes, "alpha": float(node.attributes.get("alpha", 1.0))})
+
+
+def _inference_form(program: Program, node: Node) -> Replacement | None:
+    if not node.attributes.get("training_mode", 0) and len(node.outputs) == 1:
+        return None
+    attributes = {key: value for key, value in node.attributes.items() if key not in ("training_mode", "momentum")}
+    made = program.append("BatchNormalization", node.inputs, attributes, version=node.version)
+    return [made.y, node.inputs[3], node.inputs[4]]

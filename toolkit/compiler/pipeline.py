@@ -1,0 +1,42 @@
+"""The order of the passes: what is done to a program between binding and placement."""
+
+from __future__ import annotations
+
+from toolkit.compiler.passes.batch_normalization import fold_batch_normalization
+from toolkit.compiler.passes.canonical import canonicalise
+from toolkit.compiler.passes.common_subexpressions import share_common_subexpressions
+from toolkit.compiler.passes.constants import fold_constants
+from toolkit.compiler.passes.dead_code import remove_dead_code
+from toolkit.compiler.passes.fusion import fuse
+from toolkit.compiler.passes.training_forms import use_training_forms
+from toolkit.compiler.program import Program
+
+
+def optimise_for_inference(program: Program) -> Program:
+    """Everything that makes inference faster; parameters count as fixed between two writes."""
+    canonicalise(program, training=False)
+    fold_constants(program)
+    share_common_subexpressions(program)
+    fold_batch_normalization(program)
+    fuse(program, training=False)
+    remove_dead_code(program)
+    return program
+
+
+def prepare_for_training(program: Program) -> Program:
+    """What may happen before differentiation: canonical forms, training forms and the fusions that keep gradients."""
+    canonicalise(program, training=True)
+    fold_constants(program)
+    share_common_subexpressions(program)
+    use_training_forms(program)
+    fuse(program, training=True)
+    remove_dead_code(program)
+    return program
+
+
+def tidy_after_differentiation(program: Program) -> Program:
+    """What the appended backward nodes leave to clean up."""
+    fold_constants(program)
+    share_common_subexpressions(program)
+    remove_dead_code(program)
+    return program
