@@ -1,0 +1,23 @@
+"""Operators: what each one means on every backend. Importing the package registers all families."""
+
+from toolkit.operators.expression import OPSET, TOOLKIT_DOMAIN, Expression, emit
+from toolkit.operators.families import FAMILIES
+from toolkit.operators.inference import attribute_defaults, infer_types, since_version
+from toolkit.operators.record import REGISTRY, Call, Operator, lookup, not_differentiable, operator
+
+__all__ = [
+    "FAMILIES",
+    "OPSET",
+    "REGISTRY",
+    "TOOLKIT_DOMAIN",
+    "Call",
+    "Expression",
+    "Operator",
+    "attribute_defaults",
+    "emit",
+    "infer_types",
+    "lookup",
+    "not_differentiable",
+    "operator",
+    "since_version",
+]
