@@ -107,3 +107,7 @@ class Backend(ABC):
     @abstractmethod
     def reorder(self, source: Layout, target: Layout, resources: Resources) -> Kernel:
         """A kernel with one input and one output that converts between two layouts of the same tensor."""
+
+    def enter(self, resources: Resources) -> None:
+        """Called before kernels of the backend are made or run: set what belongs to the calling thread."""
+        return None

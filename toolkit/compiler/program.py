@@ -6,7 +6,7 @@ edit nodes; a variable is never renamed, so messages keep the names that the fil
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +22,8 @@ from toolkit.operators.record import Operator, lookup
 class Variable:
     """One tensor of a program.
 
-    At most one of ``constant`` (its content), ``parameter`` (whose content it is) and ``state`` (the initial content of
-    something that the plan keeps from run to run) is set; with none of them it is an input or computed by ``producer``.
+    At most one of ``constant`` (its content), ``parameter`` (whose content it is) and ``state`` (the key of a tensor that
+    starts as zeros and is kept from run to run) is set; with none of them it is an input or computed by ``producer``.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Variable:
     producer: Node | None = None
     constant: np.ndarray | None = None
     parameter: Parameter | None = None
-    state: np.ndarray | None = None
+    state: Hashable | None = None
 
     @property
     def size(self) -> int:

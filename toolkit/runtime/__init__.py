@@ -1,0 +1,37 @@
+"""Running networks: contexts, plans, training sessions. Importing it gives ``Network`` its ``context`` and ``run``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from toolkit.graph.network import Network
+from toolkit.runtime.cache import state_of
+from toolkit.runtime.context import Context
+from toolkit.runtime.explain import Explanation, StepReport
+from toolkit.runtime.feeds import named, sizes
+
+__all__ = ["Context", "Explanation", "StepReport"]
+
+
+class _Runtime:
+    """The doors of ``Network`` to this package."""
+
+    def context(self, network: Network, **options: Any) -> Context:
+        return Context(network, **options)
+
+    def run(self, network: Network, feeds: Mapping[str, Any] | np.ndarray, **options: Any) -> dict[str, np.ndarray]:
+        arrays = named(network, feeds)
+        batch, dims = sizes(network, arrays)
+        state = state_of(network)
+        key = (batch, tuple(sorted(dims.items())), repr(sorted(options.items())))
+        context = state.contexts.get(key)
+        if context is None:
+            context = Context(network, batch, dims=dims, **options)
+        state.remember(key, context)
+        return context.run(arrays)
+
+
+Network.runtime = _Runtime()

@@ -1,0 +1,36 @@
+"""What a network keeps between runs: contexts by size for ``Network.run``, and static content shared by its contexts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakValueDictionary
+
+from toolkit.graph.network import Network
+
+KEPT_CONTEXTS = 8
+
+
+@dataclass(eq=False)
+class NetworkState:
+    """``packed`` holds packed weights as long as a context uses them; ``contexts`` the last ones ``run`` picked."""
+
+    packed: Any = field(default_factory=WeakValueDictionary)
+    contexts: OrderedDict[Any, Any] = field(default_factory=OrderedDict)
+    revision: int = 0
+
+    def remember(self, key: Any, context: Any) -> None:
+        """Keep a context, dropping the one used longest ago when there are many."""
+        self.contexts[key] = context
+        self.contexts.move_to_end(key)
+        while len(self.contexts) > KEPT_CONTEXTS:
+            self.contexts.popitem(last=False)
+
+
+def state_of(network: Network) -> NetworkState:
+    """The state of a network; started afresh after an edit of its structure."""
+    state = network.contexts
+    if not isinstance(state, NetworkState) or state.revision != network.revision:
+        state = network.contexts = NetworkState(revision=network.revision)
+    return state

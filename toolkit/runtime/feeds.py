@@ -1,0 +1,85 @@
+"""Feeds: the arrays a caller hands in, checked against what the network declares before anything is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from toolkit.errors import InputError
+from toolkit.graph.network import Network
+from toolkit.graph.value import Value
+
+
+def named(network: Network, feeds: Mapping[str, Any] | Any) -> dict[str, np.ndarray]:
+    """Feeds as ``{input name: array}``; a single array serves a network with one input.
+
+    Raises ``InputError`` for missing and unknown names and for element types that differ.
+    """
+    if not isinstance(feeds, Mapping):
+        if len(network.inputs) != 1:
+            raise InputError(
+                f"One array cannot feed {len(network.inputs)} inputs: pass a dict with {list(network.inputs)}."
+            )
+        feeds = {next(iter(network.inputs)): feeds}
+    missing = [name for name in network.inputs if name not in feeds]
+    unknown = [name for name in feeds if name not in network.inputs]
+    if missing or unknown:
+        found = [f"missing {missing}"] if missing else []
+        found += [f"unknown {unknown}"] if unknown else []
+        raise InputError(f"The inputs are {list(network.inputs)}: {' and '.join(found)} in what was fed.")
+    return {name: _typed(network.inputs[name], feeds[name]) for name in network.inputs}
+
+
+def _typed(value: Value, given: Any) -> np.ndarray:
+    array = np.asarray(given)
+    if value.dtype == object:
+        return array.astype(object)
+    if not isinstance(given, np.ndarray) and value.dtype is not None and array.dtype.kind in "iufb":
+        array = array.astype(value.dtype)
+    if value.dtype is not None and array.dtype != value.dtype:
+        raise InputError(
+            f"Input {value.name!r} is {value.describe()}, got {array.dtype.name} {array.shape}. "
+            f"Convert it with .astype('{value.dtype.name}')."
+        )
+    return array
+
+
+def sizes(network: Network, feeds: Mapping[str, np.ndarray]) -> tuple[int | None, dict[str, int]]:
+    """The batch size and the sizes of the other symbolic dimensions that the arrays imply.
+
+    Raises ``InputError`` where ranks or fixed sizes differ, or two arrays disagree.
+    """
+    batch: int | None = None
+    dims: dict[str, int] = {}
+    for name, value in network.inputs.items():
+        array = feeds[name]
+        if value.shape is None:
+            continue
+        if array.ndim != len(value.shape):
+            raise InputError(f"Input {name!r} is {value.describe()}, got an array of shape {array.shape}.")
+        for axis, (dim, size) in enumerate(zip(value.shape, array.shape, strict=True)):
+            if axis == value.batch_axis:
+                if batch not in (None, size):
+                    raise InputError(f"Input {name!r} has {size} items, another input has {batch}.")
+                batch = size
+                if isinstance(dim, str):
+                    dims.setdefault(dim, size)
+            elif isinstance(dim, int):
+                if dim != size:
+                    raise InputError(f"Input {name!r} is {value.describe()}, got an array of shape {array.shape}.")
+            elif dims.setdefault(dim if isinstance(dim, str) else f"{name}:{axis}", size) != size:
+                raise InputError(f"Input {name!r}: {dim} is {size} here and {dims[str(dim)]} elsewhere.")
+    return batch, dims
+
+
+def check_shapes(network: Network, feeds: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ``InputError`` where an array has another shape than a context was built for."""
+    for name, array in feeds.items():
+        if array.shape != shapes[name]:
+            value = network.inputs[name]
+            raise InputError(
+                f"Input {name!r} {value.describe()}: this context was built for {shapes[name]}, got {array.shape}. "
+                "Build a context for that size, or call network.run, which picks one."
+            )

@@ -1,0 +1,147 @@
+"""Lowering: the nodes of a placed program become tasks, kernels with the tensors they read and write.
+
+Each kernel says in which layouts it wants its inputs; conversions are inserted where a tensor lies otherwise, and shared.
+Tasks that depend on parameters and constants only are set apart (``static``): the plan executes them when parameters
+change, not in every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+from toolkit.backends.protocol import Backend, Layout, Resources, plain
+from toolkit.compiler.passes.common_subexpressions import attribute_key, identity
+from toolkit.compiler.program import Node, Program, Variable
+from toolkit.graph.parameter import Parameter
+from toolkit.runtime.store import Store
+from toolkit.runtime.tensors import Task, Tensor, host_buffer
+
+
+class Lowering:
+    """Lowers one program; afterwards ``tasks`` and ``static`` hold the work, ``tensors`` the variables' places."""
+
+    def __init__(
+        self, program: Program, backends: Sequence[Backend], resources: Resources, store: Store | None = None
+    ) -> None:
+        self.program = program
+        self.backends: Mapping[str, Backend] = {backend.name: backend for backend in backends}
+        self.converter = backends[0]
+        self.resources = resources
+        self.store = store if store is not None else Store()
+        self.tasks: list[Task] = []
+        self.static: list[Task] = []
+        self.tensors: dict[Variable, list[Tensor]] = {}
+        self.undecided: set[Tensor] = set()
+        self.kept = {target for target, _ in program.assignments}
+
+    def run(self) -> Lowering:
+        """Lower everything; returns itself."""
+        for backend in self.backends.values():
+            backend.enter(self.resources)
+        for variable in self.program.inputs.values():
+            self.tensors[variable] = [Tensor(variable, plain(variable.dtype, variable.shape))]
+        for node in self.program.nodes:
+            self._lower(node)
+        self.outputs = {
+            name: self.tensor(variable, plain(variable.dtype, variable.shape), "forward")
+            for name, variable in self.program.outputs.items()
+        }
+        for target, content in self.program.assignments:
+            self._assign(target, content)
+        return self
+
+    def tensor(self, variable: Variable, layout: Layout, role: str) -> Tensor:
+        """The variable in ``layout``, converted if it lies nowhere in it yet."""
+        places = self.places(variable)
+        first = places[0]
+        if first in self.undecided:
+            first.layout = self.store.adopt(first.key, layout)
+            self.undecided.discard(first)
+        for place in places:
+            if place.layout == layout:
+                return place
+        kernel = self.converter.reorder(first.layout, layout, self.resources)
+        made = Tensor(variable, layout)
+        task = Task(kernel, [first], [made], variable.name, "Reorder", self.converter.name, role)
+        self._append(task, ("reorder", first.key, layout))
+        places.append(made)
+        return made
+
+    def places(self, variable: Variable) -> list[Tensor]:
+        """Where a variable lies; sources are given their tensor when they are first read."""
+        if variable not in self.tensors:
+            self.tensors[variable] = [self._source(variable)]
+        return self.tensors[variable]
+
+    def _source(self, variable: Variable) -> Tensor:
+        layout = plain(variable.dtype, variable.shape)
+        if variable.state is not None or variable in self.kept:
+            key: Hashable = variable.state if variable.state is not None else variable.parameter
+            tensor = Tensor(variable, self.store.layout(key, layout), "kept", key)
+            if key not in self.store.layouts:
+                self.undecided.add(tensor)
+            return tensor
+        if variable.parameter is not None:
+            return Tensor(variable, layout, "static", ("parameter", variable.parameter))
+        assert variable.constant is not None, f"{variable} has no source"
+        tensor = Tensor(variable, layout, "static", ("constant", identity(variable)))
+        tensor.buffer = host_buffer(layout, variable.constant)
+        return tensor
+
+    def _lower(self, node: Node) -> None:
+        backend = self.backends[node.backend]
+        layouts = [None if item is None else self.places(item)[0].layout for item in node.inputs]
+        kernel = backend.lower(node, layouts, self.resources)
+        inputs = [
+            None if item is None or wanted is None else self.tensor(item, wanted, node.role)
+            for item, wanted in zip(node.inputs, kernel.inputs, strict=True)
+        ]
+        outputs = [
+            None if item is None or layout is None else Tensor(item, layout)
+            for item, layout in zip(node.outputs, kernel.outputs, strict=True)
+        ]
+        for made in outputs:
+            if made is not None:
+                self.tensors[made.variable] = [made]
+        for out, source in kernel.aliases:
+            target, origin = outputs[out], inputs[source]
+            if target is not None and origin is not None:
+                target.root = origin
+                target.storage, target.key = origin.storage, None
+        task = Task(
+            kernel, inputs, outputs, node.layer, node.operator, node.backend, node.role, node, node.fused
+        )
+        keys = tuple(None if item is None else item.key for item in inputs)
+        attributes = tuple(sorted((name, attribute_key(value)) for name, value in node.attributes.items()))
+        self._append(task, (node.domain, node.op_type, node.version, attributes, keys))
+
+    def _append(self, task: Task, key: Hashable) -> None:
+        if self._is_static(task):
+            for index, made in enumerate(task.outputs):
+                if made is not None:
+                    made.storage, made.key = "static", (key, index, made.layout)
+            self.static.append(task)
+        else:
+            self.tasks.append(task)
+
+    def _is_static(self, task: Task) -> bool:
+        record = None if task.node is None else task.node.record
+        if (record is not None and record.is_random) or task.role == "update" or not task.inputs:
+            return False
+        return all(item is None or item.base().storage == "static" for item in task.inputs)
+
+    def _assign(self, target: Variable, content: Variable) -> None:
+        """Write ``content`` over the kept tensor of ``target``, unless a kernel has put it there already."""
+        place = self.places(target)[0]
+        if place in self.undecided:
+            self.store.adopt(place.key, place.layout)
+            self.undecided.discard(place)
+        source = self.tensor(content, place.layout, "update")
+        if source.base() is place:
+            return
+        kernel = self.converter.reorder(place.layout, place.layout, self.resources)
+        self.tasks.append(Task(kernel, [source], [place], target.name, "Assign", self.converter.name, "update"))
+
+    def kept_parameters(self) -> list[Parameter]:
+        """The parameters that the program updates."""
+        return [target.parameter for target, _ in self.program.assignments if target.parameter is not None]

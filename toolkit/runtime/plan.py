@@ -1,0 +1,321 @@
+"""The plan: a program compiled for its backends, bound to memory, ready to be executed again and again.
+
+Building it lowers the program, shares and places memory, and computes once what depends on parameters alone (packed
+weights, folded statistics). Running it calls prepared steps; nothing is decided and nothing is allocated.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, MutableMapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from toolkit.backends.protocol import Backend, Resources, Step, plain
+from toolkit.compiler.memory import Lifetime, plan_arena
+from toolkit.compiler.program import Program, Variable
+from toolkit.errors import BackendError
+from toolkit.graph.parameter import CLOCK, Parameter
+from toolkit.runtime.lowering import Lowering
+from toolkit.runtime.sharing import pin_gradients, share_memory
+from toolkit.runtime.store import Store, converter
+from toolkit.runtime.tensors import AnyBuffer, HostBuffer, Task, Tensor, aligned, host_buffer
+
+Packed = MutableMapping[Hashable, "PackedBuffer"]
+
+
+class PackedBuffer:
+    """Static content shared by the contexts of a network; ``clock`` says for which state of the parameters it holds."""
+
+    __slots__ = ("__weakref__", "buffer", "clock")
+
+    def __init__(self, buffer: AnyBuffer) -> None:
+        self.buffer = buffer
+        self.clock = -1
+
+
+class Plan:
+    """Bound steps over one arena.
+
+    ``packed`` is the network's table of static content, shared between plans. ``gradients`` lists (variable, key) pairs
+    that are to be computed in the store's gradient buffers. Steps are executed by role: ``run("forward", "loss")``.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        backends: Sequence[Backend],
+        resources: Resources,
+        *,
+        packed: Packed,
+        store: Store | None = None,
+        groups: Sequence[tuple[Sequence[Parameter], Sequence[str]]] = (),
+        gradients: Sequence[tuple[Variable, Hashable]] = (),
+    ) -> None:
+        self.resources = resources
+        self._backends = tuple({backend.name: backend for backend in backends}.values())
+        lowering = Lowering(program, backends, resources, store).run()
+        self.store = lowering.store
+        for parameters, slots in groups:
+            self.store.allocate_group(parameters, slots)
+        for key in lowering.store.layouts:
+            self.store.allocate(key)
+        copier = lowering.converter
+        self.outputs = lowering.outputs
+        self.inputs = {name: lowering.places(variable)[0] for name, variable in program.inputs.items()}
+        tasks = pin_gradients(lowering.tasks, gradients, self.store, copier, resources)
+        self.tasks = share_memory(tasks, list(self.outputs.values()), copier, resources)
+        self.static = lowering.static
+        self._packed = packed
+        self._held: list[PackedBuffer] = []
+        self.times: list[list[float]] | None = None
+        self.arena_nbytes = self._place()
+        self._clock = -1
+        self._readers = self._static_readers()
+        self.refresh()
+
+    # memory ----------------------------------------------------------------------------------------------------------
+
+    def _place(self) -> int:
+        """Plan the arena and give every root its buffer; returns the arena's size in bytes."""
+        lifetimes: dict[Tensor, Lifetime] = {}
+        end = len(self.tasks)
+
+        def touch(item: Tensor, position: int) -> None:
+            root = item.base()
+            if root.storage == "arena" and root.layout.dtype != object:
+                known = lifetimes.get(root)
+                if known is None:
+                    lifetimes[root] = Lifetime(root.layout.nbytes, position, position)
+                else:
+                    known.first, known.last = min(known.first, position), max(known.last, position)
+
+        for item in self.inputs.values():
+            touch(item, -1)
+        for position, task in enumerate(self.tasks):
+            for tensor in (*task.inputs, *task.outputs):
+                if tensor is not None:
+                    touch(tensor, position)
+        for item in self.outputs.values():
+            touch(item, end)
+        scratch = [
+            Lifetime(task.kernel.workspace, position, position) if task.kernel.workspace else None
+            for position, task in enumerate(self.tasks)
+        ]
+        size = plan_arena([*lifetimes.values(), *(item for item in scratch if item is not None)])
+        self._arena = aligned(size)
+        for root, life in lifetimes.items():
+            root.buffer = HostBuffer(root.layout, self._arena, life.offset)
+        self._scratch = [
+            None if item is None else HostBuffer(plain(np.dtype(np.uint8), (item.nbytes,)), self._arena, item.offset)
+            for item in scratch
+        ]
+        return size
+
+    def _buffer(self, item: Tensor | None) -> AnyBuffer | None:
+        """The buffer of a tensor; a view gets one of its own layout over its root's memory."""
+        if item is None:
+            return None
+        root = item.base()
+        if root.buffer is None:
+            if root.storage == "kept":
+                root.buffer = self.store.buffers[root.key]
+            elif root.storage == "gradient":
+                root.buffer = self.store.gradients[root.key]
+            else:
+                root.buffer = host_buffer(root.layout)
+        if item is root:
+            return root.buffer
+        if not isinstance(root.buffer, HostBuffer):
+            return host_buffer(item.layout, root.buffer.array.reshape(item.layout.shape))
+        return root.buffer.over(item.layout)
+
+    # static content --------------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Bring everything that depends on parameters up to date; rebinds when a parameter's host array moved."""
+        if self._clock == CLOCK.now:
+            return
+        convert = converter(self._backends[0], self.resources)
+        self.store.pull(convert)
+        moved = self._evaluate_static()
+        if moved or self._clock < 0:
+            self._bind()
+        self._clock = CLOCK.now
+
+    def _evaluate_static(self) -> bool:
+        """Execute the static tasks whose result is not shared already; returns whether any address changed."""
+        moved = self._load_parameters()
+        held_by = {id(task): self._packed_outputs(task) for task in self.static}
+        stale = self._stale_tasks(held_by)
+        for position, task in enumerate(self.static):
+            if id(task) not in stale:
+                continue
+            held = held_by[id(task)]
+            for item in task.outputs:
+                if item is not None and item.root is None and item.buffer is None:
+                    item.buffer = host_buffer(item.layout)
+            scratch = host_buffer(plain(np.dtype(np.uint8), (task.kernel.workspace,))) if task.kernel.workspace else None
+            step = task.kernel.bind(
+                [self._buffer(item) for item in task.inputs], [self._buffer(item) for item in task.outputs], scratch
+            )
+            _check(step(), task)
+            for shared in held or ():
+                shared.clock = CLOCK.now
+            self._drop_finished(task, position)
+        return moved
+
+    def _stale_tasks(self, held_by: dict[int, list[PackedBuffer] | None]) -> set[int]:
+        """The static tasks to execute: those whose lasting results are not current, and what these need."""
+        stale: set[int] = set()
+        needed: set[Tensor] = set()
+        for task in reversed(self.static):
+            held = held_by[id(task)]
+            lasting = held is None and any(item is not None and self._is_lasting(item) for item in task.outputs)
+            current = held is not None and all(item.clock == CLOCK.now for item in held)
+            wanted = any(item is not None and item.base() in needed for item in task.outputs)
+            if (held is not None and not current) or wanted or lasting:
+                stale.add(id(task))
+                needed.update(item.base() for item in task.inputs if item is not None)
+        return stale
+
+    def _is_lasting(self, item: Tensor) -> bool:
+        return self._readers.get(item.base()) == len(self.static)
+
+    def _load_parameters(self) -> bool:
+        """Point static sources at the parameters' host arrays; returns whether one that every run reads moved."""
+        moved = False
+        for task in (*self.static, *self.tasks):
+            for item in task.inputs:
+                root = None if item is None else item.base()
+                parameter = None if root is None else root.variable.parameter
+                if root is None or root.storage != "static" or parameter is None or not _is_source(root):
+                    continue
+                array = parameter.array
+                if root.buffer is None or root.buffer.address != array.ctypes.data:
+                    root.buffer = host_buffer(root.layout, array)
+                    moved = moved or self._is_lasting(root)
+        return moved
+
+    def _static_readers(self) -> dict[Tensor, int]:
+        """The last static task that reads each static root; the number of tasks for those read in every run."""
+        readers: dict[Tensor, int] = {}
+        for position, task in enumerate(self.static):
+            readers.update((item.base(), position) for item in task.inputs if item is not None)
+        every = [item for task in self.tasks for item in task.inputs] + list(self.outputs.values())
+        readers.update((item.base(), len(self.static)) for item in every if item is not None)
+        return readers
+
+    def _packed_outputs(self, task: Task) -> list[PackedBuffer] | None:
+        """The shared buffers of a task whose results are read in every run; creates the entries."""
+        lasting = [item for item in task.outputs if item is not None and self._readers.get(item) == len(self.static)]
+        if not lasting or any(item.root is not None for item in lasting):
+            return None
+        found = []
+        for item in lasting:
+            entry = self._packed.get(item.key)
+            if entry is None:
+                entry = PackedBuffer(host_buffer(item.layout))
+                self._packed[item.key] = entry
+            if entry not in self._held:
+                self._held.append(entry)
+            item.buffer = entry.buffer
+            found.append(entry)
+        return found
+
+    def _drop_finished(self, task: Task, position: int) -> None:
+        for item in task.inputs:
+            root = None if item is None else item.base()
+            if root is not None and self._readers[root] == position and root.variable.constant is None:
+                root.buffer = None
+
+    # execution -------------------------------------------------------------------------------------------------------
+
+    def _bind(self) -> None:
+        self._steps: dict[str, list[tuple[Step, Task]]] = {}
+        for task, scratch in zip(self.tasks, self._scratch, strict=True):
+            if task.kernel.is_free:
+                continue
+            step = task.kernel.bind(
+                [self._buffer(item) for item in task.inputs], [self._buffer(item) for item in task.outputs], scratch
+            )
+            self._steps.setdefault(task.role, []).append((step, task))
+        self._calls: dict[tuple[str, ...], tuple[Step, ...]] = {}
+        self.input_arrays = {name: self._array(item) for name, item in self.inputs.items()}
+        self.output_arrays = {name: self._array(item) for name, item in self.outputs.items()}
+
+    def _array(self, item: Tensor) -> np.ndarray:
+        buffer = self._buffer(item)
+        assert buffer is not None
+        return buffer.array
+
+    def _select(self, roles: tuple[str, ...]) -> tuple[Step, ...]:
+        chosen = [(step, task) for role in roles for step, task in self._steps.get(role, ())]
+        order = {id(task): position for position, task in enumerate(self.tasks)}
+        chosen.sort(key=lambda pair: order[id(pair[1])])
+        return tuple(step for step, _ in chosen)
+
+    def run(self, *roles: str) -> None:
+        """Execute the steps of the given roles in order. Raises ``BackendError`` naming the layer that failed."""
+        calls = self._calls.get(roles)
+        if calls is None:
+            calls = self._calls[roles] = self._select(roles)
+        for backend in self._backends:
+            backend.enter(self.resources)
+        if self.times is not None:
+            self._run_timed(roles)
+            return
+        for call in calls:
+            if call():
+                self._raise_failed(roles)
+
+    def synchronised(self) -> None:
+        """Note that the last write to any parameter was this plan's own."""
+        self._clock = CLOCK.now
+
+    def observe(self, roles: Sequence[str], look: Callable[[Task], Any]) -> None:
+        """Execute step by step and call ``look(task)`` after each; stops when it returns something true."""
+        order = {id(task): position for position, task in enumerate(self.tasks)}
+        pairs = [pair for role in roles for pair in self._steps.get(role, ())]
+        for step, task in sorted(pairs, key=lambda pair: order[id(pair[1])]):
+            _check(step(), task)
+            if look(task):
+                return
+
+    def output_bytes(self, task: Task) -> list[np.ndarray]:
+        """What a task has just written, as flat arrays in memory order."""
+        buffers = [self._buffer(item) for item in task.outputs if item is not None]
+        return [item.flat for item in buffers if isinstance(item, HostBuffer)]
+
+    def _run_timed(self, roles: Sequence[str]) -> None:
+        assert self.times is not None
+        position = {id(task): index for index, task in enumerate(self.tasks)}
+        started = time.perf_counter()
+
+        def note(task: Task) -> None:
+            nonlocal started
+            now = time.perf_counter()
+            assert self.times is not None
+            self.times[position[id(task)]].append(now - started)
+            started = time.perf_counter()
+
+        self.observe(roles, note)
+
+    def profile(self, enabled: bool = True) -> None:
+        """Start (or stop) recording the time of every step; ``explain`` shows the medians."""
+        self.times = [[] for _ in self.tasks] if enabled else None
+
+    def _raise_failed(self, roles: Sequence[str]) -> None:
+        self.observe(roles, lambda task: None)
+        raise BackendError("A kernel reported an error that it does not report again; run once more.")
+
+
+def _is_source(tensor: Tensor) -> bool:
+    return isinstance(tensor.key, tuple) and tensor.key[0] == "parameter"
+
+
+def _check(status: Any, task: Task) -> None:
+    if status:
+        raise BackendError(f"{task.operator} {task.layer!r}: kernel {task.kernel.name!r} failed with status {status}.")
+

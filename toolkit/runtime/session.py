@@ -1,0 +1,354 @@
+"""The training session: one compiled step per batch size over one set of master parameters.
+
+A step is forward, loss, backward and update in one plan. Parameters, gradients and optimizer state live in the session's
+store, in the layout of the kernels, and the network's parameters are told that their newest content is there. Nothing is
+updated by a step whose loss or gradients are not finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from toolkit.autodiff import differentiate
+from toolkit.backends.protocol import Resources
+from toolkit.backends.registry import resolve
+from toolkit.compiler.bind import bind
+from toolkit.compiler.pipeline import (
+    optimise_for_inference,
+    prepare_for_training,
+    tidy_after_differentiation,
+)
+from toolkit.compiler.placement import place
+from toolkit.compiler.program import Program, Variable
+from toolkit.errors import GraphError, NonFiniteLossError, NotDifferentiableError
+from toolkit.graph.network import Network
+from toolkit.graph.parameter import Parameter
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression
+from toolkit.runtime.cache import state_of
+from toolkit.runtime.context import require_precision, resources
+from toolkit.runtime.explain import Explanation, explain
+from toolkit.runtime.feeds import named, sizes
+from toolkit.runtime.plan import Plan
+from toolkit.runtime.store import Store, converter, to_host
+from toolkit.runtime.tensors import Task
+
+Arrays = dict[str, np.ndarray]
+
+
+class Loss(Protocol):
+    """What a session needs of a loss; ``toolkit.training.losses`` has them."""
+
+    output: str | None
+
+    def labels(self, dtype: np.dtype, shape: tuple[int, ...]) -> tuple[np.dtype, tuple[int, ...]]: ...
+
+    def build(self, output: Expression, labels: Expression) -> Expression: ...
+
+
+class Optimizer(Protocol):
+    """What a session needs of an optimizer; ``toolkit.training.optimizers`` has them."""
+
+    operator: str
+    attributes: dict[str, Any]
+    slots: tuple[str, ...]
+
+    def scalars(self, step: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """``loss`` is the mean over the real items of the batch (``None`` without labels), ``outputs`` the predictions."""
+
+    loss: float | None
+    outputs: Arrays
+
+
+class TrainingSession:
+    """Compiles and runs training steps; see the module's docstring.
+
+    ``loss_backend`` places the loss elsewhere than the network. ``outputs`` limits what is computed and returned, all of
+    the network's outputs by default. Raises ``NotDifferentiableError`` when nothing that may learn influences the loss.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: Loss,
+        optimizer: Optimizer,
+        *,
+        backend: str | Sequence[str] = "cpu",
+        loss_backend: str | Sequence[str] | None = None,
+        threads: int | None = None,
+        precision: str = "float32",
+        seed: int = 0,
+        outputs: Sequence[str] | None = None,
+    ) -> None:
+        require_precision(precision)
+        self.network, self.loss, self.optimizer = network, loss, optimizer
+        self._backends = resolve(backend)
+        self._loss_backends = None if loss_backend is None else resolve(loss_backend)
+        self._resources = resources(threads, seed, training=True)
+        self._judging = resources(threads, seed, training=False)
+        self._store = Store()
+        self._outputs = outputs
+        self._plans: dict[Any, _StepPlan] = {}
+        self._evaluations: dict[Any, Plan] = {}
+        self._convert = converter(self._backends[0], self._resources)
+
+    # the three things a session does ------------------------------------------------------------------------------
+
+    def step(self, feeds: Mapping[str, Any] | np.ndarray, labels: np.ndarray, scalars: np.ndarray) -> StepResult:
+        """Train on one batch; ``scalars`` are the optimizer's numbers for this step.
+
+        Raises ``NonFiniteLossError`` naming the layer, before anything is updated.
+        """
+        plan = self._forward_backward(feeds, labels)
+        result = _result(plan.plan)
+        self._require_finite(plan, feeds, labels, result.loss)
+        plan.load_scalars(scalars)
+        plan.plan.run("update")
+        self._store.mark_written(plan.kept, self._convert)
+        plan.plan.synchronised()
+        return result
+
+    def gradients(self, feeds: Mapping[str, Any] | np.ndarray, labels: np.ndarray) -> Arrays:
+        """The gradient of the mean loss for every parameter that learns; nothing is updated."""
+        plan = self._forward_backward(feeds, labels)
+        grads = self._store.gradients
+        return {item.name: to_host(grads[item], self._convert) for item in plan.trained}
+
+    def evaluate(self, feeds: Mapping[str, Any] | np.ndarray, labels: np.ndarray | None = None) -> StepResult:
+        """Inference semantics; the loss is computed where labels are given."""
+        arrays = named(self.network, feeds)
+        if labels is None:
+            return StepResult(None, self.network.run(arrays, backend=[item.name for item in self._backends][:1]))
+        key = sizes(self.network, arrays)
+        plan = self._evaluations.get(repr(key))
+        if plan is None:
+            program = optimise_for_inference(self._bind(key))
+            self._append_loss(program)
+            plan = self._evaluations[repr(key)] = self._compile(program, self._judging)
+        plan.refresh()
+        _load(plan, arrays, labels)
+        plan.run("forward", "loss")
+        return _result(plan)
+
+    def explain(self) -> Explanation:
+        """The steps of the plan compiled last. Raises ``GraphError`` before the first step."""
+        if not self._plans:
+            raise GraphError("Nothing is compiled yet: run one step first.")
+        return explain(list(self._plans.values())[-1].plan)
+
+    def profile(self, enabled: bool = True) -> None:
+        """Record the time of every step of the runs that follow."""
+        for item in self._plans.values():
+            item.plan.profile(enabled)
+
+    # state --------------------------------------------------------------------------------------------------------
+
+    def state(self) -> Arrays:
+        """What the optimizer remembers, as ``{"slot/parameter": array}``, for a checkpoint."""
+        return {
+            f"{key[0]}/{key[1].name}": self._store.read(key, self._convert)
+            for key in self._store.buffers
+            if isinstance(key, tuple)
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray], feeds: Mapping[str, Any], labels: np.ndarray) -> None:
+        """Take over the state of another session; ``feeds`` and ``labels`` of any batch tell what to compile."""
+        self._plan_for(named(self.network, feeds))
+        for key in self._store.buffers:
+            if isinstance(key, tuple):
+                name = f"{key[0]}/{key[1].name}"
+                if name not in state:
+                    raise GraphError(f"The saved optimizer state lacks {name!r}: it belongs to another optimizer or network.")
+                self._store.write(key, state[name], self._convert)
+
+    @property
+    def random(self) -> np.random.Generator:
+        """The generator behind Dropout."""
+        return self._resources.random
+
+    # compiling ----------------------------------------------------------------------------------------------------
+
+    def _forward_backward(self, feeds: Mapping[str, Any] | np.ndarray, labels: np.ndarray) -> _StepPlan:
+        arrays = named(self.network, feeds)
+        plan = self._plan_for(arrays)
+        plan.plan.refresh()
+        _load(plan.plan, arrays, labels)
+        plan.plan.run("forward", "loss", "backward")
+        return plan
+
+    def _plan_for(self, arrays: Arrays) -> _StepPlan:
+        key = sizes(self.network, arrays)
+        trained = tuple(name for name, item in self.network.parameters.items() if item.requires_grad)
+        plan = self._plans.get(repr((key, trained, self.network.revision)))
+        if plan is None:
+            plan = self._plans[repr((key, trained, self.network.revision))] = self._build(key)
+        return plan
+
+    def _bind(self, key: tuple[int | None, dict[str, int]]) -> Program:
+        return bind(self.network, key[0], key[1], outputs=self._outputs)
+
+    def _append_loss(self, program: Program) -> Variable:
+        """Append the loss to the program as the output ``loss``; returns its variable."""
+        name = self.judged_output()
+        output = program.outputs[name]
+        dtype, shape = self.loss.labels(output.dtype, output.shape)
+        labels = program.inputs["labels"] = Variable("labels", dtype, shape)
+        program.role, program.layer = "loss", type(self.loss).__name__
+        value = self.loss.build(program.expression(output), program.expression(labels)).variable
+        program.role, program.layer = "forward", ""
+        program.outputs["loss"] = value
+        return value
+
+    def judged_output(self) -> str:
+        """The name of the output that the loss judges. Raises ``GraphError`` when that is not clear."""
+        names = list(self.network.outputs)
+        if self.loss.output is None and len(names) == 1:
+            return names[0]
+        if self.loss.output not in names:
+            raise GraphError(
+                f"{type(self.loss).__name__}(output={self.loss.output!r}): the network has the outputs {names}. "
+                "Name one of them with output=."
+            )
+        return self.loss.output
+
+    def _build(self, key: tuple[int | None, dict[str, int]]) -> _StepPlan:
+        program = prepare_for_training(self._bind(key))
+        loss = self._append_loss(program)
+        moved = {target for target, _ in program.assignments}
+        wrt = _trainable(program, moved)
+        seed = program.constant(np.ones(loss.shape, loss.dtype)).variable
+        grads = differentiate(program, {loss: seed}, wrt)
+        if not grads:
+            raise NotDifferentiableError(
+                f"Nothing to train: no parameter with requires_grad leads to output {self.judged_output()!r}. "
+                "Unfreeze something with network.select(...).unfreeze(), or judge another output."
+            )
+        groups = self._append_updates(program, grads)
+        tidy_after_differentiation(program)
+        trained = [item.parameter for item in grads if item.parameter is not None]
+        pins = [(node.inputs[index], key) for node, index, key in groups.pins]
+        plan = self._compile(program, self._resources, groups.layout, [(item, key) for item, key in pins if item])
+        kept = trained + [item.parameter for item in moved if item.parameter is not None]
+        return _StepPlan(plan, trained, kept, groups.multipliers)
+
+    def _append_updates(self, program: Program, grads: Mapping[Variable, Variable]) -> _Groups:
+        """One update node per learning-rate multiplier; parameters and slots become assignments of the program."""
+        groups = _Groups()
+        by_rate: dict[float, list[Variable]] = {}
+        for item in grads:
+            assert item.parameter is not None
+            by_rate.setdefault(item.parameter.learning_rate, []).append(item)
+        program.role, program.layer = "update", type(self.optimizer).__name__
+        slots = self.optimizer.slots
+        for index, (rate, parameters) in enumerate(by_rate.items()):
+            name = f"scalars {index}"
+            scalars = program.inputs[name] = Variable(name, np.dtype(np.float32), self.optimizer.scalars(1).shape)
+            states = [
+                Variable(f"{slot} of {item.name}", item.dtype, item.shape, state=(slot, item.parameter))
+                for slot in slots
+                for item in parameters
+            ]
+            node = program.append(
+                self.optimizer.operator,
+                [scalars, *parameters, *(grads[item] for item in parameters), *states],
+                {**self.optimizer.attributes, "count": len(parameters)},
+                domain=TOOLKIT_DOMAIN,
+                outputs=len(parameters) * (1 + len(slots)),
+            )
+            targets = [*parameters, *states]
+            program.assignments += [(old, new) for old, new in zip(targets, node.outputs, strict=True) if new is not None]
+            owners = [item.parameter for item in parameters if item.parameter is not None]
+            groups.layout.append((owners, slots))
+            groups.multipliers.append(rate)
+            groups.pins += [(node, 1 + len(owners) + position, owner) for position, owner in enumerate(owners)]
+        program.role, program.layer = "forward", ""
+        return groups
+
+    def _compile(self, program: Program, lent: Resources, groups: Any = (), gradients: Any = ()) -> Plan:
+        place(program, self._backends, self._loss_backends)
+        store = self._store if lent is self._resources else None
+        packed = state_of(self.network).packed
+        return Plan(program, self._backends, lent, packed=packed, store=store, groups=groups, gradients=gradients)
+
+    # watching -----------------------------------------------------------------------------------------------------
+
+    def _require_finite(self, plan: _StepPlan, feeds: Any, labels: np.ndarray, loss: float | None) -> None:
+        if loss is not None and np.isfinite(loss):
+            if all(np.isfinite(np.dot(region, region)) for region in self._store.gradient_regions):
+                return
+            what = "gradients that are not finite"
+        else:
+            what = f"a loss of {loss}"
+        _load(plan.plan, named(self.network, feeds), labels)
+        where = _first_non_finite(plan.plan)
+        raise NonFiniteLossError(
+            f"This batch gives {what}; the first layer whose values are not finite is {where}. Nothing was updated. "
+            "Check the batch for NaN, or lower the learning rate."
+        )
+
+
+class _Groups:
+    """What the update nodes ask of the plan."""
+
+    def __init__(self) -> None:
+        self.layout: list[tuple[list[Parameter], tuple[str, ...]]] = []
+        self.multipliers: list[float] = []
+        self.pins: list[tuple[Any, int, Parameter]] = []
+
+
+@dataclass(frozen=True)
+class _StepPlan:
+    plan: Plan
+    trained: list[Parameter]
+    kept: list[Parameter]
+    multipliers: list[float]
+
+    def load_scalars(self, scalars: np.ndarray) -> None:
+        """Hand the optimizer's numbers to each group, the learning rate (the first) scaled by its multiplier."""
+        for index, rate in enumerate(self.multipliers):
+            target = self.plan.input_arrays[f"scalars {index}"]
+            target[:] = scalars
+            target[0] *= rate
+
+
+def _trainable(program: Program, moved: set[Variable]) -> list[Variable]:
+    found = dict.fromkeys(
+        item
+        for node in program.nodes
+        for item in node.inputs
+        if item is not None and item.parameter is not None and item.parameter.requires_grad and item not in moved
+    )
+    return list(found)
+
+
+def _load(plan: Plan, arrays: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
+    for name, array in arrays.items():
+        if name in plan.input_arrays:
+            np.copyto(plan.input_arrays[name], array)
+    np.copyto(plan.input_arrays["labels"], labels, casting="same_kind")
+
+
+def _result(plan: Plan) -> StepResult:
+    outputs = {name: array.copy() for name, array in plan.output_arrays.items() if name != "loss"}
+    return StepResult(float(plan.output_arrays["loss"].reshape(-1)[0]), outputs)
+
+
+def _first_non_finite(plan: Plan) -> str:
+    """Execute once more, step by step, up to the first one that writes NaN or infinity."""
+    found: list[str] = []
+
+    def look(task: Task) -> bool:
+        written = [array for array in plan.output_bytes(task) if array.dtype.kind == "f"]
+        if not all(np.isfinite(array).all() for array in written):
+            found.append(f"{task.operator} {task.layer!r}")
+        return bool(found)
+
+    plan.observe(("forward", "loss", "backward"), look)
+    return found[0] if found else "unknown"

@@ -1,0 +1,98 @@
+"""Sharing bytes: which tensors of a plan may, or must, use the memory of another.
+
+In-place kernels overwrite an input that nobody reads later; accumulating kernels must, so their input is copied first
+when it is still needed; gradients that an optimizer reads are computed right where the store keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from toolkit.backends.protocol import Backend, Resources
+from toolkit.compiler.program import Variable
+from toolkit.runtime.store import Store
+from toolkit.runtime.tensors import Task, Tensor
+
+END = 1 << 60  # later than every task
+
+
+def pin_gradients(
+    tasks: Sequence[Task], pins: Sequence[tuple[Variable, object]], store: Store, copier: Backend, resources: Resources
+) -> list[Task]:
+    """Let each gradient (variable, key) be computed in the store's buffer for its key; returns the new task list."""
+    result = list(tasks)
+    for variable, key in pins:
+        place = store.gradients.get(key)  # type: ignore[call-overload]
+        if place is None:
+            continue
+        for position, task in enumerate(result):
+            if task.role != "update" or task.node is None:
+                continue
+            for index, item in enumerate(task.inputs):
+                if item is None or item.variable is not variable:
+                    continue
+                root = item.base()
+                if root.storage == "arena" and root.layout.nbytes == place.layout.nbytes:
+                    root.storage, root.key = "gradient", key
+                elif root.storage != "gradient" or root.key != key:
+                    pinned = Tensor(variable, item.layout, "gradient", key)
+                    kernel = copier.reorder(item.layout, item.layout, resources)
+                    copy = Task(kernel, [item], [pinned], task.layer, "Copy", copier.name, "backward")
+                    result.insert(position, copy)
+                    task.inputs[index] = pinned
+                break
+    return result
+
+
+def share_memory(
+    tasks: Sequence[Task], outputs: Sequence[Tensor], copier: Backend, resources: Resources
+) -> list[Task]:
+    """Merge tensors as the kernels allow and demand; returns the tasks with the copies that became necessary."""
+    last = _last_reads(tasks, outputs)
+    result: list[Task] = []
+    for position, task in enumerate(tasks):
+        kernel = task.kernel
+        if kernel.accumulates is not None:
+            out, source = kernel.accumulates
+            made, given = task.outputs[out], task.inputs[source]
+            if made is not None and given is not None and not _merge(made, given, position, last, task):
+                copy = Tensor(given.variable, given.layout)
+                step = copier.reorder(given.layout, given.layout, resources)
+                result.append(Task(step, [given], [copy], task.layer, "Copy", copier.name, task.role))
+                task.inputs[source] = copy
+                made.root = copy
+                last[copy] = last.get(made, position)
+        for out, source in kernel.in_place:
+            made, given = task.outputs[out], task.inputs[source]
+            if made is not None and given is not None and _merge(made, given, position, last, task):
+                break
+        result.append(task)
+    return result
+
+
+def _last_reads(tasks: Sequence[Task], outputs: Sequence[Tensor]) -> dict[Tensor, int]:
+    """The position of the last task that reads or writes each root; ``END`` for what the caller reads."""
+    last: dict[Tensor, int] = {}
+    for position, task in enumerate(tasks):
+        for item in (*task.inputs, *task.outputs):
+            if item is not None:
+                last[item.base()] = position
+    for item in outputs:
+        last[item.base()] = END
+    return last
+
+
+def _merge(made: Tensor, given: Tensor, position: int, last: dict[Tensor, int], task: Task) -> bool:
+    """Give ``made`` the memory of ``given`` if nobody needs that any more."""
+    root = given.base()
+    if made.root is not None or made.storage != "arena" or root.storage != "arena":
+        return False
+    if last[root] != position or made.layout.nbytes > root.layout.nbytes:
+        return False
+    if sum(item is not None and item.base() is root for item in task.inputs) > 1:
+        return False
+    if any(item is not None and item is not made and item.base() is root for item in task.outputs):
+        return False
+    made.root = root
+    last[root] = max(position, last.pop(made, position))
+    return True
