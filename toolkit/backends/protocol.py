@@ -1,8 +1,9 @@
 """What a backend is: memory of one device, and kernels for program nodes. It knows nothing of networks.
 
-A plan is made in three moves. ``Backend.lower`` is shown a node and the layouts in which its inputs lie, and answers with
-a ``Kernel`` that states the layouts it wants and produces (the compiler inserts reorders where they differ). The memory
-planner then gives every tensor an address. ``Kernel.bind`` finally turns addresses into a call without arguments.
+A plan is made in three moves. ``Backend.lower`` is shown a node and the layouts in which its inputs lie, and answers
+with a ``Kernel`` that states the layouts it wants and produces (the compiler inserts reorders where they differ). The
+memory planner then gives every tensor an address. ``Kernel.bind`` finally turns addresses into a call without
+arguments.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Buffer(Protocol):
         ...
 
 
-Step = Callable[[], Any]  # one bound kernel; a true return value is an error code
+Step = Callable[[], Any]  # one bound kernel; returning a non-zero int reports an error
 
 
 @dataclass(slots=True)
@@ -73,7 +74,8 @@ class Kernel(ABC):
     - ``in_place``: pairs (output, input): the output may take the input's memory when nobody reads the input later.
     - ``accumulates``: an (output, input) pair that *must* share memory, because the kernel adds to what lies there. The
       compiler copies the input first when somebody else still needs it.
-    - ``aliases``: pairs (output, input) that are the same bytes by nature (a reshape, a parameter updated in its place).
+    - ``aliases``: pairs (output, input) that are the same bytes by nature (a reshape, a parameter updated in its
+      place).
     - ``is_free``: nothing to execute (a view).
     """
 

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
+
+from toolkit.backends.onednn.backend import OneDNNBackend
 
 from toolkit.backends import onednn
 from toolkit.backends.numpy.backend import NumpyBackend
-from toolkit.backends.onednn.backend import OneDNNBackend
 from toolkit.backends.protocol import Backend
 from toolkit.errors import BackendError
 
 NAMES = ("cpu", "numpy")
 
 
-@lru_cache(maxsize=None)
+@cache
 def numpy_backend() -> NumpyBackend:
     return NumpyBackend()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _onednn_backend() -> Backend | None:
     reason = onednn.unavailable_reason()
     if reason is None:

@@ -178,9 +178,7 @@ class _Binder:
             raise GraphError(f"Layer {layer!r} reads {name!r}, which no input, parameter or earlier layer provides.")
         return scope[name]
 
-    def bind_operator(
-        self, leaf: Leaf, inputs: list[Variable | None], scope: dict[str, Variable], layer: str
-    ) -> None:
+    def bind_operator(self, leaf: Leaf, inputs: list[Variable | None], scope: dict[str, Variable], layer: str) -> None:
         attributes = dict(leaf.attributes)
         version = since_version(leaf.domain, leaf.op_type, leaf.version) or leaf.version
         if self.rebatch is not None:
@@ -210,9 +208,7 @@ class _Binder:
         self.bind_graph(resolved, inner, list(body.outputs), prefix=f"{layer}/")
         scope.update((outer, inner[name]) for outer, name in zip(leaf.outputs, body.outputs, strict=False) if outer)
 
-    def bind_branch(
-        self, leaf: Leaf, inputs: list[Variable | None], scope: dict[str, Variable], layer: str
-    ) -> None:
+    def bind_branch(self, leaf: Leaf, inputs: list[Variable | None], scope: dict[str, Variable], layer: str) -> None:
         condition = inputs[0].constant if inputs and inputs[0] is not None else None
         if condition is None:
             raise UnsupportedOperatorError(

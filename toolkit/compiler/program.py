@@ -22,8 +22,9 @@ from toolkit.operators.record import Operator, lookup
 class Variable:
     """One tensor of a program.
 
-    At most one of ``constant`` (its content), ``parameter`` (whose content it is) and ``state`` (the key of a tensor that
-    starts as zeros and is kept from run to run) is set; with none of them it is an input or computed by ``producer``.
+    At most one of ``constant`` (its content), ``parameter`` (whose content it is) and ``state`` (the key of a tensor
+    that starts as zeros and is kept from run to run) is set; with none of them it is an input or computed by
+    ``producer``.
     """
 
     name: str
@@ -128,7 +129,9 @@ class Program:
     ) -> Node:
         """Append a node; ``outputs`` is how many there are, or their names (``""`` for one left out)."""
         layer = self.layer if layer is None else layer
-        names = [self.fresh(f"{layer}/{op_type}") for _ in range(outputs)] if isinstance(outputs, int) else list(outputs)
+        names = (
+            [self.fresh(f"{layer}/{op_type}") for _ in range(outputs)] if isinstance(outputs, int) else list(outputs)
+        )
         types = infer_types(domain, op_type, version, inputs, attributes, len(names), layer)
         node = Node(op_type, domain, version, list(inputs), [], attributes, layer, role=self.role)
         node.outputs = [

@@ -3,8 +3,8 @@
 The file is bound twice: once at the frozen batch, which tells the shape every value was meant to have, and once at the
 wanted one. Where a Reshape (or Expand) was given a constant shape, the axis that must carry the batch is found by
 position: the elements before the batch axis in the input are the elements before it in the target. Everything else
-follows from inference. Where no axis, or no single axis, of the target starts at that position, the model does something
-with its batch that cannot be generalised, and the layer is named.
+follows from inference. Where no axis, or no single axis, of the target starts at that position, the model does
+something with its batch that cannot be generalised, and the layer is named.
 """
 
 from __future__ import annotations
@@ -75,9 +75,7 @@ class Rebatch:
             now if now != 1 else then for now, then in zip(x.shape, meant_output.shape[lead:], strict=True)
         )
 
-    def _ambiguous(
-        self, leaf: Leaf, shape: tuple[int, ...], meant: tuple[int, ...], target: tuple[int, ...]
-    ) -> str:
+    def _ambiguous(self, leaf: Leaf, shape: tuple[int, ...], meant: tuple[int, ...], target: tuple[int, ...]) -> str:
         return (
             f"{leaf.op_type} {leaf.path!r} has the batch size {self.frozen} baked into its shape {target}: at batch "
             f"size {self.wanted} its input is {shape} instead of {meant}, and no axis of the shape can be told to "

@@ -1,8 +1,8 @@
 """The operator record: everything that is true of an operator on every backend, in one place.
 
-``operator("Relu", reference=..., gradient=...)`` defines one. A record is valid from ``since`` on, up to the next record
-of the same operator; ``lookup`` finds the one for a node. Backends override the reference with kernels of their own,
-they never redefine the operator.
+``operator("Relu", reference=..., gradient=...)`` defines one. A record is valid from ``since`` on, up to the next
+record of the same operator; ``lookup`` finds the one for a node. Backends override the reference with kernels of their
+own, they never redefine the operator.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a network keeps between runs: contexts by size for ``Network.run``, and static content shared by its contexts."""
+"""What a network keeps between runs: the contexts that ``Network.run`` picked, and static content its contexts share."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The context: one way of invoking a network. It binds every size, a backend and a mode, and owns all memory of a run.
 
-Contexts of different batch sizes share the network's parameters, and packed forms of them where they agree. A context is
-not thread-safe: make one per thread.
+Contexts of different batch sizes share the network's parameters, and packed forms of them where they agree. A context
+is not thread-safe: make one per thread.
 """
 
 from __future__ import annotations
@@ -115,7 +115,12 @@ class Context:
         wrt = {f"inputs {name}": item for name, item in inputs.items() if is_trainable_dtype(item.dtype)}
         for node in program.nodes:
             for item in node.inputs:
-                if item is not None and item.parameter is not None and item.parameter.requires_grad and item not in moved:
+                if (
+                    item is not None
+                    and item.parameter is not None
+                    and item.parameter.requires_grad
+                    and item not in moved
+                ):
                     wrt[f"parameters {item.name}"] = item
         grads = differentiate(program, seeds, wrt.values())
         program.outputs.update((name, grads[item]) for name, item in wrt.items() if item in grads)
@@ -177,7 +182,7 @@ class Context:
         return found
 
     def _switch(self, judged: tuple[str, ...]) -> None:
-        """Use the plan for this set of judged outputs; another one repeats the forward pass with the same randomness."""
+        """Use the plan for this set of judged outputs; another set repeats the forward pass as it was."""
         if judged == self._judged:
             return
         if judged not in self._plans:

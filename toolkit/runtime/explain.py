@@ -48,7 +48,9 @@ class Explanation:
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines.insert(1, "  ".join("-" * width for width in widths))
         total = sum(step.milliseconds or 0.0 for step in self.steps)
-        foot = f"{len(self.steps)} steps, {self.arena_nbytes / 2**20:.2f} MiB arena, {self.prepared} tensors prepared once"
+        foot = (
+            f"{len(self.steps)} steps, {self.arena_nbytes / 2**20:.2f} MiB arena, {self.prepared} tensors prepared once"
+        )
         return "\n".join([*lines, foot + (f", {total:.3f} ms" if total else "")])
 
 

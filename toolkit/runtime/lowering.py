@@ -1,8 +1,8 @@
 """Lowering: the nodes of a placed program become tasks, kernels with the tensors they read and write.
 
-Each kernel says in which layouts it wants its inputs; conversions are inserted where a tensor lies otherwise, and shared.
-Tasks that depend on parameters and constants only are set apart (``static``): the plan executes them when parameters
-change, not in every run.
+Each kernel says in which layouts it wants its inputs; conversions are inserted where a tensor lies otherwise, and
+shared. Tasks that depend on parameters and constants only are set apart (``static``): the plan executes them when
+parameters change, not in every run.
 """
 
 from __future__ import annotations
@@ -108,9 +108,7 @@ class Lowering:
             if target is not None and origin is not None:
                 target.root = origin
                 target.storage, target.key = origin.storage, None
-        task = Task(
-            kernel, inputs, outputs, node.layer, node.operator, node.backend, node.role, node, node.fused
-        )
+        task = Task(kernel, inputs, outputs, node.layer, node.operator, node.backend, node.role, node, node.fused)
         keys = tuple(None if item is None else item.key for item in inputs)
         attributes = tuple(sorted((name, attribute_key(value)) for name, value in node.attributes.items()))
         self._append(task, (node.domain, node.op_type, node.version, attributes, keys))

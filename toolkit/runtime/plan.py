@@ -26,13 +26,13 @@ Packed = MutableMapping[Hashable, "PackedBuffer"]
 
 
 class PackedBuffer:
-    """Static content shared by the contexts of a network; ``clock`` says for which state of the parameters it holds."""
+    """Static content shared by the contexts of a network; ``stamp`` are the parameter versions it was made from."""
 
-    __slots__ = ("__weakref__", "buffer", "clock")
+    __slots__ = ("__weakref__", "buffer", "stamp")
 
     def __init__(self, buffer: AnyBuffer) -> None:
         self.buffer = buffer
-        self.clock = -1
+        self.stamp: tuple[int, ...] | None = None
 
 
 class Plan:
@@ -73,6 +73,7 @@ class Plan:
         self.arena_nbytes = self._place()
         self._clock = -1
         self._readers = self._static_readers()
+        self._sources = self._trace_sources()
         self.refresh()
 
     # memory ----------------------------------------------------------------------------------------------------------
@@ -156,13 +157,15 @@ class Plan:
             for item in task.outputs:
                 if item is not None and item.root is None and item.buffer is None:
                     item.buffer = host_buffer(item.layout)
-            scratch = host_buffer(plain(np.dtype(np.uint8), (task.kernel.workspace,))) if task.kernel.workspace else None
+            scratch = (
+                host_buffer(plain(np.dtype(np.uint8), (task.kernel.workspace,))) if task.kernel.workspace else None
+            )
             step = task.kernel.bind(
                 [self._buffer(item) for item in task.inputs], [self._buffer(item) for item in task.outputs], scratch
             )
             _check(step(), task)
             for shared in held or ():
-                shared.clock = CLOCK.now
+                shared.stamp = self._stamp(task)
             self._drop_finished(task, position)
         return moved
 
@@ -173,12 +176,32 @@ class Plan:
         for task in reversed(self.static):
             held = held_by[id(task)]
             lasting = held is None and any(item is not None and self._is_lasting(item) for item in task.outputs)
-            current = held is not None and all(item.clock == CLOCK.now for item in held)
+            current = held is not None and all(item.stamp == self._stamp(task) for item in held)
             wanted = any(item is not None and item.base() in needed for item in task.outputs)
             if (held is not None and not current) or wanted or lasting:
                 stale.add(id(task))
                 needed.update(item.base() for item in task.inputs if item is not None)
         return stale
+
+    def _stamp(self, task: Task) -> tuple[int, ...]:
+        """The versions of the parameters that a static task depends on."""
+        return tuple(parameter.version for parameter in self._sources[id(task)])
+
+    def _trace_sources(self) -> dict[int, tuple[Parameter, ...]]:
+        """The parameters behind each static task."""
+        behind: dict[Tensor, dict[Parameter, None]] = {}
+        sources = {}
+        for task in self.static:
+            found: dict[Parameter, None] = {}
+            for item in task.inputs:
+                root = None if item is None else item.base()
+                if root is not None and root.variable.parameter is not None and _is_source(root):
+                    found[root.variable.parameter] = None
+                elif root is not None:
+                    found.update(behind.get(root, {}))
+            behind.update((item, found) for item in task.outputs if item is not None)
+            sources[id(task)] = tuple(found)
+        return sources
 
     def _is_lasting(self, item: Tensor) -> bool:
         return self._readers.get(item.base()) == len(self.static)
@@ -267,7 +290,8 @@ class Plan:
             self._run_timed(roles)
             return
         for call in calls:
-            if call():
+            status = call()
+            if status.__class__ is int and status:
                 self._raise_failed(roles)
 
     def synchronised(self) -> None:
@@ -316,6 +340,5 @@ def _is_source(tensor: Tensor) -> bool:
 
 
 def _check(status: Any, task: Task) -> None:
-    if status:
+    if isinstance(status, int) and status:
         raise BackendError(f"{task.operator} {task.layer!r}: kernel {task.kernel.name!r} failed with status {status}.")
-

@@ -1,8 +1,8 @@
 """The training session: one compiled step per batch size over one set of master parameters.
 
-A step is forward, loss, backward and update in one plan. Parameters, gradients and optimizer state live in the session's
-store, in the layout of the kernels, and the network's parameters are told that their newest content is there. Nothing is
-updated by a step whose loss or gradients are not finite.
+A step is forward, loss, backward and update in one plan. Parameters, gradients and optimizer state live in the
+session's store, in the layout of the kernels, and the network's parameters are told that their newest content is there.
+Nothing is updated by a step whose loss or gradients are not finite.
 """
 
 from __future__ import annotations
@@ -70,8 +70,9 @@ class StepResult:
 class TrainingSession:
     """Compiles and runs training steps; see the module's docstring.
 
-    ``loss_backend`` places the loss elsewhere than the network. ``outputs`` limits what is computed and returned, all of
-    the network's outputs by default. Raises ``NotDifferentiableError`` when nothing that may learn influences the loss.
+    ``loss_backend`` places the loss elsewhere than the network. ``outputs`` limits what is computed and returned, all
+    of the network's outputs by default. Raises ``NotDifferentiableError`` when nothing that may learn influences the
+    loss.
     """
 
     def __init__(
@@ -165,7 +166,9 @@ class TrainingSession:
             if isinstance(key, tuple):
                 name = f"{key[0]}/{key[1].name}"
                 if name not in state:
-                    raise GraphError(f"The saved optimizer state lacks {name!r}: it belongs to another optimizer or network.")
+                    raise GraphError(
+                        f"The saved optimizer state lacks {name!r}: it belongs to another optimizer or network."
+                    )
                 self._store.write(key, state[name], self._convert)
 
     @property
@@ -263,7 +266,9 @@ class TrainingSession:
                 outputs=len(parameters) * (1 + len(slots)),
             )
             targets = [*parameters, *states]
-            program.assignments += [(old, new) for old, new in zip(targets, node.outputs, strict=True) if new is not None]
+            program.assignments += [
+                (old, new) for old, new in zip(targets, node.outputs, strict=True) if new is not None
+            ]
             owners = [item.parameter for item in parameters if item.parameter is not None]
             groups.layout.append((owners, slots))
             groups.multipliers.append(rate)

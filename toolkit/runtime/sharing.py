@@ -44,9 +44,7 @@ def pin_gradients(
     return result
 
 
-def share_memory(
-    tasks: Sequence[Task], outputs: Sequence[Tensor], copier: Backend, resources: Resources
-) -> list[Task]:
+def share_memory(tasks: Sequence[Task], outputs: Sequence[Tensor], copier: Backend, resources: Resources) -> list[Task]:
     """Merge tensors as the kernels allow and demand; returns the tasks with the copies that became necessary."""
     last = _last_reads(tasks, outputs)
     result: list[Task] = []

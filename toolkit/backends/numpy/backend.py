@@ -1,7 +1,7 @@
 """The numpy backend: plain layouts, and a kernel for whatever has a reference.
 
-Frequent operators have kernels that write into planned memory (``direct``); the others call their reference and copy the
-result (``NumpyKernel``). Operators without a record are served by onnx.reference, and say so in ``explain``.
+Frequent operators have kernels that write into planned memory (``direct``); the others call their reference and copy
+the result (``NumpyKernel``). Operators without a record are served by onnx.reference, and say so in ``explain``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class NumpyBackend(Backend):
 
     def reorder(self, source: Layout, target: Layout, resources: Resources) -> Kernel:
         if not (source.is_plain and target.is_plain):
-            raise BackendError(f"numpy cannot convert between {source} and {target}: only row-major order is known to it.")
+            raise BackendError(
+                f"numpy cannot convert between {source} and {target}: only row-major order is known to it."
+            )
         return CopyKernel(source)
 
 

@@ -1,8 +1,8 @@
 """Folding BatchNormalization: with fixed statistics it is a scale and a shift per channel of the layer before it.
 
-For inference only: weight * s and (bias - mean) * s + shift, s = scale / sqrt(variance + epsilon), are computed from the
-parameters once per plan (and again when they change), so the normalisation itself costs nothing. Cases: FusedConv and
-FusedMatMul without activation or residual whose output nobody else reads.
+For inference only: weight * s and (bias - mean) * s + shift, s = scale / sqrt(variance + epsilon), are computed from
+the parameters once per plan (and again when they change), so the normalisation itself costs nothing. Cases: FusedConv
+and FusedMatMul without activation or residual whose output nobody else reads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def fold_batch_normalization(program: Program) -> None:
         bias = before.inputs[2] if len(before.inputs) > 2 else None
         offset = (program.expression(bias) - mean) * factor if bias is not None else -(mean * factor)
         inputs = [before.x, weight.variable, (offset + shift).variable]
-        made = program.append(before.op_type, inputs, dict(before.attributes), domain=TOOLKIT_DOMAIN, layer=before.layer)
+        made = program.append(
+            before.op_type, inputs, dict(before.attributes), domain=TOOLKIT_DOMAIN, layer=before.layer
+        )
         made.fused = (*before.fused, node.layer)
         return [made.y]
 

@@ -8,9 +8,10 @@
 
 from __future__ import annotations
 
+from toolkit.operators.convolution import canonical_convolution
+
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite
-from toolkit.operators.convolution import canonical_convolution
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 

@@ -10,12 +10,12 @@
 from __future__ import annotations
 
 import numpy as np
+from toolkit.operators.pooling import canonical_pooling
 
 from toolkit.compiler.passes.dead_code import remove_dead_code
 from toolkit.compiler.program import Node, Program
 from toolkit.compiler.rewrite import Replacement, rewrite, use_counts
 from toolkit.operators.expression import TOOLKIT_DOMAIN
-from toolkit.operators.pooling import canonical_pooling
 
 
 def use_training_forms(program: Program) -> None:
@@ -26,7 +26,9 @@ def use_training_forms(program: Program) -> None:
             return None
         if node.op_type == "MaxPool" and len(node.outputs) == 1:
             attributes = canonical_pooling(node.attributes, node.x.shape)
-            return program.append("MaxPoolTraining", node.inputs, attributes, domain=TOOLKIT_DOMAIN, outputs=2).outputs[:1]
+            return program.append("MaxPoolTraining", node.inputs, attributes, domain=TOOLKIT_DOMAIN, outputs=2).outputs[
+                :1
+            ]
         if node.op_type == "BatchNormalization" and node.attributes.get("training_mode", 0):
             return _batch_normalization(program, node)
         if node.op_type == "Dropout":
@@ -46,7 +48,9 @@ def _batch_normalization(program: Program, node: Node) -> Replacement:
         "momentum": float(node.attributes.get("momentum", 0.9)),
         "activation": "",
     }
-    names = [program.fresh(f"{node.layer}/{part}") for part in ("y", "mean", "variance", "batch_mean", "batch_variance")]
+    names = [
+        program.fresh(f"{node.layer}/{part}") for part in ("y", "mean", "variance", "batch_mean", "batch_variance")
+    ]
     made = program.append(
         "BatchNormalizationTraining", node.inputs, attributes, domain=TOOLKIT_DOMAIN, outputs=[*names, ""]
     )
