@@ -1,0 +1,204 @@
+"""Contexts: results, shared parameters, planned memory, checked inputs, and the two passes of training."""
+
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from tests.support.models import cnn, feed, mlp, network
+from toolkit.errors import BackendError, GraphError, InputError
+
+BACKENDS = ["numpy", "cpu"]
+
+
+def reference(net, x):
+    p = {name: item.array for name, item in net.parameters.items()}
+    return np.maximum(x @ p["w1"] + p["b1"], 0) @ p["w2"] + p["b2"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_run_computes_the_network(backend):
+    net, x = mlp(), feed(mlp(), 5)["x"]
+    np.testing.assert_allclose(net.run({"x": x}, backend=backend)["y"], reference(net, x), rtol=1e-5, atol=1e-5)
+
+
+def test_backends_agree_on_a_convolutional_network():
+    net = cnn()
+    feeds = feed(net, 4)
+    ours = net.run(feeds, backend="cpu")["y"]
+    np.testing.assert_allclose(ours, net.run(feeds, backend="numpy")["y"], rtol=1e-4, atol=1e-4)
+
+
+def test_one_array_feeds_one_input():
+    net, x = mlp(), feed(mlp(), 2)["x"]
+    np.testing.assert_array_equal(net.run(x)["y"], net.run({"x": x})["y"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_contexts_of_several_sizes_share_parameters(backend):
+    net = mlp()
+    small, large = net.context(1, backend=backend), net.context(6, backend=backend)
+    x = feed(net, 6)["x"]
+    before = large.run(x)["y"]
+    net.parameters["b2"].assign(net.parameters["b2"].array + 1)
+    np.testing.assert_allclose(large.run(x)["y"], before + 1, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(small.run(x[:1])["y"], before[:1] + 1, rtol=1e-5, atol=1e-5)
+
+
+def test_results_are_not_overwritten_by_the_next_run():
+    net = mlp()
+    context = net.context(2)
+    first = context.run(feed(net, 2, seed=1))["y"]
+    kept = first.copy()
+    context.run(feed(net, 2, seed=2))
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("make", [mlp, cnn])
+def test_run_into_given_arrays_allocates_nothing(make):
+    net = make()
+    context = net.context(8, backend="cpu")
+    feeds, out = feed(net, 8), {"y": np.empty((8, 4 if make is mlp else 5), np.float32)}
+    context.run(feeds, out=out)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    context.run(feeds, out=out)
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert peak < 4096, f"{peak} bytes were allocated by a run of a static plan"
+
+
+def test_fusion_leaves_one_step_per_linear_layer():
+    steps = [step.operator for step in mlp().context(2, backend="numpy").explain().steps]
+    assert steps == ["toolkit::FusedMatMul"] * 2
+
+
+def test_normalisation_residual_and_activation_are_fused():
+    explanation = cnn().context(2, backend="numpy").explain()
+    names = [step.operator for step in explanation.steps]
+    assert names == ["toolkit::FusedConv", "toolkit::FusedConv", "MaxPool", "toolkit::FusedMatMul"]
+    assert explanation.steps[1].fused and "arena" in str(explanation)
+
+
+def test_profile_records_every_step():
+    net = cnn()
+    context = net.context(2)
+    context.profile()
+    context.run(feed(net, 2))
+    assert all(step.milliseconds is not None for step in context.explain().steps)
+
+
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        ({}, r"missing \['x'\]"),
+        ({"x": np.zeros((2, 8), np.float32), "z": np.zeros(1)}, r"unknown \['z'\]"),
+        ({"x": np.zeros((2, 8))}, r"float32.*got float64.*astype"),
+        ({"x": np.zeros((2, 9), np.float32)}, r"\(N, 8\).*\(2, 9\)"),
+        ({"x": np.zeros((3, 8), np.float32)}, r"built for \(2, 8\), got \(3, 8\)"),
+    ],
+)
+def test_wrong_feeds_are_refused_and_the_context_stays_usable(feeds, message):
+    net = mlp()
+    context = net.context(2)
+    with pytest.raises(InputError, match=message):
+        context.run(feeds)
+    context.run(feed(net, 2))
+
+
+def test_options_are_checked():
+    net = mlp()
+    with pytest.raises(BackendError, match="no backend 'tpu'"):
+        net.context(1, backend="tpu")
+    with pytest.raises(InputError, match="batch_size must be at least 1"):
+        net.context(0)
+    with pytest.raises(InputError, match="threads must be at least 1"):
+        net.context(1, threads=0)
+    with pytest.raises(BackendError, match="precision must be 'float32'"):
+        net.context(1, precision="float8")
+    with pytest.raises(GraphError, match="training=True"):
+        net.context(1).forward(feed(net, 1))
+    with pytest.raises(GraphError, match="training context"):
+        net.context(1, training=True).run(feed(net, 1))
+    with pytest.raises(GraphError, match="forward before"):
+        net.context(1, training=True).backward({"y": np.zeros((1, 4))})
+
+
+def test_threads_run_contexts_of_their_own_at_once():
+    net = cnn()
+    expected = {size: net.run(feed(net, size, seed=size))["y"] for size in (1, 4)}
+    results = {}
+
+    def work(size):
+        context = net.context(size)
+        results[size] = [context.run(feed(net, size, seed=size))["y"] for _ in range(20)]
+
+    workers = [threading.Thread(target=work, args=(size,)) for size in (1, 4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for size, runs in results.items():
+        for run in runs:
+            np.testing.assert_allclose(run, expected[size], rtol=1e-5, atol=1e-5)
+
+
+class TestTrainingPasses:
+    @pytest.mark.parametrize("backend", BACKENDS)
+    @pytest.mark.parametrize("batch", [1, 3])
+    def test_gradients_equal_finite_differences(self, backend, batch):
+        net = cnn()
+        feeds = feed(net, batch)
+        context = net.context(batch, backend=backend, training=True)
+        y = context.forward(feeds)["y"]
+        direction = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
+        grads = context.backward({"y": direction})
+        assert set(grads["parameters"]) == {"w1", "b1", "scale", "shift", "w2", "w3", "b3"}
+        for name in ("w1", "b1", "w3", "scale"):
+            parameter, grad = net.parameters[name], grads["parameters"][name]
+            probe = np.random.default_rng(2).standard_normal(parameter.shape).astype(np.float32)
+            original, step = parameter.array.copy(), 1e-2
+            values = []
+            for sign in (1, -1):
+                parameter.assign(original + sign * step * probe)
+                values.append(float((context.forward(feeds)["y"] * direction).sum(dtype=np.float64)))
+            parameter.assign(original)
+            numeric = (values[0] - values[1]) / (2 * step)
+            assert numeric == pytest.approx(float((grad * probe).sum()), rel=3e-2, abs=3e-2)
+
+    def test_a_subset_of_outputs_can_be_judged(self):
+        net = network(
+            "g (float[N, 3] x) => (float[N, 2] a, float[N, 2] b) { a = Gemm(x, wa) b = Gemm(x, wb) }",
+            wa=(3, 2),
+            wb=(3, 2),
+        )
+        context = net.context(2, training=True)
+        feeds = feed(net, 2)
+        context.forward(feeds)
+        only = context.backward({"b": np.ones((2, 2), np.float32)})
+        assert set(only["parameters"]) == {"wb"}
+        np.testing.assert_allclose(only["parameters"]["wb"], feeds["x"].T @ np.ones((2, 2)), rtol=1e-5)
+        both = context.backward({"a": np.ones((2, 2), np.float32), "b": np.ones((2, 2), np.float32)})
+        assert set(both["parameters"]) == {"wa", "wb"}
+        with pytest.raises(InputError, match="Gradients can be given for"):
+            context.backward({"c": np.ones((2, 2))})
+        with pytest.raises(InputError, match=r"must be \(2, 2\)"):
+            context.backward({"a": np.ones((3, 2))})
+
+    def test_fan_out_accumulates(self):
+        net = network("g (float[N, 3] x) => (float[N, 3] y) { h = Mul(x, w) y = Add(h, h) }", w=(3,))
+        context = net.context(2, training=True, backend="numpy")
+        feeds = feed(net, 2)
+        context.forward(feeds)
+        grads = context.backward({"y": np.ones((2, 3), np.float32)})
+        np.testing.assert_allclose(grads["parameters"]["w"], 2 * feeds["x"].sum(0), rtol=1e-5)
+
+    def test_a_frozen_body_has_no_backward_steps(self):
+        net = cnn()
+        net.select("w1", "b1", "scale", "shift", "w2").freeze()
+        program_roles = [step.layer for step in net.context(2, training=True).explain().steps if step.role == "backward"]
+        full = cnn()
+        everything = [step for step in full.context(2, training=True).explain().steps if step.role == "backward"]
+        assert 0 < len(program_roles) <= len(everything)
