@@ -286,7 +286,7 @@ class TrainingSession:
 
     def _require_finite(self, plan: _StepPlan, feeds: Any, labels: np.ndarray, loss: float | None) -> None:
         if loss is not None and np.isfinite(loss):
-            if all(np.isfinite(np.dot(region, region)) for region in self._store.gradient_regions):
+            if all(np.isfinite(np.add.reduce(region)) for region in self._store.gradient_regions):
                 return
             what = "gradients that are not finite"
         else:
