@@ -4,6 +4,7 @@ from toolkit.graph.layer import AttributeReference, Graph, Layer, Leaf, Scope
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
 from toolkit.graph.selection import Selection
+from toolkit.graph.sparse import SparseTensor
 from toolkit.graph.value import Dim, Shape, Value
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "Scope",
     "Selection",
     "Shape",
+    "SparseTensor",
     "Value",
 ]

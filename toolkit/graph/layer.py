@@ -29,8 +29,10 @@ class Leaf:
 
     ``inputs`` and ``outputs`` are value names, ``""`` for one left out. ``version`` is the opset version of ``domain``
     that the leaf was written for. ``attributes`` are plain Python values: int, float, str, bytes, numpy arrays,
-    ``Graph`` for bodies, ``AttributeReference`` inside functions, and lists of these. ``path`` is unique in its graph
+    ``SparseTensor``, ``Value`` for a type, ``Graph`` for bodies, ``AttributeReference`` inside functions, and lists of
+    these. ``path`` is unique in its graph
     and stable: made from the leaf's name, or from its operator and position. ``origin`` as in ``Value``.
+    ``overload`` picks among the functions of one domain and name.
     """
 
     op_type: str
@@ -42,6 +44,7 @@ class Leaf:
     name: str = ""
     path: str = ""
     origin: Any = None
+    overload: str = ""
 
     @property
     def operator(self) -> str:
@@ -64,6 +67,7 @@ class Graph:
     """A container with named inputs and outputs; the order of every mapping is the file's.
 
     ``values`` holds what is declared about values in between. ``parameters`` are the initializers by name.
+    ``attributes`` names what the caller of an ONNX function may set: the default, or ``None`` where there is none.
     """
 
     name: str = ""
@@ -73,6 +77,7 @@ class Graph:
     parameters: dict[str, Parameter] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
     origin: Any = None
+    attributes: dict[str, Any] = field(default_factory=dict)
 
     def producers(self) -> dict[str, Leaf]:
         """The leaf that produces each value."""

@@ -1,0 +1,151 @@
+"""What an ONNX file says that the static graph has no field for; importers write these records, exporters read them.
+
+A record holds residues only, never the message it was read from. ``rest`` is the serialized remainder of a message
+after every field that the graph owns was taken out: doc strings, metadata, annotations, unknown fields. ``explicit``
+names the owned fields that the file spelled out although they hold their default (protobuf tells the two apart).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from toolkit.graph import Dim
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalFile:
+    """A data file next to the model: ``location`` as the model spells it, and its content, mapped into memory."""
+
+    location: str
+    content: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalRange:
+    """Where a tensor lies in its data file; bytes."""
+
+    file: ExternalFile
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TensorOrigin:
+    """How the file stored a tensor.
+
+    ``storage`` is the field of TensorProto with the data, ``""`` when a tensor without elements had none.
+    ``stored`` is the content of that field where encoding the array would not give it back (padding bits that are not
+    zero, integers beyond the element type); it counts as long as the tensor is still the array ``decoded``.
+    """
+
+    storage: str = "raw_data"
+    name: str = ""
+    rest: bytes = b""
+    explicit: tuple[str, ...] = ()
+    stored: np.ndarray | None = None
+    decoded: np.ndarray | None = None
+    external: ExternalRange | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SparseOrigin:
+    """How the file stored a sparse tensor; ``indices`` counts for a parameter, whose array is dense."""
+
+    values: TensorOrigin
+    positions: TensorOrigin
+    indices: np.ndarray
+    rest: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class TypeOrigin:
+    """A serialized TypeProto that says more than kind, element type and shape; it counts while those are ``key``."""
+
+    content: bytes
+    key: tuple[str, np.dtype | None, tuple[Dim, ...] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ValueOrigin:
+    """Residue of a ValueInfoProto. ``typed`` is false where the file declares no type at all.
+
+    ``name`` is the file's name where the graph needed another one: a graph that lists one value as several outputs.
+    """
+
+    rest: bytes = b""
+    type: TypeOrigin | None = None
+    typed: bool = True
+    explicit: tuple[str, ...] = ()
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeOrigin:
+    """Residue of an AttributeProto: its type (an empty list has no other), and the records of the tensors in it."""
+
+    kind: int
+    typed: bool = True
+    present: bool = True
+    rest: bytes = b""
+    explicit: tuple[str, ...] = ()
+    elements: tuple[TensorOrigin | SparseOrigin, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOrigin:
+    """Residue of a NodeProto. ``synthetic`` marks a leaf that the importer added and the exporter leaves out.
+
+    ``domain`` is the file's spelling where it is an alias (``ai.onnx``), ``position`` the place among the nodes of a
+    file that does not have them in execution order.
+    """
+
+    rest: bytes = b""
+    explicit: tuple[str, ...] = ()
+    attributes: dict[str, AttributeOrigin] = field(default_factory=dict)
+    domain: str | None = None
+    synthetic: bool = False
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOrigin:
+    """Residue of a GraphProto; ``repeated`` are further declarations of a value, by position among them all."""
+
+    rest: bytes = b""
+    explicit: tuple[str, ...] = ()
+    repeated: tuple[tuple[int, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OpsetOrigin:
+    """One serialized OperatorSetIdProto; it counts while the domain is still imported with this version."""
+
+    domain: str
+    version: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionOrigin:
+    """Residue of a FunctionProto, beyond that of a graph: its opset imports and the records of its default values."""
+
+    graph: GraphOrigin
+    opsets: tuple[OpsetOrigin, ...]
+    attributes: dict[str, AttributeOrigin] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOrigin:
+    """Residue of a ModelProto.
+
+    ``metadata`` keeps the serialized entries where the dictionary cannot say them (repeated keys, absent values).
+    ``source`` is the absolute path the model came from, ``None`` for bytes and protos.
+    """
+
+    rest: bytes = b""
+    explicit: tuple[str, ...] = ()
+    opsets: tuple[OpsetOrigin, ...] = ()
+    metadata: tuple[bytes, ...] | None = None
+    source: str | None = None

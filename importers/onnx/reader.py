@@ -1,0 +1,128 @@
+"""From a path, bytes or a proto to a parsed model without its large weights, and those weights in one aligned buffer.
+
+The file is mapped to find the weights and read once; nothing of it is held twice. Kernels like their data at multiples
+of a cache line, which offsets in a protobuf file are not: so every tensor gets an aligned place in the buffer.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from io import FileIO
+from typing import NamedTuple
+
+import numpy as np
+from google.protobuf.message import DecodeError, EncodeError
+from onnx import ModelProto
+
+from importers.onnx.tensors import Content
+from importers.onnx.wire import Cut, WireError, split
+from toolkit.errors import ModelError
+
+SMALLEST_CUT = 1024  # bytes; below this the bookkeeping costs more than the copy
+ALIGNMENT = 64  # bytes
+
+
+class ParsedModel(NamedTuple):
+    """A model, the data cut out of its initializers (by position), its folder and the name messages call it by."""
+
+    proto: ModelProto
+    weights: dict[int, Content]
+    source: str | None
+    label: str
+
+
+def read_model(source: str | os.PathLike[str] | bytes | ModelProto) -> ParsedModel:
+    """Read and parse. Raises ``ModelError`` for what is no file, no protobuf or truncated."""
+    if isinstance(source, ModelProto):
+        try:
+            source = source.SerializeToString()
+        except (EncodeError, ValueError) as error:
+            raise ModelError(f"The model proto cannot be serialized: {error}. Save it with external data.") from error
+        label = "The model proto"
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        label = "The model in memory"
+    elif isinstance(source, (str, os.PathLike)):
+        return _read_file(os.fspath(source))
+    else:
+        raise ModelError(
+            f"load() requires a path, bytes or an onnx.ModelProto, got {type(source).__name__}. Pass one of these."
+        )
+    data = bytes(source)
+    proto, cuts = _parse(data, label)
+    buffer = _Buffer(cuts)
+    for cut, place in zip(cuts, buffer.places, strict=True):
+        place[:] = np.frombuffer(data, np.uint8, cut.end - cut.start, cut.start)
+    return ParsedModel(proto, buffer.contents(), None, label)
+
+
+def _read_file(path: str) -> ParsedModel:
+    label = f"The file {path!r}"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{label} cannot be opened: {getattr(error, 'strerror', error)}. Check the path and its permissions."
+        ) from error
+    with FileIO(descriptor) as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
+            raise ModelError(f"{label} must be an ONNX file, but it is {kind}. Pass the path of the .onnx file.")
+        if status.st_size == 0:
+            raise ModelError(f"{label} is empty. Export or download the model again.")
+        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as mapped:
+            proto, cuts = _parse(mapped, label)
+        buffer = _Buffer(cuts)
+        for cut, place in zip(cuts, buffer.places, strict=True):
+            file.seek(cut.start)
+            _fill(file, place, label)
+    return ParsedModel(proto, buffer.contents(), os.path.abspath(path), label)
+
+
+def _fill(file: FileIO, place: np.ndarray, label: str) -> None:
+    view = memoryview(place)
+    while len(view):
+        count = file.readinto(view)
+        if not count:
+            raise ModelError(f"{label} became shorter while it was read. Load it again when it is complete.")
+        view = view[count:]
+
+
+def _parse(data: bytes | mmap.mmap, label: str) -> tuple[ModelProto, list[Cut]]:
+    try:
+        rest, cuts = split(data, SMALLEST_CUT)
+    except WireError:
+        rest, cuts = data[:], []
+    proto = ModelProto()
+    try:
+        proto.ParseFromString(rest)
+    except DecodeError as error:
+        raise ModelError(
+            f"{label} is no ONNX model, or only a part of one: {len(data)} bytes that do not parse as a protobuf "
+            "ModelProto. Check that the download or copy is complete."
+        ) from error
+    return proto, cuts
+
+
+class _Buffer:
+    """One allocation with an aligned place for every cut."""
+
+    def __init__(self, cuts: list[Cut]) -> None:
+        self.cuts = cuts
+        offsets, size = [], 0
+        for cut in cuts:
+            offsets.append(size)
+            size += -(-(cut.end - cut.start) // ALIGNMENT) * ALIGNMENT
+        memory = np.empty(size + ALIGNMENT, np.uint8)
+        first = -memory.ctypes.data % ALIGNMENT
+        self.places = [
+            memory[first + offset : first + offset + cut.end - cut.start]
+            for cut, offset in zip(cuts, offsets, strict=True)
+        ]
+
+    def contents(self) -> dict[int, Content]:
+        for place in self.places:
+            place.flags.writeable = False
+        return {cut.initializer: Content(cut.field, place) for cut, place in zip(self.cuts, self.places, strict=True)}
