@@ -9,7 +9,7 @@ Inputs, unless ``batch_axis={name: axis or None}`` says otherwise:
    such inputs agree on the number: a state of shape (2, 1, 64) beside an input (1, 512) has no batch axis;
 5. where the batch has a symbol, an input that holds the same symbol on a later axis has its batch there.
 
-Outputs: the axis that holds the batch symbol; or axis 0 when it is symbolic, undeclared, or the fixed batch of an input.
+Outputs: the axis that holds the batch symbol; or axis 0 when it is open (as in 2), or the fixed batch of an input.
 Values of unknown rank and values that are no tensors have no batch axis, and neither have outputs of a network whose
 inputs have none.
 """
@@ -91,5 +91,5 @@ def _check_choices(values: dict[str, Value], chosen: Mapping[str, int | None]) -
         shape = values[name].shape
         if axis is not None and (axis < 0 or (shape is not None and axis >= len(shape))):
             raise ModelError(
-                f"batch_axis of {name!r} must be None or an axis of {values[name].describe()}, counted from 0; got {axis}."
+                f"batch_axis of {name!r} must be None or an axis of {values[name].describe()} from 0, got {axis}."
             )

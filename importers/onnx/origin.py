@@ -98,7 +98,7 @@ class NodeOrigin:
     """Residue of a NodeProto. ``synthetic`` marks a leaf that the importer added and the exporter leaves out.
 
     ``domain`` is the file's spelling where it is an alias (``ai.onnx``), ``position`` the place among the nodes of a
-    file that does not have them in execution order.
+    file that does not have them in execution order, ``renamed`` gives the file's names of outputs by the graph's.
     """
 
     rest: bytes = b""
@@ -107,6 +107,7 @@ class NodeOrigin:
     domain: str | None = None
     synthetic: bool = False
     position: int | None = None
+    renamed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

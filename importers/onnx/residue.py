@@ -1,4 +1,4 @@
-"""Takes apart a protobuf message: what is left when the fields that the graph owns are taken out. It destroys the message."""
+"""Takes a protobuf message apart: what is left without the fields that the graph owns. The message is spent."""
 
 from __future__ import annotations
 

@@ -10,21 +10,19 @@ from onnx import FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoPro
 
 from importers.onnx.attributes import AttributeReader
 from importers.onnx.external import DataFolder
+from importers.onnx.order import sort_leaves
 from importers.onnx.origin import (
     AttributeOrigin,
     FunctionOrigin,
     GraphOrigin,
     ModelOrigin,
     NodeOrigin,
-    SparseOrigin,
-    TensorOrigin,
-    ValueOrigin,
 )
-from importers.onnx.order import sort_leaves
 from importers.onnx.paths import SCOPES_KEY, NodeNames, leaf_paths
 from importers.onnx.reader import ParsedModel
 from importers.onnx.residue import explicit_defaults, remainder
 from importers.onnx.tensors import Content, densified, read_sparse, read_tensor
+from importers.onnx.tolerance import add_outputs, rename_shadowed_constants
 from importers.onnx.types import read_value
 from importers.onnx.validate import check_functions, check_graph
 from importers.onnx.versions import check_ir_version, plain_domain, read_opsets, version_of
@@ -88,7 +86,9 @@ class _GraphReader:
                     f"{where} lists the input {value.name!r} twice; names must differ. Rename one of them."
                 )
             graph.inputs[value.name] = value
-        self._outputs(graph, proto.output, where)
+        outputs = [read_value(info, f"{where}: output") for info in proto.output]
+        rename_shadowed_constants(graph)
+        add_outputs(graph, outputs, version_of("", self.opsets))
         sort_leaves(graph, where)
         repeated = read_declared(graph, proto.value_info, where)
         explicit = explicit_defaults(proto, "name")
@@ -145,33 +145,6 @@ class _GraphReader:
             parameters[name] = Parameter(name, array, requires_grad=False, origin=sparse_origin)
         return parameters
 
-    def _outputs(self, graph: Graph, outputs: Sequence[ValueInfoProto], where: str) -> None:
-        """The declared outputs; one that is listed again gets an Identity, so that every output has its own name."""
-        taken: set[str] = set()
-        for info in outputs:
-            value = read_value(info, f"{where}: output")
-            if value.name in graph.outputs:
-                taken = taken or _all_names(graph, outputs)
-                self._alias(graph, value, taken)
-            graph.outputs[value.name] = value
-
-    def _alias(self, graph: Graph, value: Value, taken: set[str]) -> None:
-        original, number = value.name, 2
-        while f"{original}#{number}" in taken:
-            number += 1
-        value.name = f"{original}#{number}"
-        taken.add(value.name)
-        residue = value.origin if value.origin is not None else ValueOrigin()
-        value.origin = ValueOrigin(residue.rest, residue.type, residue.typed, residue.explicit, original)
-        paths = {leaf.path for leaf in graph.leaves}
-        path = f"Identity_{len(graph.leaves)}"
-        while path in paths:
-            path += "_"
-        version = version_of("", self.opsets)
-        leaf = Leaf("Identity", [original], [value.name], version=version, path=path)
-        leaf.origin = NodeOrigin(synthetic=True)
-        graph.leaves.append(leaf)
-
 
 def read_declared(graph: Graph, infos: Sequence[ValueInfoProto], where: str) -> tuple[tuple[int, bytes], ...]:
     """Declarations of values in between; repeated ones are returned by position, the first of a name counts."""
@@ -225,7 +198,3 @@ def _claim(parameters: dict[str, Parameter], tensor: TensorProto, where: str) ->
 def _scopes(node: NodeProto) -> str:
     return next((entry.value for entry in node.metadata_props if entry.key == SCOPES_KEY), "")
 
-
-def _all_names(graph: Graph, outputs: Sequence[ValueInfoProto]) -> set[str]:
-    names = {info.name for info in outputs} | set(graph.inputs) | set(graph.parameters)
-    return names.union(*({*leaf.inputs, *leaf.outputs} for leaf in graph.walk()))

@@ -15,7 +15,7 @@ MOST_EXPANDED_LEAVES = 10_000_000
 
 
 def check_graph(graph: Graph, outer: Collection[str], where: str) -> None:
-    """Single producers and known names, for leaves in execution order. ``outer`` are the names of the surrounding graphs."""
+    """Single producers and known names, for leaves in order. ``outer`` are the names of the surrounding graphs."""
     known = set(graph.inputs) | set(graph.parameters)
     if "" in known:
         raise ModelError(f"{where} has an input or initializer without a name; each must have one. Export it again.")
@@ -36,7 +36,7 @@ def check_graph(graph: Graph, outer: Collection[str], where: str) -> None:
     for value in graph.outputs:
         if value not in known and value not in outer:
             raise ModelError(
-                f"{where} has the output {value!r}, which no node, input or initializer provides. Export the model again."
+                f"{where} has the output {value!r}, which no node, input or initializer provides. Export it again."
             )
 
 

@@ -1,4 +1,4 @@
-"""A sparse tensor as a file holds it: the stored elements and where they sit. It computes nothing but its dense form."""
+"""A sparse tensor as a file holds it: the stored elements and where they sit. It computes only its dense form."""
 
 from __future__ import annotations
 
