@@ -1,0 +1,153 @@
+"""One row of a case table: an operator, what it is given, and how exactly it must answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from toolkit.operators import lookup
+from toolkit.operators.record import NotDifferentiable, Operator
+
+Size = int | str  # "N" stands for the batch size
+BATCH_SIZES = (1, 3)
+
+
+def dtype_of(name: str) -> np.dtype:
+    """The element type of that name, ``bfloat16`` and its kin included."""
+    return np.dtype(getattr(ml_dtypes, name, None) or name)
+
+
+def is_float(dtype: np.dtype) -> bool:
+    """Whether gradients are of this type, bfloat16 included."""
+    return dtype.kind == "f" or dtype == ml_dtypes.bfloat16
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """How one input is made: ``make(random, batch)``. A constant is known to inference, like an initializer."""
+
+    make: Callable[[np.random.Generator, int], np.ndarray]
+    is_constant: bool = False
+
+
+def uniform(*shape: Size, low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> Given:
+    """Evenly distributed values."""
+    return Given(lambda random, batch: random.uniform(low, high, _bound(shape, batch)).astype(dtype_of(dtype)))
+
+
+def spread(*shape: Size, low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> Given:
+    """Values that are all different, at equal distances, in random order: no ties and none at a kink in the middle."""
+
+    def make(random: np.random.Generator, batch: int) -> np.ndarray:
+        sizes = _bound(shape, batch)
+        count = int(np.prod(sizes))
+        values = low + (high - low) * (np.arange(count) + 0.5137) / max(count, 1)
+        return random.permutation(values).reshape(sizes).astype(dtype_of(dtype))
+
+    return Given(make)
+
+
+def integers(*shape: Size, low: int, high: int, dtype: str = "int64", is_constant: bool = False) -> Given:
+    """Integers in [low, high)."""
+    return Given(
+        lambda random, batch: random.integers(low, high, _bound(shape, batch)).astype(dtype_of(dtype)), is_constant
+    )
+
+
+def booleans(*shape: Size) -> Given:
+    """Truth values, half of them true on average."""
+    return Given(lambda random, batch: random.random(_bound(shape, batch)) < 0.5)
+
+
+def constant(content: Any, dtype: str | None = None) -> Given:
+    """Fixed content, or a function of the batch size. Python floats become float32, integers int64."""
+
+    def make(random: np.random.Generator, batch: int) -> np.ndarray:
+        array = np.asarray(content(batch) if callable(content) else content)
+        if dtype is not None:
+            return array.astype(dtype_of(dtype))
+        return array.astype(np.float32) if array.dtype == np.float64 else array
+
+    return Given(make, is_constant=True)
+
+
+def variable(content: Any, dtype: str | None = None) -> Given:
+    """Like ``constant``, but unknown to inference and, where it is floating point, differentiated."""
+    return Given(constant(content, dtype).make)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row.
+
+    - ``version``: an opset version of ``domain``.
+    - ``tolerance``: relative and absolute, of values against the judge.
+    - ``judge``: ``None`` for onnxruntime, or onnx.reference where onnxruntime has no kernel; the name of one of them;
+      or a function ``(*arrays, **attributes)`` of the same outputs. ``attributes`` may also be a function of the batch
+      size.
+    - ``differentiable``: indices of the inputs whose gradient is checked; by default every floating-point input that is
+      not a constant, none when the record is not differentiable.
+    - ``seeded``: indices of the outputs that get a gradient; by default all floating-point ones.
+    - ``is_data_dependent``: inference must refuse it.
+    """
+
+    operator: str
+    inputs: Sequence[Given | None]
+    attributes: dict[str, Any] | Callable[[int], dict[str, Any]] = field(default_factory=dict)
+    version: int = 23
+    domain: str = ""
+    outputs: int = 1
+    tolerance: float = 1e-5
+    gradient_tolerance: float = 1e-5
+    judge: str | Callable[..., Any] | None = None
+    differentiable: Sequence[int] | None = None
+    seeded: Sequence[int] | None = None
+    is_data_dependent: bool = False
+    note: str = ""
+
+    @property
+    def id(self) -> str:
+        """The name of the case in test reports."""
+        name = f"{self.domain}.{self.operator}" if self.domain else self.operator
+        return f"{name}-{self.version}" + (f"-{self.note.replace(' ', '_')}" if self.note else "")
+
+    @property
+    def record(self) -> Operator:
+        """The record under test. Raises ``AssertionError`` when there is none."""
+        found = lookup(self.domain, self.operator, self.version)
+        assert found is not None, f"{self.id}: no record"
+        return found
+
+    def bound_attributes(self, batch: int) -> dict[str, Any]:
+        """The attributes at a batch size."""
+        return dict(self.attributes(batch) if callable(self.attributes) else self.attributes)
+
+    def arrays(self, batch: int, seed: int = 0) -> list[np.ndarray | None]:
+        """The inputs at a batch size; read-only, because a reference must not write to them."""
+        random = np.random.default_rng([seed, batch])
+        made = [None if given is None else np.asarray(given.make(random, batch)) for given in self.inputs]
+        for array in made:
+            if array is not None:
+                array.flags.writeable = False
+        return made
+
+    def differentiable_inputs(self) -> list[int]:
+        """Indices of the inputs whose gradient is checked."""
+        if isinstance(self.record.gradient, NotDifferentiable):
+            return []
+        if self.differentiable is not None:
+            return list(self.differentiable)
+        arrays = self.arrays(1)
+        return [
+            index
+            for index, (given, array) in enumerate(zip(self.inputs, arrays, strict=True))
+            if given is not None and array is not None and not given.is_constant and is_float(array.dtype)
+        ]
+
+
+def _bound(shape: Sequence[Size], batch: int) -> tuple[int, ...]:
+    return tuple(batch if size == "N" else int(size) for size in shape)

@@ -1,0 +1,114 @@
+"""Functions of one tensor, element by element: roots, exponentials, rounding, trigonometry, Erf, and Clip.
+
+Activations have a family of their own. What has a slope of zero wherever it has one (Sign, Floor, ...) is written down
+as not differentiable, so that a loss behind it is noticed instead of silently learning nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from toolkit.operators.derivative import UnaryDerivative, masked, unary
+from toolkit.operators.expression import Expression, as_expression, emit, unbroadcast
+from toolkit.operators.precision import in_float32
+from toolkit.operators.record import Call, not_differentiable, operator
+from toolkit.operators.special_functions import erf
+
+
+def quietly(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """``function`` in the element type of its input, silent about NaN and infinity, which ONNX means to happen."""
+
+    def reference(x: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(function(x), dtype=x.dtype)
+
+    return reference
+
+
+FUNCTIONS: dict[str, tuple[int, Callable[[np.ndarray], np.ndarray], UnaryDerivative]] = {
+    "Neg": (6, np.negative, lambda g, x, y: -g),
+    "Abs": (6, np.abs, lambda g, x, y: g * emit("Sign", x)),
+    "Sqrt": (6, np.sqrt, lambda g, x, y: g * 0.5 / y),
+    "Exp": (6, np.exp, lambda g, x, y: g * y),
+    "Log": (6, np.log, lambda g, x, y: g / x),
+    "Reciprocal": (6, lambda x: 1 / x, lambda g, x, y: -(g * y) * y),
+    "Sin": (7, np.sin, lambda g, x, y: g * emit("Cos", x)),
+    "Cos": (7, np.cos, lambda g, x, y: -g * emit("Sin", x)),
+    "Tan": (7, np.tan, lambda g, x, y: g * (y * y + 1)),
+    "Asin": (7, np.arcsin, lambda g, x, y: g / emit("Sqrt", 1 - x * x)),
+    "Acos": (7, np.arccos, lambda g, x, y: -g / emit("Sqrt", 1 - x * x)),
+    "Atan": (7, np.arctan, lambda g, x, y: g / (x * x + 1)),
+    "Sinh": (9, np.sinh, lambda g, x, y: g * emit("Cosh", x)),
+    "Cosh": (9, np.cosh, lambda g, x, y: g * emit("Sinh", x)),
+    "Asinh": (9, np.arcsinh, lambda g, x, y: g / emit("Sqrt", x * x + 1)),
+    "Acosh": (9, np.arccosh, lambda g, x, y: g / emit("Sqrt", x * x - 1)),
+    "Atanh": (9, np.arctanh, lambda g, x, y: g / (1 - x * x)),
+    "Erf": (9, in_float32(erf), lambda g, x, y: g * (2 / math.sqrt(math.pi)) * emit("Exp", -(x * x))),
+}
+STEPS: dict[str, tuple[int, Callable[[np.ndarray], np.ndarray]]] = {
+    "Sign": (9, np.sign),
+    "Floor": (6, np.floor),
+    "Ceil": (6, np.ceil),
+    "Round": (11, np.rint),
+}
+
+for _name, (_since, _function, _derivative) in FUNCTIONS.items():
+    operator(_name, since=_since, reference=quietly(_function), gradient=unary(_derivative))
+for _name, (_since, _function) in STEPS.items():
+    operator(
+        _name,
+        since=_since,
+        reference=quietly(_function),
+        gradient=not_differentiable("it is constant between its steps, so its slope is zero or undefined"),
+    )
+
+
+def clip(x: np.ndarray, minimum: np.ndarray | None = None, maximum: np.ndarray | None = None) -> np.ndarray:
+    """``x`` within the bounds that are given; the upper bound wins where they cross."""
+    bounded = x if minimum is None else np.maximum(x, minimum)
+    bounded = bounded if maximum is None else np.minimum(bounded, maximum)
+    return np.array(bounded, dtype=x.dtype)
+
+
+def clip_by_attributes(
+    x: np.ndarray, *, min: float = float(np.finfo(np.float32).min), max: float = float(np.finfo(np.float32).max)
+) -> np.ndarray:
+    """Clip before opset 11."""
+    with np.errstate(over="ignore"):
+        return clip(x, np.asarray(min).astype(x.dtype), np.asarray(max).astype(x.dtype))
+
+
+def _clip_gradient(call: Call, g: Expression) -> list[Expression | None]:
+    """Inside the bounds the gradient reaches ``x``; on or beyond a bound it belongs to the bound."""
+    x, lower, upper = (*call.inputs, None, None)[:3]
+    assert x is not None
+    return _clip_parts(call, g, x, lower, upper)
+
+
+def _clip_by_attributes_gradient(call: Call, g: Expression) -> list[Expression | None]:
+    lower, upper = call.attribute("min"), call.attribute("max")
+    lower_bound = None if lower is None else as_expression(lower, call.x)
+    upper_bound = None if upper is None else as_expression(upper, call.x)
+    return _clip_parts(call, g, call.x, lower_bound, upper_bound)[:1]
+
+
+def _clip_parts(
+    call: Call, g: Expression, x: Expression, lower: Expression | None, upper: Expression | None
+) -> list[Expression | None]:
+    wants = [*call.wants, False, False]
+    raised = x if lower is None else emit("Max", x, lower)
+    below_upper = g if upper is None else masked(emit("Less", raised, upper), g)
+    in_x = below_upper if lower is None else masked(emit("Greater", x, lower), below_upper)
+    in_lower = in_upper = None
+    if wants[1] and lower is not None:
+        in_lower = unbroadcast(masked(emit("LessOrEqual", x, lower), below_upper), lower.shape)
+    if wants[2] and upper is not None:
+        in_upper = unbroadcast(masked(emit("GreaterOrEqual", raised, upper), g), upper.shape)
+    return [in_x if wants[0] else None, in_lower, in_upper]
+
+
+operator("Clip", since=6, reference=clip_by_attributes, gradient=_clip_by_attributes_gradient)
+operator("Clip", since=11, reference=clip, gradient=_clip_gradient)
