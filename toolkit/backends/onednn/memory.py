@@ -233,3 +233,11 @@ def layout_of(descriptor: Descriptor, shape: Sequence[int] | None = None) -> Lay
 def same_shape(layout: Layout, shape: Sequence[int]) -> Layout:
     """``layout`` where it fits a tensor of ``shape`` ("lie as that input does"), else the plain one."""
     return layout if layout.shape == tuple(shape) else plain(layout.dtype, shape)
+
+
+@lru_cache(maxsize=4096)
+def tagged(dtype: np.dtype, shape: tuple[int, ...], tag: int) -> Descriptor:
+    """A descriptor by the number of one of oneDNN's format tags."""
+    pointer = ctypes.c_void_p()
+    load().memory_desc_create_with_tag(ctypes.byref(pointer), len(shape), vector(shape), DATA_TYPES[dtype], tag)
+    return Descriptor.take(pointer)

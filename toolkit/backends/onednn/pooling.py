@@ -1,0 +1,212 @@
+"""Pooling and its gradients, in the layout in which the input lies; means over all positions are poolings too.
+
+The maximum's workspace is what the operator ``MaxPoolTraining`` calls ``selected``: the offset of the chosen element in its
+window. Refused: windows that hang over the far edge and count the overhang (``ceil_mode`` with ``count_include_pad``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from toolkit.backends.onednn.memory import Descriptor, any_format, dense, descriptor_of, layout_of, tagged, vector
+from toolkit.backends.onednn.primitive import (
+    DIFF_DST,
+    DIFF_SRC,
+    DST,
+    FORWARD_INFERENCE,
+    FORWARD_TRAINING,
+    SRC,
+    WORKSPACE,
+    PrimitiveDescriptor,
+    PrimitiveKernel,
+    describe,
+    reads,
+    writes,
+)
+from toolkit.backends.onednn.registry import FLOAT32, kernel
+from toolkit.backends.protocol import Kernel, Layout, Resources
+from toolkit.compiler.program import Node, Variable
+from toolkit.operators.expression import TOOLKIT_DOMAIN
+from toolkit.operators.pooling import canonical_pooling
+
+MAXIMUM, MEAN_WITH_PADS, MEAN = 0x1FF, 0x2FF, 0x3FF
+# Per rank: row-major, channels last, channels in blocks of 16 and of 8.
+_TAGS = {3: (4, 15, 56, 69), 4: (5, 22, 78, 102), 5: (6, 33, 121, 142)}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One pooling in oneDNN's terms: sizes, and pads on the far side that make the sizes come out exactly."""
+
+    x: tuple[int, ...]
+    y: tuple[int, ...]
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    begins: tuple[int, ...]
+    ends: tuple[int, ...]
+
+    @property
+    def arguments(self) -> list[Any]:
+        steps = [dilation - 1 for dilation in self.dilations]
+        return [vector(item) for item in (self.strides, self.kernel, steps, self.begins, self.ends)]
+
+
+def window(attributes: dict[str, Any], x: tuple[int, ...], y: tuple[int, ...]) -> Window:
+    """The window of a pooling with canonical attributes from shape ``x`` to shape ``y``."""
+    rank = len(x) - 2
+    size = tuple(attributes["kernel_shape"])
+    strides = tuple(attributes["strides"])
+    dilations = tuple(attributes.get("dilations") or (1,) * rank)
+    begins = tuple(attributes["pads"][:rank])
+    ends = []
+    for axis in range(rank):
+        reach = dilations[axis] * (size[axis] - 1) + 1
+        ends.append(max(0, (y[2 + axis] - 1) * strides[axis] + reach - x[2 + axis] - begins[axis]))
+    return Window(x, y, size, strides, dilations, begins, tuple(ends))
+
+
+def whole(x: tuple[int, ...], y: tuple[int, ...]) -> Window:
+    """The window that covers all positions."""
+    rank = len(x) - 2
+    ones, zeros = (1,) * rank, (0,) * rank
+    return Window(x, (*x[:2], *ones), x[2:], ones, ones, zeros, zeros)
+
+
+def _poolable(*variables: Variable | None) -> bool:
+    present = [item for item in variables if item is not None]
+    return all(item.dtype == FLOAT32 and item.size > 0 for item in present) and len(present[0].shape) in _TAGS
+
+
+def _accepts_pool(node: Node) -> bool:
+    if not _poolable(node.x, node.y) or len(node.outputs) > 1:
+        return False
+    return node.op_type == "MaxPool" or _mean_algorithm(node) is not None
+
+
+def _mean_algorithm(node: Node) -> int | None:
+    counts_pads = node.attributes.get("count_include_pad", 0)
+    if counts_pads and node.attributes.get("ceil_mode", 0):
+        return None
+    return MEAN_WITH_PADS if counts_pads else MEAN
+
+
+def _forward(kind: int, algorithm: int, source: Descriptor, at: Window) -> PrimitiveDescriptor:
+    return describe("pooling_forward", kind, algorithm, source, any_format(FLOAT32, at.y), *at.arguments)
+
+
+def _source(layout: Layout | None) -> Layout:
+    assert layout is not None
+    return layout
+
+
+@kernel("", "MaxPool", "AveragePool", accepts=_accepts_pool)
+def lower_pool(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    at = window(canonical_pooling(node.attributes, node.x.shape), node.x.shape, node.y.shape)
+    algorithm = MAXIMUM if node.op_type == "MaxPool" else _mean_algorithm(node)
+    assert algorithm is not None
+    return _pool(_source(inputs[0]), node.y.shape, at, algorithm)
+
+
+@kernel("", "GlobalAveragePool", "GlobalMaxPool", accepts=lambda node: _poolable(node.x, node.y))
+def lower_global_pool(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    algorithm = MAXIMUM if node.op_type == "GlobalMaxPool" else MEAN
+    return _pool(_source(inputs[0]), node.y.shape, whole(node.x.shape, node.y.shape), algorithm)
+
+
+def _pool(source: Layout, shape: tuple[int, ...], at: Window, algorithm: int) -> Kernel:
+    given = descriptor_of(source)
+    described = _forward(FORWARD_INFERENCE, algorithm, given, at)
+    result = described.argument(DST)
+    operands = [reads(SRC, 0, given), writes(DST, 0, result)]
+    return PrimitiveKernel(described, [source], [layout_of(result, shape)], operands)
+
+
+@kernel(TOOLKIT_DOMAIN, "MaxPoolTraining", accepts=lambda node: _poolable(node.x, node.y))
+def lower_max_pool_training(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    source = _source(inputs[0])
+    given = descriptor_of(source)
+    described = _forward(FORWARD_TRAINING, MAXIMUM, given, window(node.attributes, node.x.shape, node.y.shape))
+    result, selected = described.argument(DST), described.workspace
+    assert selected is not None
+    operands = [reads(SRC, 0, given), writes(DST, 0, result), writes(WORKSPACE, 1, selected)]
+    layouts = [layout_of(result), layout_of(selected, node.y.shape)]
+    return PrimitiveKernel(described, [source], layouts, operands)
+
+
+def _accepts_max_gradient(node: Node) -> bool:
+    selected = node.inputs[1]
+    return _poolable(node.x, node.y) and selected is not None and selected.producer is not None
+
+
+@kernel(TOOLKIT_DOMAIN, "MaxPoolGradient", accepts=_accepts_max_gradient)
+def lower_max_pool_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    selected = _source(inputs[1])
+    at = window(node.attributes, node.y.shape, node.x.shape)
+    tag = _tag_of(selected, at.y)
+    forward = _forward(FORWARD_TRAINING, MAXIMUM, tagged(FLOAT32, at.x, tag), at)
+    workspace = forward.workspace
+    assert workspace is not None
+    return _backward(node, MAXIMUM, tag, at, forward, (layout_of(workspace, at.y), workspace))
+
+
+@kernel(TOOLKIT_DOMAIN, "AveragePoolGradient", accepts=lambda node: _poolable(node.x, node.y) and _mean_algorithm(node))
+def lower_average_pool_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    at = window(node.attributes, node.y.shape, node.x.shape)
+    algorithm = _mean_algorithm(node)
+    assert algorithm is not None
+    tags = _TAGS[len(at.x)]
+    tag = tags[2] if at.x[1] % 16 == 0 else tags[0]
+    forward = _forward(FORWARD_TRAINING, algorithm, tagged(FLOAT32, at.x, tag), at)
+    return _backward(node, algorithm, tag, at, forward, None)
+
+
+def _backward(
+    node: Node,
+    algorithm: int,
+    tag: int,
+    at: Window,
+    forward: PrimitiveDescriptor,
+    selected: tuple[Layout, Descriptor] | None,
+) -> Kernel:
+    to, given = tagged(FLOAT32, at.x, tag), tagged(FLOAT32, at.y, tag)
+    described = describe("pooling_backward", algorithm, to, given, *at.arguments, forward)
+    operands = [reads(DIFF_DST, 0, given), writes(DIFF_SRC, 0, to)]
+    layouts: list[Layout | None] = [layout_of(given)]
+    if selected is not None:
+        operands.append(reads(WORKSPACE, 1, selected[1]))
+        layouts.append(selected[0])
+    layouts += [None] * (len(node.inputs) - len(layouts))
+    return PrimitiveKernel(described, layouts, [layout_of(to)], operands)
+
+
+def _tag_of(layout: Layout, shape: tuple[int, ...]) -> int:
+    """The tag by which a tensor of ``shape`` lies; row-major where it is none of those that pooling produces."""
+    found = layout.opaque if layout.opaque is not None else dense(layout.dtype, shape)
+    tags = _TAGS[len(shape)]
+    matching = [tag for tag in (tags[2], tags[3], tags[1]) if tagged(layout.dtype, shape, tag) == found]
+    return matching[0] if matching and layout.opaque is not None else tags[0]
+
+
+def positions_mean(node: Node) -> bool:
+    """Whether a ReduceMean is the mean over all positions of a batch of images."""
+    axes = node.attributes.get("axes")
+    if len(node.inputs) > 1 and node.inputs[1] is not None:
+        axes = None if node.inputs[1].constant is None else node.inputs[1].constant.tolist()
+    rank = len(node.x.shape)
+    return axes is not None and sorted(axis % rank for axis in axes) == list(range(2, rank))
+
+
+@kernel("", "ReduceMean", accepts=lambda node: _poolable(node.x, node.y) and positions_mean(node))
+def lower_positions_mean(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    source = _source(inputs[0])
+    at = whole(node.x.shape, node.y.shape)
+    given, result = descriptor_of(source), dense(FLOAT32, at.y)
+    described = describe("pooling_forward", FORWARD_INFERENCE, MEAN, given, result, *at.arguments)
+    operands = [reads(SRC, 0, given), writes(DST, 0, result)]
+    layouts: list[Layout | None] = [source] + [None] * (len(node.inputs) - 1)
+    return PrimitiveKernel(described, layouts, [layout_of(result, node.y.shape)], operands)
+
+
