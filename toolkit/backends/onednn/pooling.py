@@ -1,4 +1,4 @@
-"""Pooling and its gradients, in the layout in which the input lies; means over all positions are poolings too.
+"""Pooling and its gradients, in the layout in which the input lies.
 
 The maximum's workspace is what the operator ``MaxPoolTraining`` calls ``selected``: the offset of the chosen element in its
 window. Refused: windows that hang over the far edge and count the overhang (``ceil_mode`` with ``count_include_pad``).
@@ -188,25 +188,4 @@ def _tag_of(layout: Layout, shape: tuple[int, ...]) -> int:
     tags = _TAGS[len(shape)]
     matching = [tag for tag in (tags[2], tags[3], tags[1]) if tagged(layout.dtype, shape, tag) == found]
     return matching[0] if matching and layout.opaque is not None else tags[0]
-
-
-def positions_mean(node: Node) -> bool:
-    """Whether a ReduceMean is the mean over all positions of a batch of images."""
-    axes = node.attributes.get("axes")
-    if len(node.inputs) > 1 and node.inputs[1] is not None:
-        axes = None if node.inputs[1].constant is None else node.inputs[1].constant.tolist()
-    rank = len(node.x.shape)
-    return axes is not None and sorted(axis % rank for axis in axes) == list(range(2, rank))
-
-
-@kernel("", "ReduceMean", accepts=lambda node: _poolable(node.x, node.y) and positions_mean(node))
-def lower_positions_mean(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
-    source = _source(inputs[0])
-    at = whole(node.x.shape, node.y.shape)
-    given, result = descriptor_of(source), dense(FLOAT32, at.y)
-    described = describe("pooling_forward", FORWARD_INFERENCE, MEAN, given, result, *at.arguments)
-    operands = [reads(SRC, 0, given), writes(DST, 0, result)]
-    layouts: list[Layout | None] = [source] + [None] * (len(node.inputs) - 1)
-    return PrimitiveKernel(described, layouts, [layout_of(result, node.y.shape)], operands)
-
 

@@ -3,6 +3,7 @@
 - Identity, and Dropout outside training, disappear; so does a Cast to the type a tensor has.
 - Conv becomes FusedConv with explicit pads, strides, dilations and group.
 - Gemm and MatMul of matrices become FusedMatMul; Gemm's beta is multiplied into its bias.
+- ReduceMean over all positions of a batch of images becomes GlobalAveragePool.
 - BatchNormalization written in training form becomes the inference form where the context only infers.
 """
 
@@ -12,7 +13,8 @@ from toolkit.operators.convolution import canonical_convolution
 
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite
-from toolkit.operators.expression import TOOLKIT_DOMAIN
+from toolkit.graph.parameter import is_trainable_dtype
+from toolkit.operators.expression import TOOLKIT_DOMAIN, reshape
 
 
 def canonicalise(program: Program, *, training: bool) -> None:
@@ -33,9 +35,22 @@ def canonicalise(program: Program, *, training: bool) -> None:
             return _gemm(program, node)
         if node.op_type == "MatMul" and len(node.x.shape) >= 2 and len(_second(node).shape) >= 2:
             return _fused(program, "FusedMatMul", node.inputs, {})
+        if node.op_type == "ReduceMean" and _is_mean_of_positions(node):
+            pooled = program.expression(program.append("GlobalAveragePool", [node.x], {}).y)
+            return [reshape(pooled, node.y.shape).variable]
         return None
 
     rewrite(program, rule)
+
+
+def _is_mean_of_positions(node: Node) -> bool:
+    axes = node.attributes.get("axes")
+    if len(node.inputs) > 1 and node.inputs[1] is not None:
+        axes = None if node.inputs[1].constant is None else node.inputs[1].constant.tolist()
+    rank = len(node.x.shape)
+    if not axes or rank < 3 or not is_trainable_dtype(node.x.dtype):
+        return False
+    return sorted(axis % rank for axis in axes) == list(range(2, rank))
 
 
 def _second(node: Node) -> Variable:
