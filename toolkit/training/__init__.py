@@ -1,0 +1,20 @@
+"""Training: trainers, losses, optimizers, metrics, checkpoints, and the replacement of heads."""
+
+from toolkit.training import losses, metrics, optimizers
+from toolkit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from toolkit.training.head import replace_head
+from toolkit.training.history import Epoch, History
+from toolkit.training.trainer import Trainer
+
+__all__ = [
+    "Checkpoint",
+    "Epoch",
+    "History",
+    "Trainer",
+    "load_checkpoint",
+    "losses",
+    "metrics",
+    "optimizers",
+    "replace_head",
+    "save_checkpoint",
+]

@@ -1,0 +1,109 @@
+"""Head replacement: the last layers of a network make way for new ones, the body keeps what it has learnt.
+
+The shape of the value at the cut comes from binding the body, because imported files often do not declare it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from toolkit.compiler.bind import bind, frozen_batch
+from toolkit.errors import GraphError
+from toolkit.graph.layer import Graph
+from toolkit.graph.network import Network
+from toolkit.graph.surgery import ancestors, head_input, prune, rename_value, value_at
+from toolkit.graph.value import Dim, Shape, Value
+from toolkit.layers.builder import Builder
+from toolkit.layers.definition import Definition
+from toolkit.layers.sequential import append_named
+
+
+def replace_head(
+    network: Network,
+    head: Definition,
+    at: str | None = None,
+    output: str | None = None,
+    *,
+    seed: int = 0,
+    dims: Mapping[str, int] | None = None,
+) -> Network:
+    """Replace what lies between ``at`` and ``output`` by ``head``, in place; returns the network.
+
+    - ``at``: a value, which the head then reads, or a layer (or scope) path, from which on everything is replaced. By
+      default the last linear layer before the output, with all that follows it.
+    - ``output``: the name of the output that gets the new head, needed where there are several. It keeps its name.
+    - ``seed`` decides the fresh weights; ``dims`` are sizes of symbolic dimensions other than the batch.
+
+    Leaves and parameters that nothing needs any more are dropped; everything else stays as the file has it. Raises
+    ``GraphError`` when the cut cannot be made there and ``ShapeError`` when the head does not fit; the network is then
+    as before.
+    """
+    graph = network.graph
+    name = _output_name(network, output)
+    cut = head_input(graph, name) if at is None else value_at(graph, at, name)
+    x = _value_at_cut(network, cut, dims)
+    opset = network.opsets.get("", network.opsets.get("ai.onnx", 1))
+    live = ancestors(graph, graph.outputs)
+    trial = Graph(graph.name, dict(graph.inputs), dict(graph.outputs), list(graph.leaves), dict(graph.parameters))
+    trial.values = dict(graph.values)
+    builder = Builder(trial, opset=opset, seed=seed)
+    with builder.scope(head.name or "head"):
+        y = append_named(head, builder, x, fresh := builder.name("output"))
+    _take_over(graph, trial, name, fresh, Value(name, y.dtype, y.shape, y.batch_axis))
+    if network.ir_version < 4:  # older files list every initializer among the inputs
+        for key, item in graph.parameters.items():
+            graph.inputs.setdefault(key, Value(key, item.dtype, item.shape))
+    prune(graph, live)
+    network.revision += 1
+    return network
+
+
+def _output_name(network: Network, output: str | None) -> str:
+    names = list(network.outputs)
+    if output is None and len(names) == 1:
+        return names[0]
+    if output not in names:
+        raise GraphError(
+            f"replace_head(output={output!r}): the network has the outputs {names}. Name one of them with output=."
+        )
+    return output
+
+
+def _value_at_cut(network: Network, cut: str, dims: Mapping[str, int] | None) -> Value:
+    """The value at the cut with the shape that binding the body gives, and the symbols that the file declares."""
+    graph = network.graph
+    if cut in graph.inputs:
+        return graph.inputs[cut]
+    declared = graph.values.get(cut) or graph.outputs.get(cut) or Value(cut)
+    batch = frozen_batch(network) or 1
+    body = Graph(graph.name, graph.inputs, {cut: declared}, graph.leaves, graph.parameters, graph.values)
+    bound = bind(Network(body, network.opsets, network.functions), batch, dims).outputs[cut]
+    if not bound.shape or bound.shape[0] != batch:
+        raise GraphError(
+            f"A head cannot begin at {cut!r}: its shape {bound.shape} at batch size {batch} does not start with the "
+            "batch axis. Cut at another value: replace_head(network, head, at='...')."
+        )
+    return Value(cut, bound.dtype, _symbolic(bound.shape, declared.shape, _batch_dim(network)), batch_axis=0)
+
+
+def _batch_dim(network: Network) -> Dim:
+    for value in network.inputs.values():
+        if value.batch_axis is not None and value.shape is not None:
+            return value.shape[value.batch_axis]
+    return None
+
+
+def _symbolic(bound: tuple[int, ...], declared: Shape | None, batch: Dim) -> Shape:
+    if declared is None or len(declared) != len(bound):
+        return (batch, *bound[1:])
+    known = [size if not isinstance(dim, str) else dim for size, dim in zip(bound, declared, strict=True)]
+    return (batch, *known[1:])
+
+
+def _take_over(graph: Graph, trial: Graph, name: str, fresh: str, value: Value) -> None:
+    """Make the head's result ``fresh`` the output ``name``; what bore the name before gets another where still read."""
+    aside = f"{fresh}_before"
+    graph.leaves, graph.parameters, graph.values = trial.leaves, trial.parameters, trial.values
+    rename_value(graph, name, aside)
+    rename_value(graph, fresh, name)
+    graph.outputs[name] = value

@@ -1,0 +1,93 @@
+"""The loop over epochs and batches. It uses only the public parts of a trainer: write your own where this one ends."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toolkit.training.best import BestWeights
+from toolkit.training.data import Batches
+from toolkit.training.history import Epoch, History
+from toolkit.training.interruption import Interruption
+from toolkit.training.metrics import Averages, Metric
+from toolkit.training.progress import ProgressBar
+
+if TYPE_CHECKING:
+    from toolkit.training.trainer import Trainer
+
+
+def fit(
+    trainer: Trainer,
+    data: Any,
+    epochs: int = 1,
+    validation: Any = None,
+    *,
+    batch_size: int = 64,
+    shuffle: bool = True,
+    metrics: Mapping[str, Metric] | None = None,
+    progress: bool = True,
+    keep_best: bool = True,
+    monitor: str = "loss",
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> History:
+    """Train for ``epochs`` passes over ``data`` and return what each reached.
+
+    - ``data``, ``validation``: (x, labels) as arrays (x a dict where there are several inputs), or an iterable of such
+      batches. Arrays are cut into batches of ``batch_size``, the last one smaller, in an order that the trainer's seed
+      and the epoch decide (``shuffle``).
+    - ``metrics``: figures beside the loss; accuracy for losses over classes by default.
+    - ``keep_best``: end with the weights of the epoch whose ``monitor`` (``loss``, ``accuracy``) was best, on
+      ``validation``, or on the training data without it.
+    - ``checkpoint``: a file to save to after every epoch, for ``trainer.load_checkpoint``.
+
+    Ctrl-C ends the run after the step under way, with the best weights so far; the history says where. Raises
+    ``InputError`` for data that does not fit, and ``NonFiniteLossError`` naming the step and the layer, which leaves the
+    weights as they were before that step.
+    """
+    chosen = trainer.loss.metrics() if metrics is None else metrics
+    batches = Batches(data, batch_size)
+    best, history = BestWeights(trainer.network, monitor), History()
+    with Interruption() as interruption, ProgressBar(progress) as bar:
+        for _ in range(epochs):
+            number, start, steps = trainer.epochs + 1, time.perf_counter(), 0
+            means, figures = Averages(chosen), {}
+            bar.begin(number, batches.items)
+            try:
+                for x, labels in batches(np.random.default_rng([trainer.seed, number]) if shuffle else None):
+                    _, accepted = batch = trainer.accept(x, labels)
+                    loss, outputs = trainer.train_minibatch(*batch)
+                    steps += 1
+                    means.add(loss, trainer.loss.count(accepted), outputs[trainer.judged_output], accepted)
+                    bar.advance(len(accepted), means.result())
+                    interruption.check()
+                if validation is not None:
+                    figures = trainer.evaluate(validation, batch_size=batch_size, metrics=chosen)
+                    interruption.check()
+            except KeyboardInterrupt:
+                history.interrupted, history.stopped_at = True, (number, steps)
+            if steps:
+                seconds, complete = time.perf_counter() - start, not history.interrupted
+                history.epochs.append(Epoch(number, steps, means.result(), figures, seconds, complete))
+                if keep_best and (figures or validation is None):
+                    best.offer(number, figures or means.result())
+            if history.interrupted:
+                break
+            trainer.epochs = number
+            if checkpoint is not None:
+                trainer.save_checkpoint(checkpoint)
+    if best.epoch is not None:
+        best.restore()
+    history.best_epoch = best.epoch if keep_best else trainer.epochs
+    history.message = _message(history, epochs)
+    return history
+
+
+def _message(history: History, epochs: int) -> str:
+    kept = f"kept the weights of epoch {history.best_epoch}" if history.best_epoch else "kept the weights as they are"
+    if history.stopped_at is not None:
+        return f"Interrupted in epoch {history.stopped_at[0]} after step {history.stopped_at[1]}: {kept}."
+    return f"Trained {epochs} epochs: {kept}."

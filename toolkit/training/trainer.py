@@ -1,0 +1,259 @@
+"""The trainer: an objective and an optimizer over a network, which can be swapped for another of the same interface.
+
+What happens in a step is compiled by ``toolkit.runtime.session``; the loop over epochs is ``toolkit.training.loop``.
+Both use only what is public here, so a loop of one's own is a dozen lines.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from toolkit.compiler.bind import bind
+from toolkit.errors import GraphError, InputError, NonFiniteLossError, TrainingError
+from toolkit.graph.network import Network
+from toolkit.graph.value import Value
+from toolkit.runtime.feeds import sizes
+from toolkit.runtime.session import TrainingSession
+from toolkit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from toolkit.training.data import Batches, feeds_of
+from toolkit.training.history import History
+from toolkit.training.loop import fit
+from toolkit.training.losses import Loss
+from toolkit.training.metrics import Averages, Metric
+from toolkit.training.optimizers import Optimizer
+
+Arrays = dict[str, np.ndarray]
+
+
+class Trainer:
+    """Trains ``network`` to make ``loss`` small.
+
+    - ``backend``: where the network runs, a name or a preference list; ``loss_backend``: where the loss does.
+    - ``threads``: processors to use, all by default. ``seed`` decides shuffling and dropout.
+
+    ``steps`` and ``epochs`` count what was done so far. Parameters with ``requires_grad=False`` stay as they are, and
+    nothing is computed for them; freezing and unfreezing between steps is fine. Raises ``GraphError`` when the loss
+    names an output the network lacks.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        loss: Loss,
+        optimizer: Optimizer,
+        backend: str | Sequence[str] = "cpu",
+        loss_backend: str | Sequence[str] | None = None,
+        threads: int | None = None,
+        precision: str = "float32",
+        seed: int = 0,
+    ) -> None:
+        if not isinstance(loss, Loss) or not isinstance(optimizer, Optimizer):
+            wrong = optimizer if isinstance(loss, Loss) else loss
+            raise TrainingError(
+                f"Trainer requires a loss of tk.losses and an optimizer of tk.optimizers, got {wrong!r}. "
+                "Write for example loss=tk.losses.SoftmaxCrossEntropy(), optimizer=tk.optimizers.Adam(1e-3)."
+            )
+        self.loss, self.optimizer, self.seed = loss, optimizer, seed
+        self.steps = self.epochs = 0
+        self._options = {
+            "backend": backend,
+            "loss_backend": loss_backend,
+            "threads": threads,
+            "precision": precision,
+            "seed": seed,
+        }
+        self._start(network)
+
+    # the network --------------------------------------------------------------------------------------------------
+
+    @property
+    def network(self) -> Network:
+        """The network in training. Another one of the same interface may be set; the optimizer then starts anew."""
+        return self._network
+
+    @network.setter
+    def network(self, other: Network) -> None:
+        require_same_interface(self._network, other)
+        self.steps = 0
+        self._start(other)
+
+    def _start(self, network: Network) -> None:
+        self._network = network
+        self._session = TrainingSession(network, self.loss, self.optimizer, **self._options)  # type: ignore[arg-type]
+        self._made_for = self._signature()
+        self._pending: Arrays | None = None
+        self._judged: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
+        self.judged_output = self._session.judged_output()
+
+    def _signature(self) -> Any:
+        """What a compiled step depends on beside the sizes of the batch."""
+        learning = [(name, item.learning_rate) for name, item in self._network.parameters.items() if item.requires_grad]
+        return self._network.revision, learning
+
+    def _current(self) -> TrainingSession:
+        """The session; a new one with the old optimizer state when layers or frozen parameters changed."""
+        if self._signature() != self._made_for:
+            state = self._session.state() if self._pending is None else self._pending
+            self._start(self._network)
+            self._pending = state if state else None
+        return self._session
+
+    # one batch ----------------------------------------------------------------------------------------------------
+
+    def train_minibatch(self, x: Any, labels: Any) -> tuple[float, Arrays]:
+        """One step on one batch of any size; returns the mean loss over its real items and the network's outputs.
+
+        ``x`` is an array, or a dict of arrays by input name. The outputs are those before the update. Raises
+        ``InputError`` for data that does not fit and ``NonFiniteLossError``, with nothing updated, naming the layer.
+        """
+        feeds, accepted = self.accept(x, labels)
+        session = self._current()
+        self._restore_pending(session, feeds, accepted)
+        try:
+            result = session.step(feeds, accepted, self.optimizer.scalars(self.steps + 1))
+        except NonFiniteLossError as error:
+            raise NonFiniteLossError(f"Step {self.steps + 1} (epoch {self.epochs + 1}): {error}") from error
+        self.steps += 1
+        assert result.loss is not None
+        return result.loss, result.outputs
+
+    def gradients(self, x: Any, labels: Any) -> Arrays:
+        """The gradient of the mean loss of one batch for every parameter that learns; nothing is updated."""
+        return self._current().gradients(*self.accept(x, labels))
+
+    def accept(self, x: Any, labels: Any) -> tuple[Arrays, np.ndarray]:
+        """One batch as the compiled step takes it: feeds by input name, labels as the loss wants them."""
+        feeds = feeds_of(self._network, x)
+        return feeds, self.loss.accept(labels, *self._judged_type(feeds))
+
+    def _judged_type(self, feeds: Arrays) -> tuple[np.dtype, tuple[int, ...]]:
+        """Element type and shape of the judged output for the sizes of ``feeds``."""
+        batch, dims = sizes(self._network, feeds)
+        key = repr((self._network.revision, batch, dims))
+        if key not in self._judged:
+            name = self.judged_output
+            output = bind(self._network, batch, dims, outputs=[name]).outputs[name]
+            self._judged[key] = output.dtype, output.shape
+        return self._judged[key]
+
+    # many batches -------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        data: Any,
+        epochs: int = 1,
+        validation: Any = None,
+        *,
+        batch_size: int = 64,
+        shuffle: bool = True,
+        metrics: Mapping[str, Metric] | None = None,
+        progress: bool = True,
+        keep_best: bool = True,
+        monitor: str = "loss",
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> History:
+        """Train for ``epochs`` passes over ``data``; see ``toolkit.training.loop.fit``."""
+        return fit(
+            self,
+            data,
+            epochs,
+            validation,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            metrics=metrics,
+            progress=progress,
+            keep_best=keep_best,
+            monitor=monitor,
+            checkpoint=checkpoint,
+        )
+
+    def evaluate(
+        self, data: Any, *, batch_size: int = 64, metrics: Mapping[str, Metric] | None = None
+    ) -> dict[str, float]:
+        """``loss`` and metrics (accuracy for losses over classes), inference semantics, as means over real items."""
+        means = Averages(self.loss.metrics() if metrics is None else metrics)
+        for x, labels in Batches(data, batch_size)():
+            feeds, accepted = self.accept(x, labels)
+            result = self._current().evaluate(feeds, accepted)
+            assert result.loss is not None
+            means.add(result.loss, self.loss.count(accepted), result.outputs[self.judged_output], accepted)
+        return means.result()
+
+    # going on later -----------------------------------------------------------------------------------------------
+
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Write parameters, optimizer state, random state and progress to one file, atomically."""
+        session = self._current()
+        state = session.state() if self._pending is None else self._pending
+        random = session.random.bit_generator.state
+        progress = {"steps": self.steps, "epochs": self.epochs, "seed": self.seed, "random": random}
+        numeric = {name: item.array for name, item in self._network.parameters.items() if item.dtype != object}
+        save_checkpoint(path, Checkpoint(numeric, state, progress))
+
+    def load_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Go on from ``save_checkpoint``: with the same data, loss and optimizer the run continues as if unbroken.
+
+        Raises ``TrainingError`` when the file is damaged or belongs to another network.
+        """
+        found = load_checkpoint(path)
+        own = {name: item for name, item in self._network.parameters.items() if item.dtype != object}
+        wrong = [
+            name
+            for name in {**own, **found.parameters}
+            if name not in own
+            or name not in found.parameters
+            or (own[name].shape, own[name].dtype) != (found.parameters[name].shape, found.parameters[name].dtype)
+        ]
+        if wrong:
+            raise TrainingError(
+                f"Checkpoint {os.fspath(path)!r} belongs to another network: {len(wrong)} parameters differ in name, "
+                f"shape or type, among them {wrong[:3]}. Load the network that it was saved with."
+            )
+        for name, array in found.parameters.items():
+            own[name].assign(array)
+        self.steps, self.epochs, self.seed = (int(found.progress[name]) for name in ("steps", "epochs", "seed"))
+        self._start(self._network)
+        self._session.random.bit_generator.state = found.progress["random"]
+        self._pending = found.state if found.state else None
+
+    def _restore_pending(self, session: TrainingSession, feeds: Arrays, labels: np.ndarray) -> None:
+        """Hand optimizer state over to a session, which can take it once the first batch tells what to compile."""
+        if self._pending is None:
+            return
+        fresh = {
+            f"{slot}/{name}": np.zeros(item.shape, item.dtype)
+            for slot in self.optimizer.slots
+            for name, item in self._network.parameters.items()
+            if item.requires_grad
+        }
+        pending, self._pending = self._pending, None
+        kept = {name: array for name, array in pending.items() if name in fresh and array.shape == fresh[name].shape}
+        session.restore({**fresh, **kept}, feeds, labels)
+
+
+def require_same_interface(network: Network, other: Network) -> None:
+    """Raise ``GraphError`` unless both networks take and give values of equal names, types and unit shapes."""
+    if not isinstance(other, Network):
+        raise InputError(f"A trainer takes a Network, got {type(other).__name__}. Load one with importers.load.")
+    for what, mine, theirs in (
+        ("inputs", network.inputs, other.inputs),
+        ("outputs", network.outputs, other.outputs),
+    ):
+        if _interface(mine) != _interface(theirs):
+            raise GraphError(
+                f"The network to swap in needs the {what} {_described(mine)}, got {_described(theirs)}. Make a new "
+                "Trainer for a network with another interface."
+            )
+
+
+def _interface(values: Mapping[str, Value]) -> dict[str, Any]:
+    return {name: (value.kind, value.dtype, value.unit_shape) for name, value in values.items()}
+
+
+def _described(values: Mapping[str, Value]) -> str:
+    return ", ".join(f"{name!r} {value.describe()}" for name, value in values.items())
