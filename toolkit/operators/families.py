@@ -7,6 +7,8 @@ FAMILIES: tuple[str, ...] = (
     "cast",
     "elementwise",
     "logic",
+    "ranking",
+    "reduction",
 )
 
 for _family in FAMILIES:

@@ -1,0 +1,15 @@
+"""Cases of ``toolkit.operators.ranking``."""
+
+from tests.support.case import Case, constant, integers, spread
+
+CASES = [
+    Case("ArgMax", [spread("N", 3, 4)], {"axis": 1}, version=11),
+    Case("ArgMax", [integers("N", 9, low=0, high=3, dtype="int32")], {"axis": -1, "keepdims": 0}, note="ties"),
+    Case("ArgMax", [integers("N", 9, low=0, high=3, dtype="int32")], {"axis": 1, "select_last_index": 1}, note="last"),
+    Case("ArgMin", [spread("N", 3, 4)], version=13),
+    Case("ArgMin", [integers("N", 9, low=0, high=3, dtype="int32")], {"axis": 1, "select_last_index": 1}, note="last"),
+    Case("TopK", [spread("N", 6)], {"k": 2}, version=9, outputs=2),
+    Case("TopK", [spread("N", 6, 2), constant([3])], {"axis": 1}, version=10, outputs=2),
+    Case("TopK", [spread("N", 6), constant([2])], {"largest": 0}, version=11, outputs=2, note="smallest"),
+    Case("TopK", [integers("N", 9, low=0, high=4), constant([5])], version=11, outputs=2, note="ties"),
+]

@@ -1,0 +1,157 @@
+"""Reductions over axes. ``axes`` is an attribute in older versions and an input in newer ones; both arrive the same way.
+
+Elements that share the extreme value of ReduceMax or ReduceMin share its gradient evenly, as in PyTorch's ``amax``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from toolkit.operators.arithmetic import divide
+from toolkit.operators.axes import given, normalised
+from toolkit.operators.derivative import element_count, indicator, masked
+from toolkit.operators.expression import Expression, emit, expand, reduce_sum, reshape
+from toolkit.operators.precision import in_float32
+from toolkit.operators.record import Call, operator
+
+Axes = tuple[int, ...]
+Derivative = Callable[[Expression, Expression, Expression, Axes], Expression]
+
+
+def _reduced_axes(rank: int, axes: Any, noop_with_empty_axes: int) -> Axes:
+    """The axes to reduce: all of them when none are given, unless that is to mean none."""
+    if axes is None or len(axes) == 0:
+        return () if noop_with_empty_axes else tuple(range(rank))
+    return normalised(axes, rank)
+
+
+def reduction(function: Callable[[np.ndarray, Axes, bool], np.ndarray]) -> Callable[..., np.ndarray]:
+    """The reference of a reduction from ``function(x, axes, keepdims)``; the element type is kept."""
+
+    @in_float32
+    def reference(x: np.ndarray, axes: Any = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            result = function(x, _reduced_axes(x.ndim, axes, noop_with_empty_axes), bool(keepdims))
+        return np.asarray(result, dtype=x.dtype)
+
+    return reference
+
+
+def gradient_of(derivative: Derivative) -> Callable[[Call, Expression], list[Expression | None]]:
+    """The gradient of a reduction from ``derivative(g, x, y, axes)``, ``g`` and ``y`` with the reduced axes kept as 1."""
+
+    def gradient(call: Call, g: Expression) -> list[Expression | None]:
+        x = call.x
+        axes = _reduced_axes(x.ndim, given(call, "axes", 1), call.attribute("noop_with_empty_axes", 0))
+        kept = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
+        part = derivative(reshape(g, kept), x, reshape(call.y, kept), axes)
+        return [expand(part, x.shape), *[None] * (len(call.inputs) - 1)]
+
+    return gradient
+
+
+def total(x: np.ndarray, axes: Axes, keepdims: bool) -> np.ndarray:
+    """The sum in the element type of ``x``."""
+    return np.sum(x, axis=axes, keepdims=keepdims, dtype=x.dtype)
+
+
+def mean(x: np.ndarray, axes: Axes, keepdims: bool) -> np.ndarray:
+    """The mean; of integers, truncated."""
+    count = int(np.prod([x.shape[axis] for axis in axes], dtype=np.int64))
+    return divide(total(x, axes, keepdims), np.asarray(count, dtype=x.dtype))
+
+
+def largest(x: np.ndarray, axes: Axes, keepdims: bool) -> np.ndarray:
+    """The maximum; of nothing, the smallest value there is."""
+    return np.max(x, axis=axes, keepdims=keepdims, initial=_extreme(x.dtype, smallest=True))
+
+
+def smallest(x: np.ndarray, axes: Axes, keepdims: bool) -> np.ndarray:
+    """The minimum; of nothing, the largest value there is."""
+    return np.min(x, axis=axes, keepdims=keepdims, initial=_extreme(x.dtype, smallest=False))
+
+
+def _extreme(dtype: np.dtype, *, smallest: bool) -> Any:
+    if dtype.kind == "b":
+        return not smallest
+    if dtype.kind in "iu":
+        return np.iinfo(dtype).min if smallest else np.iinfo(dtype).max
+    return -np.inf if smallest else np.inf
+
+
+def log_sum_exp(x: np.ndarray, axes: Axes, keepdims: bool) -> np.ndarray:
+    """log(sum(exp(x))) that cannot overflow."""
+    top = np.max(x, axis=axes, keepdims=True, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0)
+    result = np.log(np.sum(np.exp(x - top), axis=axes, keepdims=True)) + top
+    return result if keepdims else np.squeeze(result, axis=axes)
+
+
+def _mean_slope(g: Expression, x: Expression, y: Expression, axes: Axes) -> Expression:
+    return g * (element_count(y) / max(element_count(x), 1))
+
+
+def _extreme_slope(g: Expression, x: Expression, y: Expression, axes: Axes) -> Expression:
+    winners = indicator(emit("Equal", x, y), x)
+    return winners * (g / reduce_sum(winners, axes))
+
+
+def _product_slope(g: Expression, x: Expression, y: Expression, axes: Axes) -> Expression:
+    """The product of the others, also where one factor, or several, are 0."""
+    is_zero = emit("Equal", x, 0)
+    zeros = indicator(is_zero, x)
+    nonzero = x + zeros
+    product = emit("ReduceProd", nonzero, _axes_constant(x, axes), keepdims=1) if axes else nonzero
+    other_zeros = reduce_sum(zeros, axes) - zeros
+    return masked(emit("Equal", other_zeros, 0), g * (product / nonzero))
+
+
+def _axes_constant(x: Expression, axes: Axes) -> Expression:
+    return x.emitter.constant(np.asarray(axes, dtype=np.int64))
+
+
+def _norm_slope(g: Expression, x: Expression, y: Expression, axes: Axes) -> Expression:
+    """x / y, and 0 where the norm is 0."""
+    return g * (x / (y + indicator(emit("Equal", y, 0), y)))
+
+
+REDUCTIONS: dict[str, tuple[Callable[[np.ndarray, Axes, bool], np.ndarray], Derivative]] = {
+    "ReduceSum": (total, lambda g, x, y, axes: g),
+    "ReduceMean": (mean, _mean_slope),
+    "ReduceMax": (largest, _extreme_slope),
+    "ReduceMin": (smallest, _extreme_slope),
+    "ReduceProd": (lambda x, axes, keep: np.prod(x, axis=axes, keepdims=keep, dtype=x.dtype), _product_slope),
+    "ReduceL1": (lambda x, axes, keep: total(np.abs(x), axes, keep), lambda g, x, y, axes: g * emit("Sign", x)),
+    "ReduceL2": (lambda x, axes, keep: np.sqrt(total(x * x, axes, keep)), _norm_slope),
+    "ReduceSumSquare": (lambda x, axes, keep: total(x * x, axes, keep), lambda g, x, y, axes: g * x * 2),
+    "ReduceLogSum": (
+        lambda x, axes, keep: np.log(total(x, axes, keep)),
+        lambda g, x, y, axes: g * emit("Exp", -y),
+    ),
+    "ReduceLogSumExp": (log_sum_exp, lambda g, x, y, axes: g * emit("Exp", x - y)),
+}
+
+for _name, (_function, _derivative) in REDUCTIONS.items():
+    operator(_name, reference=reduction(_function), gradient=gradient_of(_derivative))
+
+
+@in_float32
+def cumulative_sum(x: np.ndarray, axis: np.ndarray, *, exclusive: int = 0, reverse: int = 0) -> np.ndarray:
+    """Running sums along an axis, without the element itself when ``exclusive``, from the end when ``reverse``."""
+    along = int(np.asarray(axis).reshape(-1)[0])
+    ordered = np.flip(x, along) if reverse else x
+    result = np.cumsum(ordered, axis=along, dtype=x.dtype)
+    if exclusive:
+        result = result - ordered
+    return np.flip(result, along) if reverse else result
+
+
+def _cumulative_sum_gradient(call: Call, g: Expression) -> list[Expression | None]:
+    reverse = 0 if call.attribute("reverse", 0) else 1
+    return [emit("CumSum", g, call.inputs[1], exclusive=call.attribute("exclusive", 0), reverse=reverse), None]
+
+
+operator("CumSum", since=11, reference=cumulative_sum, gradient=_cumulative_sum_gradient)
