@@ -3,12 +3,18 @@
 from importlib import import_module
 
 FAMILIES: tuple[str, ...] = (
+    "activation",
+    "activation_operators",
     "arithmetic",
     "cast",
+    "convolution",
+    "convolution_gradient",
     "elementwise",
+    "linear",
     "logic",
     "ranking",
     "reduction",
+    "transposed_convolution",
 )
 
 for _family in FAMILIES:
