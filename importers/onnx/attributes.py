@@ -71,7 +71,7 @@ class AttributeReader:
     ) -> tuple[AttributeReference, AttributeOrigin | None]:
         if not self.in_function:
             raise ModelError(
-                f"{where} refers to {attribute.ref_attr_name!r} of a calling node, but only nodes of functions have one. "
+                f"{where} refers to {attribute.ref_attr_name!r} of a caller, but only nodes of functions have one. "
                 "Give the attribute a value."
             )
         value = AttributeReference(attribute.ref_attr_name, kind)

@@ -197,4 +197,3 @@ def _claim(parameters: dict[str, Parameter], tensor: TensorProto, where: str) ->
 
 def _scopes(node: NodeProto) -> str:
     return next((entry.value for entry in node.metadata_props if entry.key == SCOPES_KEY), "")
-

@@ -1,0 +1,176 @@
+"""Network to ModelProto: the inverse of the importer. What the graph does not say comes from the records of origin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf.message import Message
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto
+
+from exporters.onnx.attributes import attribute_proto, declared_types
+from exporters.onnx.tensors import sparse_parameter, sparse_proto, tensor_proto
+from importers.onnx.origin import (
+    FunctionOrigin,
+    GraphOrigin,
+    ModelOrigin,
+    NodeOrigin,
+    OpsetOrigin,
+    SparseOrigin,
+)
+from importers.onnx.types import write_value
+from toolkit.graph import Graph, Leaf, Network
+
+
+def to_proto(network: Network) -> ModelProto:
+    """The network as a ModelProto, complete in itself: external data is taken in. Raises ``ModelError``."""
+    model = model_without_weights(network)
+    for parameter in network.parameters.values():
+        if not isinstance(parameter.origin, SparseOrigin):
+            what = f"Parameter {parameter.name!r}"
+            model.graph.initializer.append(tensor_proto(parameter.array, parameter.origin, parameter.name, what))
+    return model
+
+
+def model_without_weights(network: Network) -> ModelProto:
+    """Everything but the dense initializers of the main graph, which the writer streams."""
+    origin = network.origin if isinstance(network.origin, ModelOrigin) else ModelOrigin()
+    model = ModelProto()
+    model.MergeFromString(origin.rest)
+    _set(model, origin.explicit, ir_version=network.ir_version)
+    model.opset_import.extend(_opsets(network.opsets, origin.opsets))
+    _write_metadata(model, network, origin)
+    _write_graph(network.graph, model.graph)
+    for key, graph in network.functions.items():
+        model.functions.append(_function(key, graph, network.opsets))
+    return model
+
+
+def _write_metadata(model: ModelProto, network: Network, origin: ModelOrigin) -> None:
+    if origin.metadata is not None:
+        for content in origin.metadata:
+            model.metadata_props.add().MergeFromString(content)
+        if {entry.key: entry.value for entry in model.metadata_props} == network.metadata:
+            return
+        model.ClearField("metadata_props")
+    for key, value in network.metadata.items():
+        model.metadata_props.add(key=key, value=value)
+
+
+def graph_proto(graph: Graph) -> GraphProto:
+    """A body of control flow, with its initializers."""
+    proto = GraphProto()
+    _write_graph(graph, proto)
+    for parameter in graph.parameters.values():
+        if not isinstance(parameter.origin, SparseOrigin):
+            what = f"Initializer {parameter.name!r}"
+            proto.initializer.append(tensor_proto(parameter.array, parameter.origin, parameter.name, what))
+    return proto
+
+
+def _write_graph(graph: Graph, proto: GraphProto) -> None:
+    origin = graph.origin if isinstance(graph.origin, GraphOrigin) else GraphOrigin()
+    proto.MergeFromString(origin.rest)
+    _set(proto, origin.explicit, name=graph.name)
+    proto.node.extend(_nodes(graph))
+    proto.input.extend(write_value(value) for value in graph.inputs.values())
+    proto.output.extend(write_value(value) for value in graph.outputs.values())
+    for parameter in graph.parameters.values():
+        if isinstance(parameter.origin, SparseOrigin):
+            sparse = sparse_parameter(parameter, parameter.origin)
+            what = f"Parameter {parameter.name!r}"
+            proto.sparse_initializer.append(sparse_proto(sparse, parameter.origin, parameter.name, what))
+    _write_declared(graph, origin, proto)
+
+
+def _write_declared(graph: Graph, origin: GraphOrigin, proto: GraphProto | FunctionProto) -> None:
+    infos = [write_value(value) for value in graph.values.values()]
+    proto.value_info.extend(infos)
+    for position, content in origin.repeated:
+        extra = type(proto.value_info.add())()
+        del proto.value_info[-1]
+        extra.MergeFromString(content)
+        proto.value_info.insert(position, extra)
+
+
+def _nodes(graph: Graph) -> list[NodeProto]:
+    """The nodes in the order of the file; leaves that came later stay behind the one they follow."""
+    placed: list[tuple[int, Leaf]] = []
+    position = -1
+    for leaf in graph.leaves:
+        if isinstance(leaf.origin, NodeOrigin) and leaf.origin.position is not None:
+            position = leaf.origin.position
+        if not (isinstance(leaf.origin, NodeOrigin) and leaf.origin.synthetic):
+            placed.append((position, leaf))
+    placed.sort(key=lambda item: item[0])
+    return [_node(leaf) for _, leaf in placed]
+
+
+def _node(leaf: Leaf) -> NodeProto:
+    fresh = not isinstance(leaf.origin, NodeOrigin)
+    origin = NodeOrigin() if fresh else leaf.origin
+    node = NodeProto()
+    node.MergeFromString(origin.rest)
+    node.op_type = leaf.op_type
+    node.input.extend(leaf.inputs)
+    node.output.extend(origin.renamed.get(name, name) for name in leaf.outputs)
+    domain = leaf.domain if origin.domain is None else origin.domain
+    _set(node, origin.explicit, name=leaf.name or (leaf.path if fresh else ""), domain=domain, overload=leaf.overload)
+    declared = declared_types(leaf) if fresh else {}
+    what = f"{leaf.operator} {leaf.path!r}"
+    for name, value in leaf.attributes.items():
+        record = origin.attributes.get(name)
+        node.attribute.append(attribute_proto(name, value, record, declared.get(name), graph_proto, what))
+    return node
+
+
+def _function(key: tuple[str, str, str], graph: Graph, opsets: dict[str, int]) -> FunctionProto:
+    domain, name, overload = key
+    origin = graph.origin
+    if not isinstance(origin, FunctionOrigin):
+        used = {leaf.domain: leaf.version for leaf in graph.walk()}
+        origin = FunctionOrigin(GraphOrigin(), tuple(_opset_record(*item) for item in (used or opsets).items()))
+    proto = FunctionProto()
+    proto.MergeFromString(origin.graph.rest)
+    _set(proto, origin.graph.explicit, name=name, domain=domain, overload=overload)
+    proto.input.extend(graph.inputs)
+    proto.output.extend(graph.outputs)
+    for attribute, default in graph.attributes.items():
+        if default is None:
+            proto.attribute.append(attribute)
+        else:
+            record = origin.attributes.get(attribute)
+            proto.attribute_proto.append(
+                attribute_proto(attribute, default, record, None, graph_proto, f"function {name!r}")
+            )
+    proto.node.extend(_nodes(graph))
+    for item in origin.opsets:
+        proto.opset_import.add().MergeFromString(item.content)
+    _write_declared(graph, origin.graph, proto)
+    return proto
+
+
+def _opsets(opsets: dict[str, int], records: Iterable[OpsetOrigin]) -> list[OperatorSetIdProto]:
+    """The imports: the file's own entries where they still hold, then the domains that were added."""
+    imports, written = [], set()
+    for record in records:
+        if record.domain not in opsets:
+            continue
+        item = OperatorSetIdProto()
+        item.MergeFromString(record.content)
+        item.version = opsets[record.domain]
+        imports.append(item)
+        written.add(record.domain)
+    imports += [OperatorSetIdProto(domain=name, version=opsets[name]) for name in opsets if name not in written]
+    return imports
+
+
+def _opset_record(domain: str, version: int) -> OpsetOrigin:
+    return OpsetOrigin(domain, version, OperatorSetIdProto(domain=domain, version=version).SerializeToString())
+
+
+def _set(message: Message, explicit: tuple[str, ...], **scalars: Any) -> None:
+    """Set the scalars that hold something, or that the file spelled out although they hold nothing."""
+    for name, value in scalars.items():
+        if value or name in explicit:
+            setattr(message, name, value)

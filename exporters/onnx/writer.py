@@ -1,0 +1,58 @@
+"""Streams a network to an ONNX file: the small remainder is serialized, the weights go from their arrays to the disk."""
+
+from __future__ import annotations
+
+import os
+
+from exporters.onnx.external import place_data_files
+from exporters.onnx.files import Chunk, write_together
+from exporters.onnx.tensors import StoredTensor, store
+from exporters.onnx.translate import model_without_weights
+from importers.onnx.origin import ModelOrigin, SparseOrigin
+from importers.onnx.wire import GRAPH, INITIALIZER, RAW_DATA, prefix
+from toolkit.errors import ModelError
+from toolkit.graph import Network
+
+LARGEST_PROTOBUF = (1 << 31) - 1  # bytes; readers refuse more
+
+
+def save(network: Network, path: str | os.PathLike[str], *, external_data: str | None = None) -> None:
+    """Write the network; the file at ``path`` is replaced at once or not at all, and may be the one it was read from.
+
+    - ``external_data``: name of a file beside the model for its weights; models above 2 GiB need one
+
+    Raises ``ModelError`` when the network does not fit a file, or the file cannot be written.
+    """
+    path = os.fspath(path)
+    source = network.origin.source if isinstance(network.origin, ModelOrigin) else None
+    tensors = [
+        store(parameter.array, parameter.origin, name, f"Parameter {name!r}")
+        for name, parameter in network.parameters.items()
+        if not isinstance(parameter.origin, SparseOrigin)
+    ]
+    tensors, files = place_data_files(tensors, path, source, external_data)
+    chunks = _model_chunks(network, tensors)
+    size = sum(len(chunk) for chunk in chunks)
+    if size > LARGEST_PROTOBUF:
+        raise ModelError(
+            f"The model takes {size} bytes, but an ONNX file holds at most {LARGEST_PROTOBUF}. "
+            "Keep the weights beside it: save(network, path, external_data='weights.data')."
+        )
+    write_together({**files, path: chunks})
+
+
+def _model_chunks(network: Network, tensors: list[StoredTensor]) -> list[Chunk]:
+    """The serialized model in pieces; fields of a message may come in any order."""
+    model = model_without_weights(network)
+    graph = model.graph.SerializeToString()
+    model.ClearField("graph")
+    pieces: list[Chunk] = []
+    for header, raw, _ in tensors:
+        small = header.SerializeToString()
+        if raw is None:
+            pieces += [prefix(INITIALIZER, len(small)) + small]
+        else:
+            key = prefix(RAW_DATA, raw.size)
+            pieces += [prefix(INITIALIZER, len(small) + len(key) + raw.size) + small + key, raw]
+    length = len(graph) + sum(len(piece) for piece in pieces)
+    return [model.SerializeToString() + prefix(GRAPH, length) + graph, *pieces]
