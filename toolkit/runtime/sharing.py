@@ -22,7 +22,7 @@ def pin_gradients(
     """Let each gradient (variable, key) be computed in the store's buffer for its key; returns the new task list."""
     result = list(tasks)
     for variable, key in pins:
-        place = store.gradients.get(key)  # type: ignore[call-overload]
+        place = store.gradients.get(key)
         if place is None:
             continue
         for position, task in enumerate(result):

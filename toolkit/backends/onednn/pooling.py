@@ -152,7 +152,11 @@ def lower_max_pool_gradient(node: Node, inputs: Sequence[Layout | None], resourc
     return _backward(node, MAXIMUM, tag, at, forward, (layout_of(workspace, at.y), workspace))
 
 
-@kernel(TOOLKIT_DOMAIN, "AveragePoolGradient", accepts=lambda node: _poolable(node.x, node.y) and _mean_algorithm(node))
+def _accepts_mean_gradient(node: Node) -> bool:
+    return _poolable(node.x, node.y) and _mean_algorithm(node) is not None
+
+
+@kernel(TOOLKIT_DOMAIN, "AveragePoolGradient", accepts=_accepts_mean_gradient)
 def lower_average_pool_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     at = window(node.attributes, node.y.shape, node.x.shape)
     algorithm = _mean_algorithm(node)

@@ -74,7 +74,7 @@ def _gemm(program: Program, node: Node) -> Replacement:
     beta = node.attributes.get("beta", 1.0)
     if bias is not None and beta != 1.0:
         bias = (program.expression(bias) * float(beta)).variable
-    inputs = [node.x, _second(node), bias] if bias is not None else [node.x, _second(node)]
+    inputs: list[Variable | None] = [node.x, _second(node)] + ([bias] if bias is not None else [])
     return _fused(program, "FusedMatMul", inputs, {**attributes, "alpha": float(node.attributes.get("alpha", 1.0))})
 
 

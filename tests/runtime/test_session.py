@@ -1,0 +1,147 @@
+"""Training sessions: one set of master parameters over batch sizes, guarded updates, lazily synchronised parameters."""
+
+import numpy as np
+import pytest
+
+import toolkit as tk
+from tests.support.models import cnn, feed, mlp
+from toolkit.errors import GraphError, NonFiniteLossError, NotDifferentiableError
+from toolkit.runtime.session import TrainingSession
+
+BACKENDS = ["numpy", "cpu"]
+
+
+def session(net, optimizer=None, **options):
+    return TrainingSession(net, tk.losses.SoftmaxCrossEntropy(), optimizer or tk.optimizers.SGD(0.1), **options)
+
+
+def batch(net, size, classes, seed=0):
+    return feed(net, size, seed), np.random.default_rng(seed + 1).integers(0, classes, size)
+
+
+def train(made, data, steps):
+    return [made.step(*data, made.optimizer.scalars(step)).loss for step in range(1, steps + 1)]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("make", [mlp, cnn])
+def test_the_loss_falls(backend, make):
+    net = make()
+    data = batch(net, 16, 4)
+    losses = train(session(net, tk.optimizers.Adam(0.01), backend=backend), data, 40)
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_backends_take_the_same_steps():
+    runs = []
+    for backend in BACKENDS:
+        net = cnn()
+        made = session(net, tk.optimizers.SGD(0.05, momentum=0.9, weight_decay=1e-3), backend=backend)
+        train(made, batch(net, 8, 5), 5)
+        runs.append({name: item.array for name, item in net.parameters.items()})
+    for name, array in runs[0].items():
+        np.testing.assert_allclose(runs[1][name], array, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_batch_sizes_share_the_master_parameters(backend):
+    net, twin = mlp(), mlp()
+    large, small = batch(net, 12, 4), batch(net, 5, 4, seed=7)
+    mixed = session(net, tk.optimizers.Adam(0.01), backend=backend)
+    for step, data in enumerate([large, small, large, small], start=1):
+        mixed.step(*data, mixed.optimizer.scalars(step))
+    reference = session(twin, tk.optimizers.Adam(0.01), backend="numpy")
+    for step, data in enumerate([large, small, large, small], start=1):
+        reference.step(*data, reference.optimizer.scalars(step))
+    for name, item in net.parameters.items():
+        np.testing.assert_allclose(item.array, twin.parameters[name].array, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_context_sees_what_training_wrote_and_training_what_was_assigned(backend):
+    net = mlp()
+    context, made, data = net.context(4, backend=backend), session(net, backend=backend), batch(mlp(), 4, 4)
+    before = context.run(data[0])["y"]
+    made.step(*data, made.optimizer.scalars(1))
+    after = context.run(data[0])["y"]
+    assert np.abs(after - before).max() > 1e-4
+    net.parameters["b2"].assign(np.full(4, 100, np.float32))
+    np.testing.assert_allclose(made.evaluate(data[0]).outputs["y"], context.run(data[0])["y"], rtol=1e-5)
+    outputs = made.step(*data, made.optimizer.scalars(2)).outputs["y"]
+    assert outputs.min() > 90
+
+
+def test_frozen_parameters_cost_no_backward_step_and_stay_as_they_are():
+    net, full = cnn(), cnn()
+    net.select("w1", "b1", "scale", "shift", "w2").freeze()
+    frozen = {name: net.parameters[name].array.copy() for name in ("w1", "b1", "scale", "shift", "w2")}
+    made, everything = session(net), session(full)
+    train(made, batch(net, 4, 5), 3)
+    train(everything, batch(full, 4, 5), 1)
+    for name, array in frozen.items():
+        np.testing.assert_array_equal(net.parameters[name].array, array)
+    backward = [step.operator for step in made.explain().steps if step.role == "backward"]
+    assert not any("Conv" in name or "Pool" in name for name in backward)
+    assert len(backward) < len([step for step in everything.explain().steps if step.role == "backward"]) / 2
+
+
+def test_everything_frozen_is_refused():
+    net = mlp()
+    net.select("*").freeze()
+    with pytest.raises(NotDifferentiableError, match="no parameter with requires_grad"):
+        train(session(net), batch(net, 4, 4), 1)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_loss_that_is_not_finite_names_the_layer_and_changes_nothing(backend):
+    net = mlp()
+    made, (feeds, labels) = session(net, tk.optimizers.Adam(0.01), backend=backend), batch(mlp(), 4, 4)
+    made.step(feeds, labels, made.optimizer.scalars(1))
+    before = {name: item.array.copy() for name, item in net.parameters.items()}
+    poisoned = {"x": feeds["x"].copy()}
+    poisoned["x"][1, 2] = np.nan
+    with pytest.raises(NonFiniteLossError, match="FusedMatMul 'Gemm_0'|FusedMatMul 'h1'|not finite is"):
+        made.step(poisoned, labels, made.optimizer.scalars(2))
+    for name, array in before.items():
+        np.testing.assert_array_equal(net.parameters[name].array, array)
+    made.step(feeds, labels, made.optimizer.scalars(2))
+
+
+def test_optimizer_state_moves_to_another_session():
+    net, twin = mlp(), mlp()
+    data = batch(net, 8, 4)
+    first = session(net, tk.optimizers.Adam(0.01))
+    train(first, data, 3)
+    state = first.state()
+    for name, item in net.parameters.items():
+        twin.parameters[name].assign(item.array)
+    second = session(twin, tk.optimizers.Adam(0.01))
+    second.restore(state, *data)
+    for made in (first, second):
+        made.step(*data, made.optimizer.scalars(4))
+    for name, item in net.parameters.items():
+        np.testing.assert_array_equal(twin.parameters[name].array, item.array)
+    with pytest.raises(GraphError, match="lacks 'first_moment/w1'"):
+        session(twin, tk.optimizers.Adam(0.01)).restore({}, *data)
+
+
+def test_the_loss_may_live_on_another_backend():
+    net = mlp()
+    made = session(net, backend="cpu", loss_backend="numpy")
+    train(made, batch(net, 4, 4), 2)
+    assert {step.backend for step in made.explain().steps if step.role == "loss"} == {"numpy"}
+
+
+def test_gradients_alone_change_nothing():
+    net = mlp()
+    made, data = session(net), batch(mlp(), 4, 4)
+    before = {name: item.array.copy() for name, item in net.parameters.items()}
+    grads = made.gradients(*data)
+    assert {name: grad.shape for name, grad in grads.items()} == {n: p.shape for n, p in net.parameters.items()}
+    for name, array in before.items():
+        np.testing.assert_array_equal(net.parameters[name].array, array)
+
+
+def test_explain_needs_a_step():
+    with pytest.raises(GraphError, match="Nothing is compiled yet"):
+        session(mlp()).explain()
