@@ -192,4 +192,3 @@ def _tag_of(layout: Layout, shape: tuple[int, ...]) -> int:
     tags = _TAGS[len(shape)]
     matching = [tag for tag in (tags[2], tags[3], tags[1]) if tagged(layout.dtype, shape, tag) == found]
     return matching[0] if matching and layout.opaque is not None else tags[0]
-

@@ -33,5 +33,3 @@ def lower_leading_sum(node: Node, inputs: Sequence[Layout | None], resources: Re
     layouts: list[Layout | None] = [plain(node.x.dtype, node.x.shape), None]
     fixed = {SRC: (ones, np.ones((1, rows), np.float32))}
     return PrimitiveKernel(described, layouts, [plain(node.y.dtype, node.y.shape)], operands, fixed=fixed)
-
-

@@ -1,0 +1,260 @@
+"""Convolutions in one to three dimensions, their two gradients, and transposed convolutions.
+
+oneDNN chooses every layout (format ``any``): activations then stay blocked or channels-last from step to step, weights
+are packed once. Refused: ``auto_pad``, which the compiler writes out before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from toolkit.backends.onednn.activation import eltwise, knows
+from toolkit.backends.onednn.memory import any_format, dense, layout_of, vector
+from toolkit.backends.onednn.primitive import (
+    ADD,
+    BIAS,
+    DIFF_BIAS,
+    DIFF_DST,
+    DIFF_SRC,
+    DIFF_WEIGHTS,
+    DST,
+    FORWARD_INFERENCE,
+    FORWARD_TRAINING,
+    SRC,
+    WEIGHTS,
+    Binary,
+    Operand,
+    PostOp,
+    PrimitiveDescriptor,
+    PrimitiveKernel,
+    Sum,
+    attributes,
+    describe,
+    post_operand,
+    reads,
+    writes,
+)
+from toolkit.backends.onednn.registry import FLOAT32, is_float32, kernel
+from toolkit.backends.protocol import Kernel, Layout, Resources
+from toolkit.compiler.program import Node, Variable
+from toolkit.operators.expression import TOOLKIT_DOMAIN
+
+DIRECT, TRANSPOSED_DIRECT = 1, 0xA
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Where the window of a convolution stands, one number per spatial axis."""
+
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    begins: tuple[int, ...]
+    ends: tuple[int, ...]
+    group: int
+
+    @classmethod
+    def of(cls, values: dict[str, Any], rank: int) -> Geometry:
+        """From the attributes of a node with ``rank`` spatial axes."""
+        pads = tuple(values.get("pads") or (0,) * 2 * rank)
+        return cls(
+            tuple(values.get("strides") or (1,) * rank),
+            tuple(values.get("dilations") or (1,) * rank),
+            pads[:rank],
+            pads[rank:],
+            int(values.get("group", 1)),
+        )
+
+    def vectors(self) -> tuple[Any, ...]:
+        """Strides, dilations and pads as oneDNN takes them, which calls an undilated window 0."""
+        return (
+            vector(self.strides),
+            vector([step - 1 for step in self.dilations]),
+            vector(self.begins),
+            vector(self.ends),
+        )
+
+    def grouped(self, weight_shape: Sequence[int]) -> tuple[int, ...]:
+        """The sizes of a weight as oneDNN sees them: groups have an axis of their own."""
+        if self.group == 1:
+            return tuple(weight_shape)
+        return (self.group, weight_shape[0] // self.group, *weight_shape[1:])
+
+
+def _accepts(node: Node) -> bool:
+    if node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", b"NOTSET") or not is_float32(node):
+        return False
+    return 3 <= len(node.x.shape) <= 5 and knows(node.attributes)
+
+
+@kernel("", "Conv", accepts=_accepts)
+@kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=_accepts)
+def convolution(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """``activation(convolution + bias + residual)``; an inference residual is overwritten by the result."""
+    weight, bias, residual = _optional(node, 1), _optional(node, 2), _optional(node, 3)
+    assert weight is not None
+    function = eltwise(node.attributes)
+    after: list[PostOp] = [] if function is None else [function]
+
+    def describe_with(adding: list[PostOp]) -> PrimitiveDescriptor:
+        shapes = (node.x.shape, weight.shape, node.y.shape)
+        return _describe_forward(*shapes, node.attributes, bias is not None, resources.training, [*adding, *after])
+
+    accumulates = None
+    if residual is None:
+        described = describe_with([])
+    else:
+        keeps = resources.training or residual.shape != node.y.shape
+        described = describe_with([Binary(ADD, _residual_descriptor(residual, node.y))] if keeps else [Sum()])
+        if keeps and described.is_reference and residual.shape == node.y.shape:
+            keeps, described = False, describe_with([Sum()])
+        accumulates = None if keeps else (0, 3)
+    source, weights, target = (described.argument(number) for number in (SRC, WEIGHTS, DST))
+    operands = [reads(SRC, 0, source), reads(WEIGHTS, 1, weights), writes(DST, 0, target)]
+    layouts: list[Layout | None] = [layout_of(source), layout_of(weights, weight.shape)]
+    if len(node.inputs) > 2:
+        layouts.append(_plain_operand(operands, BIAS, 2, bias))
+    if len(node.inputs) > 3:
+        layouts.append(layout_of(target) if residual is not None else None)
+    if residual is not None and accumulates is None:
+        added = described.argument(post_operand(0))
+        operands.append(reads(post_operand(0), 3, added))
+        layouts[3] = layout_of(added, residual.shape)
+    return PrimitiveKernel(described, layouts, [layout_of(target)], operands, accumulates=accumulates)
+
+
+def _optional(node: Node, index: int) -> Variable | None:
+    return node.inputs[index] if len(node.inputs) > index else None
+
+
+def _residual_descriptor(residual: Variable, result: Variable) -> Any:
+    """Any layout for a residual of the result's shape; one that broadcasts is small and stays row-major."""
+    if residual.shape == result.shape:
+        return any_format(FLOAT32, residual.shape)
+    return dense(FLOAT32, (1,) * (len(result.shape) - len(residual.shape)) + residual.shape)
+
+
+def _plain_operand(operands: list[Operand], argument: int, index: int, variable: Variable | None) -> Layout | None:
+    """Add a vector (a bias) to the operands; returns its layout."""
+    if variable is None:
+        return None
+    descriptor = dense(FLOAT32, variable.shape)
+    operands.append(reads(argument, index, descriptor))
+    return layout_of(descriptor)
+
+
+def _describe_forward(
+    x: Sequence[int],
+    weight: Sequence[int],
+    y: Sequence[int],
+    values: dict[str, Any],
+    has_bias: bool,
+    training: bool,
+    post_ops: Sequence[PostOp] = (),
+) -> PrimitiveDescriptor:
+    geometry = Geometry.of(values, len(x) - 2)
+    return describe(
+        "convolution_forward",
+        FORWARD_TRAINING if training else FORWARD_INFERENCE,
+        DIRECT,
+        any_format(FLOAT32, x),
+        any_format(FLOAT32, geometry.grouped(weight)),
+        dense(FLOAT32, (weight[0],)) if has_bias else None,
+        any_format(FLOAT32, y),
+        *geometry.vectors(),
+        attribute=attributes(post_ops),
+    )
+
+
+@kernel(TOOLKIT_DOMAIN, "ConvInputGradient", accepts=_accepts)
+def input_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """The gradient of a convolution by its input, from that of its output and the weight."""
+    weight = _optional(node, 1)
+    assert weight is not None
+    geometry = Geometry.of(node.attributes, len(node.x.shape) - 2)
+    described = describe(
+        "convolution_backward_data",
+        DIRECT,
+        any_format(FLOAT32, node.y.shape),
+        any_format(FLOAT32, geometry.grouped(weight.shape)),
+        any_format(FLOAT32, node.x.shape),
+        *geometry.vectors(),
+        _describe_forward(node.y.shape, weight.shape, node.x.shape, node.attributes, False, True),
+    )
+    target, weights, grad = (described.argument(number) for number in (DIFF_SRC, WEIGHTS, DIFF_DST))
+    operands = [reads(DIFF_DST, 0, grad), reads(WEIGHTS, 1, weights), writes(DIFF_SRC, 0, target)]
+    layouts = [layout_of(grad), layout_of(weights, weight.shape)]
+    return PrimitiveKernel(described, layouts, [layout_of(target)], operands)
+
+
+@kernel(TOOLKIT_DOMAIN, "ConvWeightGradient", accepts=_accepts)
+def weight_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """The gradients of a convolution by its weight and its bias, from its input and the gradient of its output."""
+    grad_variable = _optional(node, 1)
+    assert grad_variable is not None
+    weight_shape = node.y.shape
+    has_bias = len(node.outputs) > 1 and node.outputs[1] is not None
+    geometry = Geometry.of(node.attributes, len(node.x.shape) - 2)
+    bias = dense(FLOAT32, (weight_shape[0],))
+    described = describe(
+        "convolution_backward_weights",
+        DIRECT,
+        any_format(FLOAT32, node.x.shape),
+        any_format(FLOAT32, geometry.grouped(weight_shape)),
+        bias if has_bias else None,
+        any_format(FLOAT32, grad_variable.shape),
+        *geometry.vectors(),
+        _describe_forward(node.x.shape, weight_shape, grad_variable.shape, node.attributes, has_bias, True),
+    )
+    source, target, grad = (described.argument(number) for number in (SRC, DIFF_WEIGHTS, DIFF_DST))
+    operands = [reads(SRC, 0, source), reads(DIFF_DST, 1, grad), writes(DIFF_WEIGHTS, 0, target)]
+    layouts: list[Layout | None] = [layout_of(target, weight_shape)]
+    if has_bias:
+        operands.append(writes(DIFF_BIAS, 1, bias))
+    layouts += [layout_of(bias) if has_bias else None] * (len(node.outputs) - 1)
+    return PrimitiveKernel(described, [layout_of(source), layout_of(grad)], layouts, operands)
+
+
+def _accepts_transposed(node: Node) -> bool:
+    return _accepts(node) and not node.attributes.get("output_shape") and min(_transposed_ends(node)) >= 0
+
+
+def _transposed_ends(node: Node) -> list[int]:
+    """The padding at the end that gives the output its size: what output_padding adds is not cut off."""
+    rank = len(node.x.shape) - 2
+    geometry = Geometry.of(node.attributes, rank)
+    extra = node.attributes.get("output_padding") or (0,) * rank
+    return [end - more for end, more in zip(geometry.ends, extra, strict=True)]
+
+
+@kernel("", "ConvTranspose", accepts=_accepts_transposed)
+def transposed_convolution(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """oneDNN's deconvolution; its weight has the output channels before the input channels, ours the other way round."""
+    weight, bias = _optional(node, 1), _optional(node, 2)
+    assert weight is not None
+    geometry = Geometry.of(node.attributes, len(node.x.shape) - 2)
+    strides, dilations, begins, _ = geometry.vectors()
+    stored = geometry.grouped(weight.shape)
+    axes = list(range(len(stored)))
+    first = len(stored) - len(weight.shape)
+    axes[first], axes[first + 1] = axes[first + 1], axes[first]
+    described = describe(
+        "deconvolution_forward",
+        FORWARD_TRAINING if resources.training else FORWARD_INFERENCE,
+        TRANSPOSED_DIRECT,
+        any_format(FLOAT32, node.x.shape),
+        any_format(FLOAT32, [stored[axis] for axis in axes]),
+        dense(FLOAT32, bias.shape) if bias is not None else None,
+        any_format(FLOAT32, node.y.shape),
+        strides,
+        dilations,
+        begins,
+        vector(_transposed_ends(node)),
+    )
+    source, weights, target = (described.argument(number) for number in (SRC, WEIGHTS, DST))
+    operands = [reads(SRC, 0, source), reads(WEIGHTS, 1, weights), writes(DST, 0, target)]
+    layouts: list[Layout | None] = [layout_of(source), layout_of(weights.permuted(axes), weight.shape)]
+    if len(node.inputs) > 2:
+        layouts.append(_plain_operand(operands, BIAS, 2, bias))
+    return PrimitiveKernel(described, layouts, [layout_of(target)], operands)
