@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 
 from toolkit.graph.value import Value
@@ -25,5 +26,5 @@ class Definition(ABC):
 
     @property
     def kind(self) -> str:
-        """The default stem of the layer's name."""
-        return type(self).__name__.lower()
+        """The default stem of the layer's name: ``max_pool`` for ``MaxPool``."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", type(self).__name__).lower()

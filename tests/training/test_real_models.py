@@ -1,0 +1,76 @@
+"""The main job on real files and real data: fine-tuning on MNIST, and a new head for KMNIST, judged by onnxruntime."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import toolkit as tk
+from exporters import save
+from importers import load
+from toolkit import layers
+
+ASSETS = Path(__file__).parents[3] / "shared" / "assets"
+pytestmark = pytest.mark.skipif(not ASSETS.exists(), reason="needs the assets beside the repository (../shared/assets)")
+
+
+def normalised(images):
+    return ((images.reshape(-1, 1, 28, 28) / 255 - 0.1307) / 0.3081).astype(np.float32)
+
+
+def mnist(part):
+    def read(kind, header):
+        with gzip.open(ASSETS / "data" / "mnist" / f"{part}-{kind}-ubyte.gz") as file:
+            return np.frombuffer(file.read(), np.uint8, offset=header)
+
+    return normalised(read("images-idx3", 16)), read("labels-idx1", 8)
+
+
+def kmnist():
+    folder = ASSETS / "data" / "kmnist_test"
+    images = np.load(folder / "kmnist-test-imgs.npz")["arr_0"]
+    return normalised(images), np.load(folder / "kmnist-test-labels.npz")["arr_0"]
+
+
+def judged(path, x, labels):
+    """Accuracy of the file in onnxruntime, one image at a time where its batch is frozen; and the predictions."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    scores = np.concatenate([session.run(None, {name: x[row : row + 1]})[0] for row in range(len(x))])
+    return float((scores.argmax(1) == labels).mean()), scores
+
+
+def test_a_model_frozen_at_batch_1_is_fine_tuned_at_64(tmp_path):
+    network = load(str(ASSETS / "models" / "mnist_dynamo_rten" / "model.onnx"))
+    test = mnist("t10k")
+    trainer = tk.Trainer(network, loss=tk.losses.SoftmaxCrossEntropy(), optimizer=tk.optimizers.Adam(2e-3))
+    before = trainer.evaluate(test, batch_size=500)["accuracy"]
+    x, labels = mnist("train")
+    trainer.fit((x[:20000], labels[:20000]), epochs=2, batch_size=64)
+    after = trainer.evaluate(test, batch_size=500)["accuracy"]
+    assert before < 0.8
+    assert after >= 0.98
+    save(network, tmp_path / "tuned.onnx")
+    accuracy, scores = judged(tmp_path / "tuned.onnx", test[0][:2000], test[1][:2000])
+    assert accuracy >= 0.98
+    mine = network.run({"input": test[0][:2000]})["logits"]
+    assert np.abs(mine - scores).max() < 1e-4
+
+
+def test_a_new_head_on_a_frozen_body_reads_another_script(tmp_path):
+    network = load(str(ASSETS / "models" / "mnist_burn" / "model.onnx"))
+    x, labels = kmnist()
+    order = np.random.default_rng(0).permutation(len(x))
+    train, test = order[:8000], order[8000:]
+    network.select("*").freeze()
+    body = {name: item.array for name, item in network.parameters.items()}
+    tk.replace_head(network, layers.Sequential([layers.Linear(256), layers.ReLU(), layers.Linear(10)]), at="/Flatten")
+    trainer = tk.Trainer(network, loss=tk.losses.SoftmaxCrossEntropy(), optimizer=tk.optimizers.Adam(1e-3))
+    trainer.fit((x[train], labels[train]), epochs=4, batch_size=64)
+    kept = {name: item.array for name, item in network.parameters.items() if name in body}
+    assert kept and all(np.array_equal(array, body[name]) for name, array in kept.items())
+    save(network, tmp_path / "kmnist.onnx")
+    accuracy, _ = judged(tmp_path / "kmnist.onnx", x[test], labels[test])
+    assert accuracy >= 0.90
