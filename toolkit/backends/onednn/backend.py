@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolkit.backends.onednn import activation, convolution
+from toolkit.backends.onednn import (
+    activation,
+    convolution,
+    movement,
+    normalization,
+    optimization,
+    pooling,
+    reduction,
+    softmax,
+)
 from toolkit.backends.onednn.library import load
 from toolkit.backends.onednn.registry import KERNELS
 from toolkit.backends.onednn.reorder import reorder_kernel
@@ -13,7 +22,8 @@ from toolkit.backends.protocol import Backend, Kernel, Layout, Resources
 from toolkit.compiler.program import Node
 from toolkit.operators.record import canonical_domain
 
-FAMILIES = (activation, convolution)  # importing a family registers its kernels
+# Importing a family registers its kernels.
+FAMILIES = (activation, convolution, movement, normalization, optimization, pooling, reduction, softmax)
 
 
 class OneDNNBackend(Backend):
