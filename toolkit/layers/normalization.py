@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class BatchNormalization(Definition):
             builder.parameter("running_mean", np.zeros(channels, dtype), requires_grad=False),
             builder.parameter("running_var", np.ones(channels, dtype), requires_grad=False),
         ]
-        attributes = {"epsilon": float(self.epsilon), "momentum": float(self.momentum)}
+        attributes: dict[str, Any] = {"epsilon": float(self.epsilon), "momentum": float(self.momentum)}
         if builder.opset < 14:
             return builder.leaf("BatchNormalization", inputs, x.shape, dtype, **attributes)
         moved = [builder.name("moved_mean"), builder.name("moved_var")]
@@ -68,5 +69,5 @@ class LayerNormalization(Definition):
         shape = tuple(builder.size(x, axis, "LayerNormalization") for axis in range(self.axis % rank, rank))
         scale = builder.parameter("scale", np.ones(shape, dtype))
         bias = builder.parameter("bias", np.zeros(shape, dtype))
-        attributes = {"axis": self.axis, "epsilon": float(self.epsilon)}
+        attributes: dict[str, Any] = {"axis": self.axis, "epsilon": float(self.epsilon)}
         return builder.leaf("LayerNormalization", [x, scale, bias], x.shape, dtype, **attributes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from toolkit.graph.value import Value
 from toolkit.layers.builder import Builder, dtype_of
@@ -28,7 +29,7 @@ class MaxPool(Definition):
         window = Window.of(builder, x, "MaxPool", self.kernel, strides, self.pads, ceil_mode=self.ceil_mode)
         if self.ceil_mode:
             builder.require_opset(10, "MaxPool with ceil_mode")
-        extra = {"ceil_mode": 1} if self.ceil_mode else {}
+        extra: dict[str, Any] = {"ceil_mode": 1} if self.ceil_mode else {}
         shape = (*builder.shape(x, "MaxPool")[:2], *window.output_sizes())
         return builder.leaf("MaxPool", [x], shape, dtype_of(x), **window.attributes(), **extra)
 
@@ -52,7 +53,7 @@ class AveragePool(Definition):
         window = Window.of(builder, x, "AveragePool", self.kernel, strides, self.pads, ceil_mode=self.ceil_mode)
         if self.ceil_mode:
             builder.require_opset(10, "AveragePool with ceil_mode")
-        extra = {"ceil_mode": 1} if self.ceil_mode else {}
+        extra: dict[str, Any] = {"ceil_mode": 1} if self.ceil_mode else {}
         if self.count_include_pad:
             builder.require_opset(7, "AveragePool with count_include_pad")
             extra["count_include_pad"] = 1

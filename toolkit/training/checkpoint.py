@@ -48,7 +48,7 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **members)  # type: ignore[arg-type]
+            np.savez(file, allow_pickle=False, **members)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)

@@ -76,7 +76,7 @@ def _value_at_cut(network: Network, cut: str, dims: Mapping[str, int] | None) ->
         return graph.inputs[cut]
     declared = graph.values.get(cut) or graph.outputs.get(cut) or Value(cut)
     batch = frozen_batch(network) or 1
-    body = Graph(graph.name, graph.inputs, {cut: declared}, graph.leaves, graph.parameters, graph.values)
+    body = Graph(graph.name, graph.inputs, {cut: declared}, ancestors(graph, [cut]), graph.parameters, graph.values)
     bound = bind(Network(body, network.opsets, network.functions), batch, dims).outputs[cut]
     if not bound.shape or bound.shape[0] != batch:
         raise GraphError(
