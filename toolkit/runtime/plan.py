@@ -257,6 +257,7 @@ class Plan:
 
     def _bind(self) -> None:
         self._steps: dict[str, list[tuple[Step, Task]]] = {}
+        self._position = {id(task): position for position, task in enumerate(self.tasks)}
         for task, scratch in zip(self.tasks, self._scratch, strict=True):
             if task.kernel.is_free:
                 continue
@@ -273,17 +274,11 @@ class Plan:
         assert buffer is not None
         return buffer.array
 
-    def _select(self, roles: tuple[str, ...]) -> tuple[Step, ...]:
-        chosen = [(step, task) for role in roles for step, task in self._steps.get(role, ())]
-        order = {id(task): position for position, task in enumerate(self.tasks)}
-        chosen.sort(key=lambda pair: order[id(pair[1])])
-        return tuple(step for step, _ in chosen)
-
     def run(self, *roles: str) -> None:
         """Execute the steps of the given roles in order. Raises ``BackendError`` naming the layer that failed."""
         calls = self._calls.get(roles)
         if calls is None:
-            calls = self._calls[roles] = self._select(roles)
+            calls = self._calls[roles] = tuple(step for step, _ in self._ordered(roles))
         for backend in self._backends:
             backend.enter(self.resources)
         if self.times is not None:
@@ -300,12 +295,14 @@ class Plan:
 
     def observe(self, roles: Sequence[str], look: Callable[[Task], Any]) -> None:
         """Execute step by step and call ``look(task)`` after each; stops when it returns something true."""
-        order = {id(task): position for position, task in enumerate(self.tasks)}
-        pairs = [pair for role in roles for pair in self._steps.get(role, ())]
-        for step, task in sorted(pairs, key=lambda pair: order[id(pair[1])]):
+        for step, task in self._ordered(roles):
             _check(step(), task)
             if look(task):
                 return
+
+    def _ordered(self, roles: Sequence[str]) -> list[tuple[Step, Task]]:
+        pairs = [pair for role in roles for pair in self._steps.get(role, ())]
+        return sorted(pairs, key=lambda pair: self._position[id(pair[1])])
 
     def output_bytes(self, task: Task) -> list[np.ndarray]:
         """What a task has just written, as flat arrays in memory order."""
@@ -314,17 +311,11 @@ class Plan:
 
     def _run_timed(self, roles: Sequence[str]) -> None:
         assert self.times is not None
-        position = {id(task): index for index, task in enumerate(self.tasks)}
-        started = time.perf_counter()
-
-        def note(task: Task) -> None:
-            nonlocal started
-            now = time.perf_counter()
-            assert self.times is not None
-            self.times[position[id(task)]].append(now - started)
+        for step, task in self._ordered(roles):
             started = time.perf_counter()
-
-        self.observe(roles, note)
+            status = step()
+            self.times[self._position[id(task)]].append(time.perf_counter() - started)
+            _check(status, task)
 
     def profile(self, enabled: bool = True) -> None:
         """Start (or stop) recording the time of every step; ``explain`` shows the medians."""
