@@ -26,7 +26,7 @@ KINDS: list[tuple[type | tuple[type, ...], int, int]] = [
     (SparseTensor, AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS),
     (Value, AttributeProto.TYPE_PROTO, AttributeProto.TYPE_PROTOS),
 ]
-_WIDENED = {AttributeProto.INT: AttributeProto.FLOAT, AttributeProto.INTS: AttributeProto.FLOATS}
+_WIDENED: dict[int, int] = {AttributeProto.INT: AttributeProto.FLOAT, AttributeProto.INTS: AttributeProto.FLOATS}
 
 
 def attribute_proto(
@@ -72,7 +72,12 @@ def declared_types(leaf: Leaf) -> dict[str, int]:
         schema = defs.get_schema(leaf.op_type, leaf.version, leaf.domain)
     except defs.SchemaError:
         return {}
-    return {name: int(attribute.type.value) for name, attribute in schema.attributes.items()}
+    return {name: _declared(attribute.type) for name, attribute in schema.attributes.items()}
+
+
+def _declared(kind: Any) -> int:
+    """The number of a schema's attribute type, which onnx's annotations keep to themselves."""
+    return int(kind.value)
 
 
 def _kind(value: Any, wanted: int | None, where: str) -> int:
@@ -86,8 +91,8 @@ def _kind(value: Any, wanted: int | None, where: str) -> int:
     found = kinds.pop()
     if found is None or kinds:
         raise ModelError(
-            f"{where} is {value!r:.80}; an attribute holds int, float, str, bytes, an array, a graph, a type, or a list "
-            "of one of these. Convert it."
+            f"{where} is {value!r:.80}; an attribute holds int, float, str, bytes, an array, a graph, a type, "
+            "or a list of one of these. Convert it."
         )
     return wanted if wanted is not None and _WIDENED.get(found) == wanted else found
 

@@ -39,7 +39,7 @@ def place_data_files(
     for number, (file, positions) in enumerate(by_file.items()):
         content, changed = _overlaid(file, [tensors[position] for position in positions])
         location = _free_location(file.location, content, path, source, number)
-        digest = hashlib.sha1(content).hexdigest() if changed else None
+        digest = hashlib.sha1(content.data).hexdigest() if changed else None
         for position in positions:
             header = tensors[position].header
             _update_entries(header, location, digest)
@@ -56,19 +56,20 @@ def place_data_files(
 def _overlaid(file: ExternalFile, tensors: Sequence[StoredTensor]) -> tuple[np.ndarray, bool]:
     """The content of a data file with the tensors of today; a copy only when one of them changed."""
     content, changed = file.content, False
-    for tensor in tensors:
-        assert tensor.external is not None and tensor.raw is not None
-        place = slice(tensor.external.offset, tensor.external.offset + tensor.external.length)
-        if tensor.raw.size != tensor.external.length:
+    for header, raw, span in tensors:
+        if raw is None or span is None:
+            continue
+        place = slice(span.offset, span.offset + span.length)
+        if raw.size != span.length:
             raise ModelError(
-                f"Parameter {tensor.header.name!r} now has {tensor.raw.size} bytes, but its place in "
-                f"{file.location!r} has {tensor.external.length}. Clear its origin to store it in the model."
+                f"Parameter {header.name!r} now has {raw.size} bytes, but its place in {file.location!r} has "
+                f"{span.length}. Clear its origin to store it in the model."
             )
-        if np.shares_memory(content[place], tensor.raw) or np.array_equal(content[place], tensor.raw):
+        if np.shares_memory(content[place], raw) or np.array_equal(content[place], raw):
             continue
         if not changed:
             content, changed = file.content.copy(), True
-        content[place] = tensor.raw
+        content[place] = raw
     return content, changed
 
 

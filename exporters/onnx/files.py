@@ -1,4 +1,4 @@
-"""Writes files so that a reader sees the old content or the new one, never a part, and a failure leaves nothing behind."""
+"""Writes files whole or not at all: a reader sees the old content or the new one, a failure leaves no debris."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_together(contents: Mapping[str, Iterable[Chunk]]) -> None:
             _sync_folder(folder)
     except OSError as error:
         raise ModelError(
-            f"The model cannot be written to {next(reversed(contents))!r}: {error.strerror or error}. "
+            f"The model cannot be written to {list(contents)[-1]!r}: {error.strerror or error}. "
             "Check that the folder exists, may be written to and has room; nothing was changed."
         ) from error
     finally:
@@ -47,16 +47,18 @@ def write_together(contents: Mapping[str, Iterable[Chunk]]) -> None:
 def _write(temporary: str, target: str, chunks: Iterable[Chunk]) -> None:
     if os.path.isdir(target):
         raise IsADirectoryError(0, "it is a directory")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     with open(descriptor, "wb") as file:
         if os.path.exists(target):
-            os.fchmod(descriptor, stat.S_IMODE(os.stat(target).st_mode))
-        file.writelines(memoryview(chunk) for chunk in chunks)
+            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
+        file.writelines(chunk if isinstance(chunk, bytes) else chunk.data for chunk in chunks)
         file.flush()
         os.fsync(descriptor)
 
 
 def _sync_folder(folder: str) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

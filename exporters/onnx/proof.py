@@ -19,9 +19,11 @@ Source = str | os.PathLike[str] | bytes | ModelProto
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference. ``kind`` is ``initializer``, ``sparse_initializer``, ``node``, ``input``, ``output``, ``value_info``,
-    ``function``, ``graph`` or ``model``; ``name`` says which one, ``detail`` what differs: ``added``, ``removed``,
-    ``order``, ``values`` (only the numbers), or the name of the field.
+    """One difference.
+
+    - ``kind``: initializer, sparse_initializer, node, input, output, value_info, function, graph or model
+    - ``name``: which one of them
+    - ``detail``: added, removed, order, values (only the numbers), type, storage, or the name of a field
     """
 
     kind: str

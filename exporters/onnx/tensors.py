@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -74,16 +73,17 @@ def sparse_proto(sparse: SparseTensor, origin: object, name: str, what: str) -> 
 
 
 def sparse_parameter(parameter: Parameter, origin: SparseOrigin) -> SparseTensor:
-    """The stored elements of a dense parameter that the file keeps sparse: at the file's indices, while those suffice."""
-    array, shape = parameter.array, parameter.shape
-    same = SparseTensor(np.zeros(len(origin.indices), array.dtype), origin.indices, shape)
-    positions = same.positions()
+    """The stored elements of a dense parameter that the file keeps sparse: at its indices, while those suffice."""
+    array = parameter.array
+    if origin.content is not None and array is origin.decoded:
+        return origin.content
     flat = array.reshape(-1)
-    if np.count_nonzero(flat) > np.count_nonzero(flat[np.unique(positions)]):
-        positions = np.flatnonzero(flat).astype(np.int64)
-        return SparseTensor(flat[positions], positions, shape)
-    same.values = flat[positions]
-    return same
+    if origin.content is not None and origin.content.shape == array.shape:
+        positions = origin.content.positions()
+        if np.count_nonzero(flat) == np.count_nonzero(flat[np.unique(positions)]):
+            return SparseTensor(flat[positions], origin.content.indices, array.shape)
+    positions = np.flatnonzero(flat).astype(np.int64)
+    return SparseTensor(flat[positions], positions, array.shape)
 
 
 def _default_storage(element: Element) -> str:
@@ -106,9 +106,3 @@ def _extend(header: TensorProto, storage: str, numbers: np.ndarray) -> None:
         header.MergeFromString(prefix(number, len(content)) + content)
     else:
         getattr(header, storage).extend(numbers.tolist())
-
-
-def byte_count(array: np.ndarray) -> int:
-    """Bytes of the array as raw data, 0 for strings."""
-    element = BY_DTYPE.get(array.dtype)
-    return element.raw_bytes(math.prod(array.shape)) if element is not None else 0

@@ -10,6 +10,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetId
 
 from exporters.onnx.attributes import attribute_proto, declared_types
 from exporters.onnx.tensors import sparse_parameter, sparse_proto, tensor_proto
+from exporters.onnx.versions import opsets_with_new_leaves
 from importers.onnx.origin import (
     FunctionOrigin,
     GraphOrigin,
@@ -38,7 +39,7 @@ def model_without_weights(network: Network) -> ModelProto:
     model = ModelProto()
     model.MergeFromString(origin.rest)
     _set(model, origin.explicit, ir_version=network.ir_version)
-    model.opset_import.extend(_opsets(network.opsets, origin.opsets))
+    model.opset_import.extend(_opsets(opsets_with_new_leaves(network), origin.opsets))
     _write_metadata(model, network, origin)
     _write_graph(network.graph, model.graph)
     for key, graph in network.functions.items():

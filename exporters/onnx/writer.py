@@ -1,4 +1,4 @@
-"""Streams a network to an ONNX file: the small remainder is serialized, the weights go from their arrays to the disk."""
+"""Streams a network to an ONNX file: the small remainder is serialized, weights go from their arrays to the disk."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class AttributeReader:
     def read(self, attribute: AttributeProto, where: str) -> tuple[Any, AttributeOrigin | None]:
         """The value and, where the file says more than the value, its record. Empties the attribute."""
         where = f"Attribute {attribute.name!r} of {where}"
-        kind, typed = attribute.type, attribute.HasField("type")
+        kind, typed = int(attribute.type), attribute.HasField("type")
         if attribute.ref_attr_name:
             return self._reference(attribute, kind, where)
         kind = kind or _inferred_kind(attribute, where)

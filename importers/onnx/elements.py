@@ -31,7 +31,7 @@ class Element:
         return -(-count * self.bits // 8)
 
 
-STORAGE_DTYPES = {
+STORAGE_DTYPES: dict[str, np.dtype] = {
     "float_data": np.dtype(np.float32),
     "double_data": np.dtype(np.float64),
     "int32_data": np.dtype(np.int32),

@@ -15,6 +15,8 @@ import numpy as np
 from importers.onnx.origin import ExternalFile, ExternalRange
 from toolkit.errors import ModelError
 
+UNTRUSTED = sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"))  # where the system has them
+
 
 class DataFolder:
     """The folder of a model, with the data files that were opened so far. ``path`` is ``None`` when there is none."""
@@ -47,7 +49,7 @@ class DataFolder:
     def _map(self, location: str, where: str) -> np.ndarray:
         path = self._checked_path(location, where)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+            descriptor = os.open(path, os.O_RDONLY | UNTRUSTED)
         except (OSError, ValueError) as error:
             raise ModelError(
                 f"{where} keeps its data in {location!r}, which cannot be opened in the folder {self.path!r}: "

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from toolkit.graph import Dim
+from toolkit.graph import Dim, SparseTensor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ExternalFile:
     """A data file next to the model: ``location`` as the model spells it, and its content, mapped into memory."""
 
@@ -49,14 +49,18 @@ class TensorOrigin:
     external: ExternalRange | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SparseOrigin:
-    """How the file stored a sparse tensor; ``indices`` counts for a parameter, whose array is dense."""
+    """How the file stored a sparse tensor. A parameter's array is dense, so for one ``content`` is what the file had;
+
+    it counts as it is while the parameter is still the array ``decoded``, and for its indices afterwards.
+    """
 
     values: TensorOrigin
     positions: TensorOrigin
-    indices: np.ndarray
     rest: bytes = b""
+    content: SparseTensor | None = None
+    decoded: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +73,13 @@ class TypeOrigin:
 
 @dataclass(frozen=True, slots=True)
 class ValueOrigin:
-    """Residue of a ValueInfoProto. ``typed`` is false where the file declares no type at all.
+    """Residue of a ValueInfoProto.
 
     ``name`` is the file's name where the graph needed another one: a graph that lists one value as several outputs.
     """
 
     rest: bytes = b""
     type: TypeOrigin | None = None
-    typed: bool = True
     explicit: tuple[str, ...] = ()
     name: str | None = None
 

@@ -36,20 +36,24 @@ class ParsedModel(NamedTuple):
 def read_model(source: str | os.PathLike[str] | bytes | ModelProto) -> ParsedModel:
     """Read and parse. Raises ``ModelError`` for what is no file, no protobuf or truncated."""
     if isinstance(source, ModelProto):
-        try:
-            source = source.SerializeToString()
-        except (EncodeError, ValueError) as error:
-            raise ModelError(f"The model proto cannot be serialized: {error}. Save it with external data.") from error
-        label = "The model proto"
-    elif isinstance(source, (bytes, bytearray, memoryview)):
-        label = "The model in memory"
-    elif isinstance(source, (str, os.PathLike)):
+        return _read_bytes(_serialized(source), "The model proto")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _read_bytes(bytes(source), "The model in memory")
+    if isinstance(source, (str, os.PathLike)):
         return _read_file(os.fspath(source))
-    else:
-        raise ModelError(
-            f"load() requires a path, bytes or an onnx.ModelProto, got {type(source).__name__}. Pass one of these."
-        )
-    data = bytes(source)
+    raise ModelError(
+        f"load() requires a path, bytes or an onnx.ModelProto, got {type(source).__name__}. Pass one of these."
+    )
+
+
+def _serialized(proto: ModelProto) -> bytes:
+    try:
+        return proto.SerializeToString()
+    except (EncodeError, ValueError) as error:
+        raise ModelError(f"The model proto cannot be serialized: {error}. Save it with external data.") from error
+
+
+def _read_bytes(data: bytes, label: str) -> ParsedModel:
     proto, cuts = _parse(data, label)
     buffer = _Buffer(cuts)
     for cut, place in zip(cuts, buffer.places, strict=True):
@@ -60,7 +64,7 @@ def read_model(source: str | os.PathLike[str] | bytes | ModelProto) -> ParsedMod
 def _read_file(path: str) -> ParsedModel:
     label = f"The file {path!r}"
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{label} cannot be opened: {getattr(error, 'strerror', error)}. Check the path and its permissions."
@@ -82,7 +86,7 @@ def _read_file(path: str) -> ParsedModel:
 
 
 def _fill(file: FileIO, place: np.ndarray, label: str) -> None:
-    view = memoryview(place)
+    view = place.data
     while len(view):
         count = file.readinto(view)
         if not count:

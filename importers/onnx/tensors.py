@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,10 +68,14 @@ def read_tensor(
     return array, TensorOrigin(storage, name, rest, explicit, stored, decoded, external)
 
 
-def checked_dims(dims: object, where: str) -> tuple[int, ...]:
+def checked_dims(dims: Iterable[int], where: str) -> tuple[int, ...]:
     """Dims as a shape; raises ``ModelError`` for negative sizes, too many axes and more elements than memory has."""
-    shape = tuple(dims)  # type: ignore[call-overload]
-    if any(size < 0 for size in shape) or len(shape) > LARGEST_RANK or math.prod(shape) >= 1 << 62:
+    shape = tuple(dims)
+    if (
+        any(size < 0 for size in shape)
+        or len(shape) > LARGEST_RANK
+        or math.prod(max(size, 1) for size in shape) >= 1 << 62
+    ):
         raise ModelError(
             f"{where} has dims {_brief(shape)}; sizes must be 0 or more, at most {LARGEST_RANK} of them, "
             "and fit in memory. The file is damaged or was made to do harm."
@@ -114,8 +119,9 @@ def _decode(
         return _from_raw(data, element, shape, where)
     if storage != element.storage:
         raise ModelError(
-            f"{where} is of type {TensorProto.DataType.Name(element.code)} and must keep its data in "
-            f"{element.storage} or raw_data, but keeps it in {storage}. Export the model again."
+            f"{where} is of type {TensorProto.DataType.Name(element.code)} and must keep its data in {element.storage}"
+            f"{'' if element.storage == 'string_data' else ' or raw_data'}, but keeps it in {storage}. "
+            "Export the model again."
         )
     if storage == "string_data":
         _require_count(len(tensor.string_data), count, "strings", shape, where)
@@ -175,7 +181,7 @@ def read_sparse(sparse: SparseTensorProto, folder: DataFolder, where: str) -> tu
     if indices.size and ((indices < 0) | (indices >= limits)).any():
         raise ModelError(f"{where} has indices outside of its dims {_brief(shape)}. The file is damaged.")
     rest = remainder(sparse, "values", "indices", "dims")
-    return SparseTensor(values, indices, shape), SparseOrigin(values_origin, positions_origin, indices, rest)
+    return SparseTensor(values, indices, shape), SparseOrigin(values_origin, positions_origin, rest)
 
 
 def densified(sparse: SparseTensor, where: str) -> np.ndarray:

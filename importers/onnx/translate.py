@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from onnx import FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto
@@ -142,6 +143,7 @@ class _GraphReader:
             name = sparse.values.name
             content, sparse_origin = read_sparse(sparse, self.folder, title)
             array = densified(content, title)
+            sparse_origin = replace(sparse_origin, content=content, decoded=array)
             parameters[name] = Parameter(name, array, requires_grad=False, origin=sparse_origin)
         return parameters
 

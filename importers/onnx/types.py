@@ -22,11 +22,11 @@ def read_value(info: ValueInfoProto, where: str) -> Value:
     """A declared value; batch axes are found later. Raises ``ModelError`` for element types that ONNX has not."""
     value = read_type(info.type, f"{where} {info.name!r}") if info.HasField("type") else Value("")
     value.name = info.name
-    typed, type_origin = info.HasField("type"), value.origin
+    type_origin = value.origin
     explicit = explicit_defaults(info, "name")
     rest = remainder(info, "name", "type")
-    plain = typed and not rest and not explicit and type_origin is None
-    value.origin = None if plain else ValueOrigin(rest, type_origin, typed, explicit)
+    plain = not rest and not explicit and type_origin is None
+    value.origin = None if plain else ValueOrigin(rest, type_origin, explicit)
     return value
 
 
@@ -38,7 +38,7 @@ def write_value(value: Value) -> ValueInfoProto:
     name = value.name if origin.name is None else origin.name
     if name or "name" in origin.explicit:
         info.name = name
-    if origin.typed or value.dtype is not None or value.shape is not None:
+    if origin.type is not None or value.kind != "tensor" or value.dtype is not None or value.shape is not None:
         info.type.CopyFrom(write_type(value, origin.type))
     return info
 
@@ -49,7 +49,7 @@ def read_type(proto: TypeProto, where: str) -> Value:
     kind = "tensor" if which is None else which.removesuffix("_type")
     dtype, shape = _innermost(proto, where)
     value = Value("", dtype, shape, kind=kind)
-    if write_type(value, None) != proto:
+    if write_type(value, None) != proto or (kind == "tensor" and dtype is None and shape is None):
         value.origin = TypeOrigin(proto.SerializeToString(), (kind, dtype, shape))
     return value
 
@@ -63,7 +63,9 @@ def write_type(value: Value, origin: TypeOrigin | None) -> TypeProto:
     tensor = _tensor_slot(proto, value.kind)
     if tensor is None:
         return proto
-    tensor.elem_type = UNKNOWN_ELEMENT if value.dtype is None else BY_DTYPE[value.dtype].code
+    tensor.SetInParent()
+    if value.dtype is not None:
+        tensor.elem_type = BY_DTYPE[value.dtype].code
     if value.shape is not None:
         tensor.shape.SetInParent()
         for dim in value.shape:

@@ -6,12 +6,13 @@ can kill the process on input nobody has validated.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from toolkit.errors import ModelError
 from toolkit.graph import Graph, Leaf, Network
 
-MOST_EXPANDED_LEAVES = 10_000_000
+MOST_EXPANDED_LEAVES = 1_000_000
+MOST_NESTED_CALLS = 100
 
 
 def check_graph(graph: Graph, outer: Collection[str], where: str) -> None:
@@ -66,11 +67,8 @@ def check_functions(network: Network, where: str) -> None:
     if total > MOST_EXPANDED_LEAVES:
         raise ModelError(
             f"{where}: its functions expand to {total} nodes, more than {MOST_EXPANDED_LEAVES}. "
-            "The file was made to do harm."
+            "Call fewer functions; such a file is usually made to do harm."
         )
-
-
-MOST_NESTED_CALLS = 100
 
 
 class _Union:
@@ -82,7 +80,7 @@ class _Union:
     def __contains__(self, name: object) -> bool:
         return name in self.first or name in self.second
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str]:
         yield from self.first
         yield from self.second
 

@@ -58,8 +58,8 @@ def select(graph: Graph, *patterns: str) -> Selection:
         named = {name: item for name, item in graph.parameters.items() if _matches(name, wanted)}
         if not hit and not named:
             raise GraphError(
-                f"Nothing matches {pattern!r}. Layers are named like {_examples([leaf.path for leaf in graph.leaves])}, "
-                f"parameters like {_examples(list(graph.parameters))}."
+                f"Nothing matches {pattern!r}. Layers are named like {_examples([leaf.path for leaf in graph.leaves])}"
+                f", parameters like {_examples(list(graph.parameters))}."
             )
         leaves.update((id(leaf), leaf) for leaf in hit)
         for leaf in hit:
