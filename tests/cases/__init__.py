@@ -8,8 +8,8 @@ but that list)::
     CASES = [
         Case("Relu", [spread("N", 3, 4)], version=14),
         Case("Clip", [spread("N", 5), constant(-0.5), constant(0.5)], note="both bounds"),
-        Case("AveragePoolGradient", [uniform("N", 2, 2, 2)], dict(kernel_shape=[2, 2], ...), domain="toolkit", version=1,
-             judge=lambda g, **attributes: ...),
+        Case("SoftmaxGradient", [uniform("N", 5), uniform("N", 5)], {"axis": -1}, domain="toolkit", version=1,
+             judge=lambda g, y, axis: y * (g - (g * y).sum(axis, keepdims=True))),
     ]
 
 ``"N"`` is the batch size: every row runs at 1 and at 3. ``tests/operators/test_cases.py`` then checks inferred types,

@@ -1,4 +1,4 @@
-"""Every case row: inferred type = actual type, reference = judge, gradient = finite differences; no record without a row."""
+"""Every row: inferred type = actual type, reference = judge, gradient = finite differences; no record without a row."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from toolkit.graph.layer import AttributeReference, Graph, Leaf, reads
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
 from toolkit.graph.value import Value
-from toolkit.operators.inference import since_version
+from toolkit.operators.inference import explicit_attributes, since_version
 from toolkit.operators.long_tail import reference_for
 from toolkit.operators.record import lookup
 
@@ -179,7 +179,7 @@ class _Binder:
         return scope[name]
 
     def bind_operator(self, leaf: Leaf, inputs: list[Variable | None], scope: dict[str, Variable], layer: str) -> None:
-        attributes = dict(leaf.attributes)
+        attributes = explicit_attributes(leaf.op_type, inputs, leaf.attributes, len(leaf.outputs))
         version = since_version(leaf.domain, leaf.op_type, leaf.version) or leaf.version
         if self.rebatch is not None:
             inputs, attributes = self.rebatch.adapt(leaf, version, inputs, attributes, self.program)

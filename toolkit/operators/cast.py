@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 
@@ -18,7 +20,7 @@ SATURATING = frozenset(
 
 def convert(x: np.ndarray, dtype: np.dtype, saturate: int = 1) -> np.ndarray:
     """``x`` as ``dtype``: floats are truncated to integers, and narrow floats hold their largest value if asked to."""
-    if dtype == object:
+    if dtype.kind == "O":
         return _to_text(x)
     if x.dtype.kind in "OSU":
         x = np.vectorize(_number, otypes=[np.float64])(x) if x.size else np.zeros(x.shape)
@@ -32,10 +34,10 @@ def convert(x: np.ndarray, dtype: np.dtype, saturate: int = 1) -> np.ndarray:
 
 
 def _to_text(x: np.ndarray) -> np.ndarray:
-    def write(item: object) -> str:
+    def write(item: Any) -> str:
         if isinstance(item, (str, bytes)):
             return item if isinstance(item, str) else item.decode()
-        return str(int(item)) if x.dtype.kind in "iub" else f"{float(item):.8g}"  # type: ignore[call-overload]
+        return str(int(item)) if x.dtype.kind in "iub" else f"{float(item):.8g}"
 
     return np.array([write(item) for item in x.reshape(-1).tolist()], dtype=object).reshape(x.shape)
 

@@ -61,7 +61,9 @@ def scatter_to_positions(g: Expression, positions: np.ndarray, shape: tuple[int,
     """Zeros of ``shape`` to which each element of ``g`` was added at its row-major position."""
     flat = reshape(g, (element_count(g),))
     size = int(np.prod(shape, dtype=np.int64))
-    target = emit("ScatterElements", filled(g, (size,)), indices(g, positions.reshape(-1)), flat, reduction="add")
+    target = emit(
+        "ScatterElements", filled(g, (size,)), indices(g, positions.reshape(-1).tolist()), flat, reduction="add"
+    )
     return reshape(target, shape)
 
 

@@ -1,4 +1,4 @@
-"""Shape and type inference of one node, with every size known, behind guards that keep hostile nodes out of native code.
+"""Shape and type inference of one node, every size known, behind guards that keep hostile nodes out of native code.
 
 A record's own rule goes first; else ONNX's native inference of the node's very version. What the native code is known
 to crash or hang on (negative sizes, an axis out of range, a Split count below its outputs, an Einsum equation outside
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import onnx
+from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
 
 from toolkit.errors import ShapeError, UnsupportedOperatorError
@@ -77,6 +78,19 @@ def infer_types(
     if len(types) < n_outputs:
         raise node.error(f"it has {len(types)} outputs, not {n_outputs}")
     return [(np.dtype(dtype), tuple(int(size) for size in shape)) for dtype, shape in types[:n_outputs]]
+
+
+def explicit_attributes(
+    op_type: str, inputs: Sequence[Any], attributes: Mapping[str, Any], n_outputs: int
+) -> dict[str, Any]:
+    """The attributes of a node, with what older versions leave to the number of its outputs written out.
+
+    Only Split before version 18 does that: without sizes it makes equal parts, ``num_outputs`` of them.
+    """
+    found = dict(attributes)
+    if op_type == "Split" and "split" not in found and all(item is None for item in inputs[1:]):
+        found.setdefault("num_outputs", n_outputs)
+    return found
 
 
 class _Node:
@@ -191,7 +205,7 @@ def _native(node: _Node, known: Signature, n_outputs: int) -> list[TensorType]:
         found = known.schema._infer_node_outputs(
             serialised, types, data, {}, {node.domain: node.version}, onnx.IR_VERSION
         )
-    except (InferenceError, RuntimeError, ValueError, IndexError, TypeError) as error:
+    except (InferenceError, ValidationError, RuntimeError, ValueError, IndexError, TypeError) as error:
         raise node.error(_reason(error)) from error
     return [_parsed(node, index, found.get(name)) for index, name in enumerate(outputs)]
 
@@ -207,11 +221,11 @@ def _parsed(node: _Node, index: int, serialised: bytes | None) -> TensorType:
     if parsed is None:
         raise node.error(
             f"the shape of output {index} depends on the data or on inputs that are not constant",
-            "Make the inputs that determine it constants (initializers), or give the operator's record a rule (infer=).",
+            "Make the inputs that determine it constants (initializers), or give its record a rule (infer=).",
         )
     if parsed[1] and min(parsed[1]) < 0:
         raise node.error(f"output {index} would have the shape {parsed[1]}")
     return parsed
 
 
-__all__ = ["Typed", "attribute_defaults", "infer_types", "since_version"]
+__all__ = ["Typed", "attribute_defaults", "explicit_attributes", "infer_types", "since_version"]

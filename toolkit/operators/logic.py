@@ -9,7 +9,7 @@ import numpy as np
 
 from toolkit.operators.derivative import masked
 from toolkit.operators.expression import Expression, unbroadcast, where
-from toolkit.operators.record import Call, TensorType, not_differentiable, operator
+from toolkit.operators.record import Call, Reference, TensorType, not_differentiable, operator
 
 TRUTH = not_differentiable("it answers with truth values")
 BITS = not_differentiable("it works on the bits of integers")
@@ -43,7 +43,7 @@ def _where_gradient(call: Call, g: Expression) -> list[Expression | None]:
     ]
 
 
-for _name, _since, _function in (
+_COMPARED: tuple[tuple[str, int, Reference], ...] = (
     ("Equal", 7, np.equal),
     ("Greater", 7, np.greater),
     ("Less", 7, np.less),
@@ -53,16 +53,18 @@ for _name, _since, _function in (
     ("Not", 1, np.logical_not),
     ("IsNaN", 9, np.isnan),
     ("IsInf", 10, is_infinite),
-):
+)
+for _name, _since, _function in _COMPARED:
     operator(_name, since=_since, reference=_function, gradient=TRUTH)
 operator("GreaterOrEqual", since=12, reference=np.greater_equal, gradient=TRUTH, infer=_truth_of_both)
 operator("LessOrEqual", since=12, reference=np.less_equal, gradient=TRUTH, infer=_truth_of_both)
-for _name, _since, _function in (
+_BITWISE: tuple[tuple[str, int, Reference], ...] = (
     ("BitShift", 11, bit_shift),
     ("BitwiseAnd", 18, np.bitwise_and),
     ("BitwiseOr", 18, np.bitwise_or),
     ("BitwiseXor", 18, np.bitwise_xor),
     ("BitwiseNot", 18, np.bitwise_not),
-):
+)
+for _name, _since, _function in _BITWISE:
     operator(_name, since=_since, reference=_function, gradient=BITS)
 operator("Where", since=9, reference=np.where, gradient=_where_gradient)

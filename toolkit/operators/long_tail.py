@@ -1,9 +1,9 @@
 """The last resort for operators nobody wrote a record for: ``onnx.reference``, slow but well kept.
 
-It implements the latest version of each operator and takes defaults from the latest schema. So it is asked only where
-the node's version has the same inputs and attributes as the latest one and did not mean something else, and the
-defaults of the node's own version are always written out. Graph attributes are refused. Whoever runs one of these
-reports it as such.
+It implements the latest version of each operator and takes defaults from the latest schema. So it is asked only for
+versions since opset 13, and for older ones that have the same inputs and attributes as the latest; the exceptions that
+meant something else are listed. The defaults of the node's own version are always written out. Graph attributes are
+refused. Whoever runs one of these reports it as such.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.ops import load_op
+from onnx.reference.ops.aionnx_preview_training import load_op as load_training_op
 from onnx.reference.ops.aionnxml import load_op as load_machine_learning_op
 
 from toolkit.operators import wire
@@ -24,8 +25,14 @@ from toolkit.operators.schema import Signature, attribute_defaults, signature
 
 OUTPUT_LIMIT = 16  # for operators that may have any number of outputs
 LATEST = 1 << 20
+FIRST_OPSET = 13  # from here on the latest implementation serves older versions too
 GRAPH_TYPES = frozenset((int(onnx.AttributeProto.GRAPH), int(onnx.AttributeProto.GRAPHS)))
 MACHINE_LEARNING = "ai.onnx.ml"
+LOADERS: dict[str, Callable[..., Any]] = {
+    "": load_op,
+    MACHINE_LEARNING: load_machine_learning_op,
+    "ai.onnx.preview.training": load_training_op,
+}
 MISSING = frozenset(  # in onnx.reference, or wrong there
     {
         ("", "Bernoulli"),
@@ -52,7 +59,7 @@ LongTailReference = Callable[..., tuple[Any, ...]]
 
 
 def reference_for(domain: str, op_type: str, version: int, attributes: Mapping[str, Any]) -> LongTailReference | None:
-    """A callable ``(*inputs, **attributes) -> outputs`` for one node, ``None`` where onnx.reference is not to be trusted.
+    """A callable ``(*inputs, **attributes) -> outputs`` for one node, ``None`` where onnx.reference is not trusted.
 
     Inputs that are absent are ``None``. The outputs are all that the schema names, in its order. ``attributes`` are
     those of the node; ones that the schema of ``version`` does not have make it ``None`` too.
@@ -76,19 +83,17 @@ def _is_trusted(domain: str, op_type: str, since: int) -> bool:
     if domain == "" and since < FIRST_RIGHT_VERSION.get(op_type, 0):
         return False
     same_form = known.attribute_types == latest.attribute_types and known.input_names == latest.input_names
-    return same_form and _is_implemented(domain, op_type, known)
+    return (same_form or since >= FIRST_OPSET) and _is_implemented(domain, op_type, known)
 
 
 def _is_implemented(domain: str, op_type: str, known: Signature) -> bool:
     if known.schema.has_function or known.schema.has_context_dependent_function:
         return True
+    load = LOADERS.get(domain)
+    if load is None:
+        return False
     try:
-        if domain == MACHINE_LEARNING:
-            load_machine_learning_op(domain, op_type, None)
-        elif domain == "":
-            load_op(domain, op_type, None)
-        else:
-            return False
+        load(domain, op_type, None)
     except (NotImplementedError, RuntimeError, ValueError):  # how onnx.reference says that it has no implementation
         return False
     return True

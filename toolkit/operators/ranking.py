@@ -26,7 +26,7 @@ def arg_extreme(choose: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
 
 
 def top_k(x: np.ndarray, k: Any, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """The ``k`` largest or smallest elements along an axis in order, and where they were; lower index first if equal."""
+    """The ``k`` largest or smallest elements along an axis, in order, and where they were; ties by index."""
     count = int(np.asarray(k).reshape(-1)[0])
     if largest:
         last = x.shape[axis] - 1

@@ -1,4 +1,4 @@
-"""Reductions over axes. ``axes`` is an attribute in older versions and an input in newer ones; both arrive the same way.
+"""Reductions over axes. ``axes`` is an attribute in older versions and an input in newer; both arrive the same way.
 
 Elements that share the extreme value of ReduceMax or ReduceMin share its gradient evenly, as in PyTorch's ``amax``.
 """
@@ -41,7 +41,7 @@ def reduction(function: Callable[[np.ndarray, Axes, bool], np.ndarray]) -> Calla
 
 
 def gradient_of(derivative: Derivative) -> Callable[[Call, Expression], list[Expression | None]]:
-    """The gradient of a reduction from ``derivative(g, x, y, axes)``, ``g`` and ``y`` with the reduced axes kept as 1."""
+    """The gradient of a reduction from ``derivative(g, x, y, axes)``; ``g`` and ``y`` keep the reduced axes as 1."""
 
     def gradient(call: Call, g: Expression) -> list[Expression | None]:
         x = call.x

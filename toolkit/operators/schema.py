@@ -61,6 +61,7 @@ def signature(domain: str, op_type: str, version: int) -> Signature | None:
         return None
     if schema.deprecated:
         return None
+    attributes: Mapping[str, Any] = schema.attributes
     variadic = onnx.defs.OpSchema.FormalParameterOption.Variadic
     last = schema.inputs[-1] if schema.inputs else None
     return Signature(
@@ -74,8 +75,8 @@ def signature(domain: str, op_type: str, version: int) -> Signature | None:
         type_parameters=tuple(item.type_str for item in schema.inputs),
         repeats_last=last is not None and last.option == variadic,
         is_homogeneous=last is None or last.is_homogeneous,
-        attribute_types=MappingProxyType({name: int(item.type.value) for name, item in schema.attributes.items()}),
-        required_attributes=tuple(name for name, item in schema.attributes.items() if item.required),
+        attribute_types=MappingProxyType({name: int(item.type.value) for name, item in attributes.items()}),
+        required_attributes=tuple(name for name, item in attributes.items() if item.required),
     )
 
 
