@@ -31,6 +31,14 @@ def test_result_has_one_type_per_output() -> None:
     assert types == [(FLOAT, (2, 3)), (FLOAT, (2, 3)), (FLOAT, (2, 1))]
 
 
+def test_outputs_left_out_need_no_shape() -> None:
+    heads = [floats(name, 2, 3, 4, 8) for name in "qkv"]
+    y, _, _, scores = infer_types("", "Attention", 23, heads, {}, ["y", "", "", "scores"], "attend")
+    assert (y, scores) == ((FLOAT, (2, 3, 4, 8)), (FLOAT, (2, 3, 4, 4)))
+    with pytest.raises(ShapeError, match="the shape of output 1 depends"):
+        infer_types("", "Attention", 23, heads, {}, 4, "attend")
+
+
 @pytest.mark.parametrize(
     ("op_type", "version", "inputs", "attributes", "outputs", "message"),
     [

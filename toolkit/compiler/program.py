@@ -132,7 +132,7 @@ class Program:
         names = (
             [self.fresh(f"{layer}/{op_type}") for _ in range(outputs)] if isinstance(outputs, int) else list(outputs)
         )
-        types = infer_types(domain, op_type, version, inputs, attributes, len(names), layer)
+        types = infer_types(domain, op_type, version, inputs, attributes, names, layer)
         node = Node(op_type, domain, version, list(inputs), [], attributes, layer, role=self.role)
         node.outputs = [
             Variable(name, *kind, producer=node) if name else None for name, kind in zip(names, types, strict=True)

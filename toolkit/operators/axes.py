@@ -1,4 +1,4 @@
-"""Axes as operators give them: an attribute in older versions, a constant input in newer; negative ones from the end."""
+"""Axes as operators give them: an attribute in older versions, a constant input in newer; negative from the end."""
 
 from __future__ import annotations
 

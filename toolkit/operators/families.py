@@ -24,6 +24,7 @@ FAMILIES: tuple[str, ...] = (
     "normalization",
     "optimization",
     "pooling",
+    "random_values",
     "ranking",
     "reduction",
     "slicing",

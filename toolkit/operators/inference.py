@@ -21,6 +21,7 @@ from toolkit.operators import wire
 from toolkit.operators.record import TensorType, canonical_domain, lookup
 from toolkit.operators.schema import Signature, attribute_defaults, signature, since_version
 
+LEFT_OUT: TensorType = (np.dtype(np.float32), ())
 CONSTANT_LIMIT = 1024  # elements; axes, shapes and pads are far smaller, and larger ones would only cost time
 EINSUM_ALPHABET = re.compile(r"[A-Za-z., ]*(->[A-Za-z. ]*)?")
 
@@ -44,14 +45,16 @@ def infer_types(
     version: int,
     inputs: Sequence[Typed | None],
     attributes: Mapping[str, Any],
-    n_outputs: int,
+    outputs: int | Sequence[str],
     layer: str,
 ) -> list[TensorType]:
-    """(dtype, concrete shape) of each of the ``n_outputs`` outputs of one node.
+    """(dtype, concrete shape) of each output of one node; ``outputs`` is how many there are, or their names.
 
+    Where a name is ``""`` the output is left out, and what stands at its place in the result means nothing.
     Raises ``ShapeError`` when the inputs or attributes do not fit the operator or a shape depends on the data, and
     ``UnsupportedOperatorError`` when neither a record nor ONNX knows the operator. Both name ``layer``.
     """
+    names = [f"y{index}" for index in range(outputs)] if isinstance(outputs, int) else outputs
     known = signature(domain, op_type, version)
     record = lookup(domain, op_type, version)
     node = _Node(domain, op_type, version, inputs, attributes, layer)
@@ -59,14 +62,14 @@ def infer_types(
     if known is not None:
         _guard(node, known)
     elif rule is None:
-        name = f"{domain}::{op_type}" if canonical_domain(domain) else op_type
+        title = f"{domain}::{op_type}" if canonical_domain(domain) else op_type
         raise UnsupportedOperatorError(
-            f"{name}-{version} {layer!r}: neither a record nor ONNX knows this operator. "
+            f"{title}-{version} {layer!r}: neither a record nor ONNX knows this operator. "
             "Register it with operator(...) and a rule for its shapes (infer=)."
         )
     if rule is None:
         assert known is not None
-        return _native(node, known, n_outputs)
+        return _native(node, known, names)
     try:
         types = rule(
             [None if item is None else (item.dtype, item.shape) for item in inputs],
@@ -75,9 +78,9 @@ def infer_types(
         )
     except (ValueError, IndexError, TypeError, KeyError) as error:
         raise node.error(str(error)) from error
-    if len(types) < n_outputs:
-        raise node.error(f"it has {len(types)} outputs, not {n_outputs}")
-    return [(np.dtype(dtype), tuple(int(size) for size in shape)) for dtype, shape in types[:n_outputs]]
+    if len(types) < len(names):
+        raise node.error(f"it has {len(types)} outputs, not {len(names)}")
+    return [(np.dtype(dtype), tuple(int(size) for size in shape)) for dtype, shape in types[: len(names)]]
 
 
 def explicit_attributes(
@@ -182,11 +185,11 @@ GUARDS = {
 }
 
 
-def _native(node: _Node, known: Signature, n_outputs: int) -> list[TensorType]:
+def _native(node: _Node, known: Signature, wanted: Sequence[str]) -> list[TensorType]:
     """ONNX's own inference of one node: a few microseconds."""
     attributes = node.attributes
-    if node.op_type == "Split" and int(attributes.get("num_outputs", n_outputs)) != n_outputs:
-        raise node.error(f"num_outputs must equal its {n_outputs} outputs")
+    if node.op_type == "Split" and int(attributes.get("num_outputs", len(wanted))) != len(wanted):
+        raise node.error(f"num_outputs must equal its {len(wanted)} outputs")
     if node.op_type == "STFT":  # without the attribute, native inference takes onesided for 0
         attributes = {"onesided": attribute_defaults("", "STFT", known.since).get("onesided", 1), **attributes}
     names, types, data = [], {}, {}
@@ -199,7 +202,7 @@ def _native(node: _Node, known: Signature, n_outputs: int) -> list[TensorType]:
         content = item.constant
         if content is not None and content.ndim <= 1 and content.size <= CONSTANT_LIMIT:
             data[name] = wire.tensor(content)
-    outputs = [f"y{index}" for index in range(n_outputs)]
+    outputs = [f"y{index}" if name else "" for index, name in enumerate(wanted)]
     try:
         serialised = wire.node(node.op_type, names, outputs, attributes, known.attribute_types)
         found = known.schema._infer_node_outputs(
@@ -207,7 +210,7 @@ def _native(node: _Node, known: Signature, n_outputs: int) -> list[TensorType]:
         )
     except (InferenceError, ValidationError, RuntimeError, ValueError, IndexError, TypeError) as error:
         raise node.error(_reason(error)) from error
-    return [_parsed(node, index, found.get(name)) for index, name in enumerate(outputs)]
+    return [_parsed(node, index, found.get(name)) if name else LEFT_OUT for index, name in enumerate(outputs)]
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,15 @@
+"""Cases of ``toolkit.operators.random_values``; what they draw is tested in tests/operators/test_random_values.py."""
+
+from onnx import TensorProto
+
+from tests.support.case import Case, integers, uniform
+
+CASES = [
+    Case("RandomNormal", [], lambda batch: {"shape": [batch, 3]}),
+    Case("RandomUniform", [], lambda batch: {"shape": [batch], "dtype": TensorProto.DOUBLE}, version=1),
+    Case("RandomNormalLike", [uniform("N", 3, dtype="float16")]),
+    Case("RandomUniformLike", [integers("N", 3, low=0, high=2)], {"dtype": TensorProto.FLOAT}, version=1),
+    Case("Bernoulli", [uniform("N", 3, low=0, high=1)], version=15),
+    Case("Bernoulli", [uniform("N", 3, low=0, high=1)], {"dtype": TensorProto.INT64}, version=22, note="integers"),
+    Case("Multinomial", [uniform("N", 4)], {"sample_size": 5}, version=7),
+]
