@@ -3,6 +3,7 @@
 ``importers.load`` gives a ``Network``; ``Trainer`` makes its weights better; ``exporters.save`` writes it back.
 """
 
+from toolkit import layers
 from toolkit.errors import (
     BackendError,
     GraphError,
@@ -15,22 +16,40 @@ from toolkit.errors import (
     TrainingError,
     UnsupportedOperatorError,
 )
-from toolkit.graph import Layer, Network, Parameter, Selection, Value
+from toolkit.graph import Graph, Layer, Leaf, Network, Parameter, Scope, Selection, Value
+from toolkit.operators import emit, not_differentiable, operator
+from toolkit.runtime import Context, Explanation
+from toolkit.training import History, Trainer, losses, metrics, optimizers, replace_head
 
 __all__ = [
     "BackendError",
+    "Context",
+    "Explanation",
+    "Graph",
     "GraphError",
+    "History",
     "InputError",
     "Layer",
+    "Leaf",
     "ModelError",
     "Network",
     "NonFiniteLossError",
     "NotDifferentiableError",
     "Parameter",
+    "Scope",
     "Selection",
     "ShapeError",
     "ToolkitError",
+    "Trainer",
     "TrainingError",
     "UnsupportedOperatorError",
     "Value",
+    "emit",
+    "layers",
+    "losses",
+    "metrics",
+    "not_differentiable",
+    "operator",
+    "optimizers",
+    "replace_head",
 ]

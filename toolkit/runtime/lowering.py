@@ -43,7 +43,7 @@ class Lowering:
         for node in self.program.nodes:
             self._lower(node)
         self.outputs = {
-            name: self.tensor(variable, plain(variable.dtype, variable.shape), "forward")
+            name: self.tensor(variable, plain(variable.dtype, variable.shape), _role(variable))
             for name, variable in self.program.outputs.items()
         }
         for target, content in self.program.assignments:
@@ -143,3 +143,8 @@ class Lowering:
     def kept_parameters(self) -> list[Parameter]:
         """The parameters that the program updates."""
         return [target.parameter for target, _ in self.program.assignments if target.parameter is not None]
+
+
+def _role(variable: Variable) -> str:
+    """The role in which a variable becomes known."""
+    return "forward" if variable.producer is None else variable.producer.role

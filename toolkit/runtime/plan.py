@@ -123,7 +123,7 @@ class Plan:
             if root.storage == "kept":
                 root.buffer = self.store.buffers[root.key]
             elif root.storage == "gradient":
-                root.buffer = self.store.gradients[root.key]
+                root.buffer = self.store.gradients[root.key].over(root.layout)
             else:
                 root.buffer = host_buffer(root.layout)
         if item is root:
