@@ -157,11 +157,13 @@ def _opsets(opsets: dict[str, int], records: Iterable[OpsetOrigin]) -> list[Oper
     for record in records:
         if record.domain not in opsets:
             continue
+        written.add(record.domain)
+        if not record.content and opsets[record.domain] == record.version:
+            continue
         item = OperatorSetIdProto()
         item.MergeFromString(record.content)
         item.version = opsets[record.domain]
         imports.append(item)
-        written.add(record.domain)
     imports += [OperatorSetIdProto(domain=name, version=opsets[name]) for name in opsets if name not in written]
     return imports
 

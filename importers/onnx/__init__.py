@@ -10,7 +10,6 @@ from onnx import ModelProto
 from importers.onnx.batch import find_batch_axes
 from importers.onnx.reader import read_model
 from importers.onnx.translate import network_from
-from toolkit.errors import ModelError
 from toolkit.graph import Network
 
 __all__ = ["load"]
@@ -30,11 +29,6 @@ def load(
     Raises ``ModelError`` for anything that is not a usable model; the message names the file, node or tensor.
     """
     parsed = read_model(source)
-    try:
-        network = network_from(parsed, None if folder is None else os.fspath(folder))
-    except UnicodeDecodeError as error:
-        raise ModelError(
-            f"{parsed.label} has a name that is not UTF-8 text: {error.object[:40]!r}. It is damaged."
-        ) from error
+    network = network_from(parsed, None if folder is None else os.fspath(folder))
     find_batch_axes(network.inputs.values(), network.outputs.values(), batch_axis or {})
     return network

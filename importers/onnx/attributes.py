@@ -11,7 +11,7 @@ from onnx import AttributeProto, GraphProto
 from importers.onnx.elements import decode_text
 from importers.onnx.external import DataFolder
 from importers.onnx.origin import AttributeOrigin, SparseOrigin, TensorOrigin
-from importers.onnx.residue import explicit_defaults, remainder
+from importers.onnx.residue import explicit_defaults, remainder, text
 from importers.onnx.tensors import read_sparse, read_tensor
 from importers.onnx.types import read_type
 from toolkit.errors import ModelError
@@ -74,7 +74,7 @@ class AttributeReader:
                 f"{where} refers to {attribute.ref_attr_name!r} of a caller, but only nodes of functions have one. "
                 "Give the attribute a value."
             )
-        value = AttributeReference(attribute.ref_attr_name, kind)
+        value = AttributeReference(text(attribute.ref_attr_name), kind)
         typed, explicit = attribute.HasField("type"), explicit_defaults(attribute, "name")
         rest = remainder(attribute, "name", "type", "ref_attr_name")
         plain = typed and not rest and not explicit

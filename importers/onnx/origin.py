@@ -124,7 +124,7 @@ class GraphOrigin:
 
 @dataclass(frozen=True, slots=True)
 class OpsetOrigin:
-    """One serialized OperatorSetIdProto; it counts while the domain is still imported with this version."""
+    """One serialized OperatorSetIdProto; empty for the import that files of the first IR versions imply."""
 
     domain: str
     version: int

@@ -64,25 +64,28 @@ def _read_bytes(data: bytes, label: str) -> ParsedModel:
 def _read_file(path: str) -> ParsedModel:
     label = f"The file {path!r}"
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        file = FileIO(path, opener=_open_without_waiting)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{label} cannot be opened: {getattr(error, 'strerror', error)}. Check the path and its permissions."
         ) from error
-    with FileIO(descriptor) as file:
-        status = os.fstat(descriptor)
+    with file:
+        status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
-            raise ModelError(f"{label} must be an ONNX file, but it is {kind}. Pass the path of the .onnx file.")
+            raise ModelError(f"{label} must be an ONNX file, but is no regular file. Pass the path of the .onnx file.")
         if status.st_size == 0:
             raise ModelError(f"{label} is empty. Export or download the model again.")
-        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as mapped:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             proto, cuts = _parse(mapped, label)
         buffer = _Buffer(cuts)
         for cut, place in zip(cuts, buffer.places, strict=True):
             file.seek(cut.start)
             _fill(file, place, label)
     return ParsedModel(proto, buffer.contents(), os.path.abspath(path), label)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a named pipe would wait for its writer
 
 
 def _fill(file: FileIO, place: np.ndarray, label: str) -> None:

@@ -22,7 +22,7 @@ from importers.onnx.elements import (
 )
 from importers.onnx.external import DataFolder
 from importers.onnx.origin import ExternalRange, SparseOrigin, TensorOrigin
-from importers.onnx.residue import explicit_defaults, remainder
+from importers.onnx.residue import explicit_defaults, remainder, text
 from toolkit.errors import ModelError
 from toolkit.graph import SparseTensor
 
@@ -54,7 +54,7 @@ def read_tensor(
         )
     shape = checked_dims(tensor.dims, where)
     explicit = explicit_defaults(tensor, "name")
-    name = "" if named else tensor.name
+    name = "" if named else text(tensor.name)
     external: ExternalRange | None = None
     if tensor.data_location == TensorProto.EXTERNAL:
         external, cut = _external_content(tensor, element, math.prod(shape), folder, where)
@@ -101,7 +101,7 @@ def _external_content(
 ) -> tuple[ExternalRange, Content]:
     if element.storage == "string_data":
         raise ModelError(f"{where} holds strings, which cannot lie in an external file. Export the model again.")
-    entries = {entry.key: entry.value for entry in tensor.external_data}
+    entries = {text(entry.key): text(entry.value) for entry in tensor.external_data}
     span = folder.find(entries, element.raw_bytes(count), where)
     return span, Content("raw_data", span.file.content[span.offset : span.offset + span.length])
 

@@ -21,11 +21,11 @@ from importers.onnx.origin import (
 )
 from importers.onnx.paths import SCOPES_KEY, NodeNames, leaf_paths
 from importers.onnx.reader import ParsedModel
-from importers.onnx.residue import explicit_defaults, remainder
+from importers.onnx.residue import explicit_defaults, remainder, text
 from importers.onnx.tensors import Content, densified, read_sparse, read_tensor
 from importers.onnx.tolerance import add_outputs, rename_shadowed_constants
 from importers.onnx.types import read_value
-from importers.onnx.validate import check_functions, check_graph
+from importers.onnx.validate import check_functions, check_graph, check_producers
 from importers.onnx.versions import check_ir_version, plain_domain, read_opsets, version_of
 from toolkit.errors import ModelError
 from toolkit.graph import Graph, Leaf, Network, Parameter, Value
@@ -44,11 +44,11 @@ def network_from(parsed: ParsedModel, folder: str | None) -> Network:
     graph = _GraphReader(opsets, data, False).read(model.graph, parsed.weights)
     functions: dict[tuple[str, str, str], Graph] = {}
     for proto in model.functions:
-        key = (plain_domain(proto.domain), proto.name, proto.overload)
+        key = (plain_domain(text(proto.domain)), text(proto.name), text(proto.overload))
         if key in functions:
             raise ModelError(f"{label} defines function {proto.domain}::{proto.name} twice. Export the model again.")
         functions[key] = _read_function(proto, data, label)
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    metadata = {text(entry.key): text(entry.value) for entry in model.metadata_props}
     entries = tuple(entry.SerializeToString() for entry in model.metadata_props)
     plain = len(metadata) == len(entries) and all(
         entry.HasField("key") and entry.HasField("value") and len(entry.ListFields()) == 2
@@ -76,7 +76,7 @@ class _GraphReader:
 
     def read(self, proto: GraphProto, weights: dict[int, Content] | None = None) -> Graph:
         """One graph; ``weights`` holds data that was cut out of its initializers."""
-        graph = Graph(name=proto.name)
+        graph = Graph(name=text(proto.name))
         where = f"Graph {proto.name!r}"
         graph.leaves = self.leaves(proto.node)
         graph.parameters = self._parameters(proto, weights or {}, where)
@@ -90,6 +90,7 @@ class _GraphReader:
         outputs = [read_value(info, f"{where}: output") for info in proto.output]
         rename_shadowed_constants(graph)
         add_outputs(graph, outputs, version_of("", self.opsets))
+        check_producers(graph, where)
         sort_leaves(graph, where)
         repeated = read_declared(graph, proto.value_info, where)
         explicit = explicit_defaults(proto, "name")
@@ -99,27 +100,27 @@ class _GraphReader:
 
     def leaves(self, nodes: Sequence[NodeProto]) -> list[Leaf]:
         """The nodes as leaves, in order."""
-        paths = leaf_paths([NodeNames(node.name, node.op_type, _scopes(node)) for node in nodes])
+        paths = leaf_paths([NodeNames(text(node.name), text(node.op_type), _scopes(node)) for node in nodes])
         return [self._leaf(node, path) for node, path in zip(nodes, paths, strict=True)]
 
     def _leaf(self, node: NodeProto, path: str) -> Leaf:
         title = f"{node.op_type} {path!r}"
         if not node.op_type:
             raise ModelError(f"Node {path!r} names no operator; every node must. Export the model again.")
-        domain = plain_domain(node.domain)
+        domain = plain_domain(text(node.domain))
         leaf = Leaf(
             node.op_type,
-            list(node.input),
-            list(node.output),
+            [text(name) for name in node.input],
+            [text(name) for name in node.output],
             domain=domain,
             version=version_of(domain, self.opsets),
             name=node.name,
             path=path,
-            overload=node.overload,
+            overload=text(node.overload),
         )
         records: dict[str, AttributeOrigin] = {}
         for attribute in node.attribute:
-            name = attribute.name
+            name = text(attribute.name)
             if name in leaf.attributes:
                 raise ModelError(f"{title} has the attribute {name!r} twice; each must be given once. Remove one.")
             leaf.attributes[name], record = self.attributes.read(attribute, title)
@@ -135,12 +136,12 @@ class _GraphReader:
         parameters: dict[str, Parameter] = {}
         for position, tensor in enumerate(proto.initializer):
             title = _claim(parameters, tensor, where)
-            name = tensor.name
+            name = text(tensor.name)
             array, origin = read_tensor(tensor, self.folder, title, weights.pop(position, None), named=True)
             parameters[name] = Parameter(name, array, origin=origin)
         for sparse in proto.sparse_initializer:
             title = _claim(parameters, sparse.values, where)
-            name = sparse.values.name
+            name = text(sparse.values.name)
             content, sparse_origin = read_sparse(sparse, self.folder, title)
             array = densified(content, title)
             sparse_origin = replace(sparse_origin, content=content, decoded=array)
@@ -152,7 +153,7 @@ def read_declared(graph: Graph, infos: Sequence[ValueInfoProto], where: str) -> 
     """Declarations of values in between; repeated ones are returned by position, the first of a name counts."""
     repeated = []
     for position, info in enumerate(infos):
-        if info.name in graph.values:
+        if text(info.name) in graph.values:
             repeated.append((position, info.SerializeToString()))
         else:
             value = read_value(info, f"{where}: value")
@@ -166,20 +167,21 @@ def _read_function(proto: FunctionProto, folder: DataFolder, label: str) -> Grap
     reader = _GraphReader(opsets, folder, True)
     graph = Graph(name=proto.name, leaves=reader.leaves(proto.node))
     for kind, names, mapping in (("input", proto.input, graph.inputs), ("output", proto.output, graph.outputs)):
-        for name in names:
+        for name in map(text, names):
             if name in mapping:
                 raise ModelError(f"{where} lists the {kind} {name!r} twice; names must differ. Rename one of them.")
             mapping[name] = Value(name)
-    attributes: dict[str, Any] = dict.fromkeys(proto.attribute)
+    attributes: dict[str, Any] = dict.fromkeys(map(text, proto.attribute))
     defaults: dict[str, AttributeOrigin] = {}
     for attribute in proto.attribute_proto:
-        name = attribute.name
+        name = text(attribute.name)
         attributes[name], record = reader.attributes.read(attribute, where)
         if record is not None:
             defaults[name] = record
     if len(attributes) != len(proto.attribute) + len(proto.attribute_proto):
         raise ModelError(f"{where} declares an attribute twice; names must differ. Remove one of them.")
     graph.attributes = attributes
+    check_producers(graph, where)
     sort_leaves(graph, where)
     repeated = read_declared(graph, proto.value_info, where)
     explicit = explicit_defaults(proto, "name", "domain", "overload")
@@ -198,4 +200,4 @@ def _claim(parameters: dict[str, Parameter], tensor: TensorProto, where: str) ->
 
 
 def _scopes(node: NodeProto) -> str:
-    return next((entry.value for entry in node.metadata_props if entry.key == SCOPES_KEY), "")
+    return next((text(entry.value) for entry in node.metadata_props if entry.key == SCOPES_KEY), "")

@@ -10,7 +10,7 @@ from onnx import TypeProto, ValueInfoProto
 
 from importers.onnx.elements import BY_CODE, BY_DTYPE
 from importers.onnx.origin import TypeOrigin, ValueOrigin
-from importers.onnx.residue import explicit_defaults, remainder
+from importers.onnx.residue import explicit_defaults, remainder, text
 from toolkit.errors import ModelError
 from toolkit.graph import Dim, Shape, Value
 
@@ -21,7 +21,7 @@ DEEPEST_TYPE = 32
 def read_value(info: ValueInfoProto, where: str) -> Value:
     """A declared value; batch axes are found later. Raises ``ModelError`` for element types that ONNX has not."""
     value = read_type(info.type, f"{where} {info.name!r}") if info.HasField("type") else Value("")
-    value.name = info.name
+    value.name = text(info.name)
     type_origin = value.origin
     explicit = explicit_defaults(info, "name")
     rest = remainder(info, "name", "type")
@@ -131,5 +131,5 @@ def _shape(tensor: TypeProto.Tensor | TypeProto.SparseTensor) -> Shape | None:
 def _dim(dim: object) -> Dim:
     """A size or a symbol; negative sizes are some exporters' way of saying that the size is open."""
     size: int = dim.dim_value  # type: ignore[attr-defined]
-    symbol: str = dim.dim_param  # type: ignore[attr-defined]
+    symbol = text(dim.dim_param)  # type: ignore[attr-defined]
     return size if dim.HasField("dim_value") and size >= 0 else symbol or None  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ MOST_NESTED_CALLS = 100
 
 
 def check_graph(graph: Graph, outer: Collection[str], where: str) -> None:
-    """Single producers and known names, for leaves in order. ``outer`` are the names of the surrounding graphs."""
+    """Known names only, for leaves in order. ``outer`` are the names of the surrounding graphs."""
     known = set(graph.inputs) | set(graph.parameters)
     if "" in known:
         raise ModelError(f"{where} has an input or initializer without a name; each must have one. Export it again.")
@@ -26,6 +26,18 @@ def check_graph(graph: Graph, outer: Collection[str], where: str) -> None:
                 raise _unknown(leaf, name, where)
         for body in leaf.bodies:
             check_graph(body, _Union(known, outer), f"The body of {_title(leaf)} in {where}")
+        known.update(name for name in leaf.outputs if name)
+    for value in graph.outputs:
+        if value not in known and value not in outer:
+            raise ModelError(
+                f"{where} has the output {value!r}, which no node, input or initializer provides. Export it again."
+            )
+
+
+def check_producers(graph: Graph, where: str) -> None:
+    """Every value has one producer; the order of the leaves does not matter."""
+    known = set(graph.inputs) | set(graph.parameters)
+    for leaf in graph.leaves:
         for name in leaf.outputs:
             if name in known:
                 raise ModelError(
@@ -34,11 +46,6 @@ def check_graph(graph: Graph, outer: Collection[str], where: str) -> None:
                 )
             if name:
                 known.add(name)
-    for value in graph.outputs:
-        if value not in known and value not in outer:
-            raise ModelError(
-                f"{where} has the output {value!r}, which no node, input or initializer provides. Export it again."
-            )
 
 
 def check_functions(network: Network, where: str) -> None:

@@ -8,6 +8,7 @@ import onnx
 from onnx import OperatorSetIdProto
 
 from importers.onnx.origin import OpsetOrigin
+from importers.onnx.residue import text
 from toolkit.errors import ModelError
 
 ALIASES = {"ai.onnx": ""}
@@ -37,7 +38,7 @@ def read_opsets(
 ) -> tuple[dict[str, int], tuple[OpsetOrigin, ...]]:
     """Versions by domain, and the records of the imports. Raises ``ModelError`` for missing or unknown versions."""
     if not imports and ir_version < FIRST_IR_WITH_OPSETS:
-        return {"": 1}, ()
+        return {"": 1}, (OpsetOrigin("", 1, b""),)
     if not imports:
         raise ModelError(
             f"{label} imports no operator set; every model must. It is truncated or was not exported whole."
@@ -45,7 +46,7 @@ def read_opsets(
     versions: dict[str, int] = {}
     records = []
     for item in imports:
-        domain, version = plain_domain(item.domain), item.version
+        domain, version = plain_domain(text(item.domain)), item.version
         newest = NEWEST.get(domain)
         if version < 1 or (newest is not None and version > newest):
             raise ModelError(
