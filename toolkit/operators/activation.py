@@ -1,7 +1,7 @@
-"""Activations that fused operators can take in: what each one computes, its slope, and the ONNX operators that spell it.
+"""Activations that fused operators can take in: what each one computes, its slope, the ONNX operators that spell it.
 
-``ACTIVATIONS`` is the one table. Slopes are written once, over a small vocabulary (``ArrayMath`` or ``ExpressionMath``),
-so the reference of ActivationGradient and its expansion cannot disagree. Records of the activation operators themselves
+``ACTIVATIONS`` is the one table. Slopes are written once, over a small vocabulary (``ArrayMath``, ``ExpressionMath``),
+so  the reference of ActivationGradient and its expansion cannot disagree. Records of the activation operators themselves
 are in ``activation_operators``; Clip, Abs, Sqrt, Exp and Log have theirs in the elementwise families.
 """
 
@@ -232,8 +232,17 @@ def follows_from_output(name: str, alpha: float) -> bool:
 def activation_gradient(g: Expression, v: Expression, attributes: Mapping[str, Any], from_output: bool) -> Expression:
     """Emit ActivationGradient for the activation that ``attributes`` name."""
     name, alpha, beta = _of(attributes)
-    numbers = {"activation_alpha": alpha, "activation_beta": beta, "from_output": int(from_output)}
-    return emit("ActivationGradient", g, v, domain=TOOLKIT_DOMAIN, activation=name, **numbers)
+    dx: Expression = emit(
+        "ActivationGradient",
+        g,
+        v,
+        domain=TOOLKIT_DOMAIN,
+        activation=name,
+        activation_alpha=alpha,
+        activation_beta=beta,
+        from_output=int(from_output),
+    )
+    return dx
 
 
 def before_activation(call: Call, g: Expression, recompute: Callable[[], Expression]) -> Expression:

@@ -52,7 +52,7 @@ def convolved_shape(attributes: Mapping[str, Any], x_shape: Sequence[int], w_sha
 
 
 def columns(x: np.ndarray, kernel: Sequence[int], output: Sequence[int], geometry: Mapping[str, Any]) -> np.ndarray:
-    """Every window as a column: (batch, group, channels / group * kernel, output). A view for pointwise convolutions."""
+    """Every window as a column: (batch, group, channels / group * kernel, output)."""
     windows = all_windows(padded(x, geometry["pads"]), kernel, geometry["strides"], geometry["dilations"], output)
     group, depth, points = geometry["group"], int(np.prod(kernel)), int(np.prod(output))
     return windows.reshape(x.shape[0], group, x.shape[1] // group * depth, points)

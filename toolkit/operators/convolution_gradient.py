@@ -1,4 +1,4 @@
-"""The gradients of convolution as operators of our own, with explicit geometry; they are linear, so they have gradients."""
+"""The gradients of convolution as operators of our own, with explicit geometry; being linear, they have gradients."""
 
 from __future__ import annotations
 

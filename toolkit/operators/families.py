@@ -24,6 +24,7 @@ FAMILIES: tuple[str, ...] = (
     "normalization",
     "optimization",
     "pooling",
+    "pooling_gradient",
     "random_values",
     "ranking",
     "reduction",

@@ -1,6 +1,6 @@
 """The precision in which references compute: half-width floats are widened to float32 and narrowed once at the end.
 
-This is what every serious kernel does (it accumulates in float32), so the references do too. Other types pass as they are.
+This is what every serious kernel does (it accumulates in float32), so the references do too. Other types pass through.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ ERF_FLOAT64 = _coefficients(24)
 
 
 def erf(x: np.ndarray) -> np.ndarray:
-    """The error function of every element; absolute error about one unit in the last place of 1 in the type of ``x``."""
+    """The error function of every element; the absolute error is a few units in the last place of 1 in ``x``'s type."""
     magnitude = np.minimum(np.abs(x), SATURATION)
     coefficients = ERF_FLOAT64 if x.dtype == np.float64 else ERF_FLOAT32.astype(np.float32)
     low, high = -1.0, float(_folded(SATURATION))

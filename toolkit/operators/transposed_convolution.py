@@ -119,8 +119,8 @@ def _gradient(call: Call, g: Expression) -> list[Expression | None]:
     dx = emit("FusedConv", seen, w, domain=TOOLKIT_DOMAIN, **geometry) if call.wants[0] else None
     dw = db = None
     if call.wants[1]:
-        shape = {"weight_shape": list(w.shape), "has_bias": 0}
-        dw = emit("ConvWeightGradient", seen, x, domain=TOOLKIT_DOMAIN, **geometry, **shape)
+        made = {**geometry, "weight_shape": list(w.shape), "has_bias": 0}
+        dw = emit("ConvWeightGradient", seen, x, domain=TOOLKIT_DOMAIN, **made)
     if len(call.wants) > 2 and call.wants[2]:
         db = reshape(unbroadcast(g, (1, g.shape[1], *(1,) * (g.ndim - 2))), (g.shape[1],))
     return [dx, dw, db]

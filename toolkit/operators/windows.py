@@ -1,7 +1,7 @@
 """Geometry of sliding windows: what convolution and pooling share, for any number of spatial axes.
 
-Owns explicit padding, output sizes, the strided view of all windows and its transpose, the scattering sum. Knows nothing
-of weights or of what is done inside a window. ``pads`` are always (begin..., end...).
+Owns explicit padding, output sizes, the strided view of all windows and its transpose, the scattering sum. Knows
+nothing of weights or of what is done inside a window. ``pads`` are always (begin..., end...).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def output_sizes(
         room = size + begin + pads[rank + axis] - covered
         if room < 0:
             raise ShapeError(
-                f"a window of {covered} does not fit the {room + covered} elements of spatial axis {axis}, padding included"
+                f"a window of {covered} does not fit spatial axis {axis} of {room + covered} elements, padding included"
             )
         count = (-(-room // stride) if ceil_mode else room // stride) + 1
         if ceil_mode and (count - 1) * stride >= size + begin:
@@ -93,7 +93,7 @@ def output_sizes(
 
 
 def overhang(spatial: Sizes, kernel: Sizes, strides: Sizes, pads: Sizes, dilations: Sizes, output: Sizes) -> list[int]:
-    """``pads`` with ends so large that the ``output`` windows lie within the padded tensor (``ceil_mode`` needs more)."""
+    """``pads`` with ends so large that all ``output`` windows lie inside (``ceil_mode`` needs more)."""
     rank = len(spatial)
     ends = [
         max(pads[rank + axis], (output[axis] - 1) * strides[axis] + covered - spatial[axis] - pads[axis])
@@ -145,10 +145,11 @@ def positions(
 
 
 def scattered(windows: np.ndarray, sizes: Sizes, strides: Sizes, dilations: Sizes) -> np.ndarray:
-    """The transpose of ``all_windows``: (batch, channels, kernel..., output...) summed to (batch, channels, sizes...)."""
+    """Transpose of ``all_windows``: (batch, channels, kernel..., output...) added up in (batch, channels, sizes...)."""
     rank = len(sizes)
     kernel, output = windows.shape[2 : 2 + rank], windows.shape[2 + rank :]
     total = np.zeros((*windows.shape[:2], *sizes), windows.dtype)
     for position, place in positions(kernel, strides, dilations, output):
-        total[(slice(None), slice(None), *place)] += windows[(slice(None), slice(None), *position)]
+        everywhere = (slice(None), slice(None))
+        total[everywhere + place] += windows[everywhere + position]
     return total

@@ -1,0 +1,130 @@
+"""Cases of ``toolkit.operators.batch_normalization``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tests.support.case import Case, Given, uniform
+from tests.support.numeric import numeric_gradients
+
+VECTORS = [uniform(3, low=0.5), uniform(3), uniform(3), uniform(3, low=0.5)]
+PER_ELEMENT = [uniform(3, 4, low=0.5), uniform(3, 4), uniform(3, 4), uniform(3, 4, low=0.5)]
+IMAGES = ("N", 3, 4)
+
+
+def by_channel(vector: Any, x: np.ndarray) -> Any:
+    return vector.reshape(1, -1, *(1,) * (x.ndim - 2))
+
+
+def naive(x: Any, scale: Any, bias: Any, epsilon: float) -> Any:
+    """Normalised by the statistics of the batch."""
+    axes = (0, *range(2, x.ndim))
+    mean, variance = x.mean(axis=axes), ((x - by_channel(x.mean(axis=axes), x)) ** 2).mean(axis=axes)
+    y = (x - by_channel(mean, x)) / by_channel(np.sqrt(variance + epsilon), x)
+    return y * by_channel(scale, x) + by_channel(bias, x), mean, variance
+
+
+def judge_training(
+    x: Any, scale: Any, bias: Any, mean: Any, variance: Any, *, epsilon: float, momentum: float, activation: str
+) -> Any:
+    """All outputs in float64."""
+    y, batch_mean, batch_variance = naive(x.astype(np.float64), scale, bias, epsilon)
+    moved = [momentum * mean + (1 - momentum) * batch_mean, momentum * variance + (1 - momentum) * batch_variance]
+    found = [np.maximum(y, 0) if activation else y, *moved, batch_mean, batch_variance]
+    made = [item.astype(x.dtype) for item in found]
+    return (*made, (y > 0).astype(np.uint8)) if activation else tuple(made)
+
+
+def judge_spatial(x: Any, scale: Any, bias: Any, mean: Any, variance: Any, *, spatial: int) -> Any:
+    """Version 7 with one statistic per element of an image."""
+    return ((x - mean) / np.sqrt(variance + 1e-5) * scale + bias).astype(x.dtype)
+
+
+def judge_gradient(
+    g: Any, x: Any, scale: Any, mean: Any, variance: Any, mask: Any = None, *, epsilon: float, activation: str
+) -> Any:
+    """By brute force; what the batch's statistics are follows from ``x`` here too."""
+    g = g * mask if activation else g
+    return numeric_gradients(lambda x, scale, bias: naive(x, scale, bias, epsilon)[0], [x, scale, scale], g)
+
+
+def statistic(index: int, seed: int = 5) -> Given:
+    """The mean or variance of the batch that ``images`` makes, or whether its normalised elements are positive."""
+
+    def make(random: np.random.Generator, batch: int) -> np.ndarray:
+        x = images(seed).make(random, batch)
+        found = naive(x.astype(np.float64), np.ones(3), np.zeros(3), 1e-3)[index]
+        return (found > 0).astype(np.uint8) if index == 0 else found.astype(np.float32)
+
+    return Given(make)
+
+
+def images(seed: int = 5) -> Given:
+    """The same batch whenever it is asked for."""
+    return Given(
+        lambda random, batch: np.random.default_rng([seed, batch]).normal(size=(batch, 3, 4)).astype(np.float32)
+    )
+
+
+def training(activation: str, outputs: int) -> Case:
+    """The training form."""
+    return Case(
+        "BatchNormalizationTraining",
+        [uniform(*IMAGES), *VECTORS],
+        {"epsilon": 1e-3, "momentum": 0.8, "activation": activation},
+        version=1,
+        domain="toolkit",
+        outputs=outputs,
+        differentiable=[0, 1, 2],
+        seeded=[0],
+        judge=judge_training,
+        note=activation or "plain",
+    )
+
+
+def gradient(activation: str) -> Case:
+    """The fused gradient."""
+    return Case(
+        "BatchNormalizationGradient",
+        [uniform(*IMAGES), images(), VECTORS[0], statistic(1), statistic(2), statistic(0) if activation else None],
+        {"epsilon": 1e-3, "activation": activation},
+        version=1,
+        domain="toolkit",
+        outputs=3,
+        tolerance=1e-4,
+        judge=judge_gradient,
+        note=activation or "plain",
+    )
+
+
+CASES = [
+    Case("BatchNormalization", [uniform(*IMAGES), *VECTORS], version=7, differentiable=[0, 1, 2]),
+    Case(
+        "BatchNormalization",
+        [uniform(*IMAGES), *PER_ELEMENT],
+        {"spatial": 0},
+        version=7,
+        differentiable=[0, 1, 2],
+        judge=judge_spatial,
+        note="per element",
+    ),
+    Case("BatchNormalization", [uniform("N", 3, 2, 2), *VECTORS], version=9, differentiable=[0, 1, 2]),
+    Case("BatchNormalization", [uniform("N", 3), *VECTORS], {"epsilon": 1e-2}, version=14, differentiable=[0, 1, 2]),
+    Case("BatchNormalization", [uniform(*IMAGES), *VECTORS], version=15, differentiable=[0, 1, 2]),
+    Case(
+        "BatchNormalization",
+        [uniform(*IMAGES), *VECTORS],
+        {"training_mode": 1, "momentum": 0.8},
+        version=15,
+        outputs=3,
+        differentiable=[0, 1, 2],
+        seeded=[0],
+        note="training",
+    ),
+    training("", 5),
+    training("Relu", 6),
+    gradient(""),
+    gradient("Relu"),
+]

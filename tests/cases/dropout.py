@@ -1,0 +1,38 @@
+"""Cases of ``toolkit.operators.dropout``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tests.support.case import Case, constant, uniform
+
+X = uniform("N", 3, 4)
+
+
+def judge(x: Any, *, ratio: float) -> Any:
+    """Everything passes. The mask is left open by ONNX before version 12 (onnxruntime fills in zeros)."""
+    return x, np.ones_like(x)
+
+
+def judge_boolean(x: Any, *, ratio: float) -> Any:
+    """Version 10 has a boolean mask."""
+    return x, np.ones(x.shape, bool)
+
+
+CASES = [
+    Case("Dropout", [X], {"ratio": 0.3}, version=7, outputs=2, seeded=[0], judge=judge),
+    Case("Dropout", [X], {"ratio": 0.3}, version=10, outputs=2, seeded=[0], judge=judge_boolean),
+    Case("Dropout", [X], version=12, note="inference"),
+    Case(
+        "Dropout",
+        [X, constant(0.3), constant(True)],
+        {"seed": 3},
+        version=13,
+        outputs=2,
+        seeded=[0],
+        differentiable=[0],
+        note="training",
+    ),
+]

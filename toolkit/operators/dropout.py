@@ -1,0 +1,87 @@
+"""Dropout: the identity when inferring; from version 12 on the node itself can be told to train.
+
+Versions 7 and 10 have no training mode of their own, and leave open what their mask says: here everything is kept. The
+compiler replaces them, in a training context, by version 13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from toolkit.errors import NotDifferentiableError
+from toolkit.operators.derivative import cast
+from toolkit.operators.expression import Expression, where
+from toolkit.operators.record import Call, TensorType, operator
+
+
+def _dropout_7(x: np.ndarray, *, ratio: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """Version 7: its mask is of the input's type."""
+    return x.copy(), np.ones_like(x)
+
+
+def _dropout_10(x: np.ndarray, *, ratio: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """Version 10: its mask is boolean."""
+    return x.copy(), np.ones(x.shape, bool)
+
+
+def _identity_gradient(call: Call, g: Expression | None, mask: Expression | None = None) -> list[Expression | None]:
+    return [g]
+
+
+def _dropout(
+    x: np.ndarray,
+    ratio: np.ndarray | None = None,
+    training_mode: np.ndarray | None = None,
+    *,
+    seed: int | None = None,
+    random: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """x and mask; in training mode each element is zeroed with probability ``ratio``, the others are scaled up.
+
+    A ``seed`` fixes the mask (ONNX's tests expect that of numpy's older generator); else ``random`` draws it.
+    """
+    share = 0.5 if ratio is None else float(ratio)
+    if training_mode is None or not bool(training_mode) or share == 0.0:
+        return x.copy(), np.ones(x.shape, bool)
+    mask = _draw(x.shape, seed, random) >= share
+    scale = np.asarray(1.0 / (1.0 - share) if share < 1.0 else 0.0, x.dtype)
+    return x * mask * scale, mask
+
+
+def _draw(shape: tuple[int, ...], seed: int | None, random: np.random.Generator | None) -> Any:
+    if seed is not None:
+        return np.random.RandomState(seed).uniform(0.0, 1.0, shape)
+    return (random or np.random.default_rng()).random(shape, np.float32)
+
+
+def _gradient(call: Call, g: Expression | None, mask_grad: Expression | None = None) -> list[Expression | None]:
+    _, ratio, live = (*call.inputs, None, None)[:3]
+    if g is None or live is None or (live.value is not None and not bool(live.value)):
+        return [g]
+    mask = call.outputs[1] if len(call.outputs) > 1 else None
+    if mask is None:
+        raise NotDifferentiableError(
+            "Dropout in training mode has no gradient without its mask: connect its second output."
+        )
+    kept = 0.5 if ratio is None else ratio
+    if isinstance(kept, Expression) and kept.value is not None:
+        kept = float(kept.value)
+    if isinstance(kept, Expression):
+        scaled = g / cast(1.0 - kept, g.dtype)
+    else:
+        scaled = g * (1.0 / (1.0 - kept) if kept < 1.0 else 0.0)
+    dropped = where(mask, scaled, 0.0)
+    return [dropped if live.value is not None else where(live, dropped, g)]
+
+
+def _infer_7(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
+    assert inputs[0] is not None
+    return [inputs[0], inputs[0]]
+
+
+operator("Dropout", since=7, reference=_dropout_7, gradient=_identity_gradient, infer=_infer_7)
+operator("Dropout", since=10, reference=_dropout_10, gradient=_identity_gradient)
+operator("Dropout", since=12, reference=_dropout, gradient=_gradient, is_random=True)
