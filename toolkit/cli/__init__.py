@@ -1,0 +1,5 @@
+"""The command line: reads files, calls the public names of the toolkit, and reports. It computes nothing itself."""
+
+from toolkit.cli.application import main
+
+__all__ = ["main"]

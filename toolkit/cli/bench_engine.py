@@ -1,0 +1,136 @@
+"""One inference engine in a process of its own: ``python -P bench_engine.py SPECIFICATION``, driven by ``bench``.
+
+It is started by its path and loads nothing but the engine it measures, so that its peak memory is the engine's alone.
+SPECIFICATION is JSON: engine, model, feeds and outputs (npz files), batch_size, dims, threads, backend. It answers
+every line of standard input, a number of iterations, with a line of JSON: the seconds of each, and the peak of memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+Runner = Callable[[], Arrays]
+WARM_UP = 3  # runs before anything is measured
+
+
+def ours(specification: dict[str, Any], feeds: Arrays) -> Runner:
+    """The toolkit."""
+    from importers import load
+
+    context = load(specification["model"]).context(
+        batch_size=specification["batch_size"],
+        dims=specification["dims"],
+        threads=specification["threads"],
+        backend=specification["backend"],
+    )
+    return lambda: context.run(feeds)
+
+
+def onnxruntime(specification: dict[str, Any], feeds: Arrays) -> Runner:
+    """ONNX Runtime on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = specification["threads"]
+    session = onnxruntime.InferenceSession(specification["model"], options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda: dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def openvino(specification: dict[str, Any], feeds: Arrays) -> Runner:
+    """OpenVINO on the CPU, in float32."""
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(specification["model"])
+    model.reshape({name: list(array.shape) for name, array in feeds.items()})
+    hints = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": specification["threads"],
+    }
+    request = core.compile_model(model, "CPU", hints).create_infer_request()
+
+    def run() -> Arrays:
+        found = request.infer(feeds, share_inputs=True, share_outputs=True)
+        return {output.get_any_name(): array for output, array in found.items()}
+
+    return run
+
+
+def pytorch(specification: dict[str, Any], feeds: Arrays) -> Runner:
+    """PyTorch, on the module that onnx2torch makes of the file."""
+    import onnx
+    import onnx2torch
+    import torch
+
+    torch.set_num_threads(specification["threads"])
+    model = onnx.load(specification["model"])
+    names = [output.name for output in model.graph.output]
+    module = onnx2torch.convert(model).eval()
+    tensors = [torch.from_numpy(array) for array in feeds.values()]
+
+    def run() -> Arrays:
+        with torch.inference_mode():
+            found = module(*tensors)
+        results = found if isinstance(found, (tuple, list)) else (found,)
+        return {name: item.numpy() for name, item in zip(names, results, strict=True)}
+
+    return run
+
+
+ENGINES = {"ours": ours, "onnxruntime": onnxruntime, "openvino": openvino, "pytorch": pytorch}
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has had in memory; not what its parent had when it was started."""
+    if os.path.exists("/proc/self/status"):
+        with open("/proc/self/status", encoding="ascii") as status:
+            for line in status:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def serve(specification: dict[str, Any], answers: TextIO) -> None:
+    """Load, warm up, keep the outputs for comparison, then run on demand."""
+
+    def answer(content: dict[str, Any]) -> None:
+        answers.write(json.dumps(content) + "\n")
+        answers.flush()
+
+    with np.load(specification["feeds"], allow_pickle=False) as archive:
+        feeds = {name: archive[name] for name in archive.files}
+    start = time.perf_counter()
+    run = ENGINES[specification["engine"]](specification, feeds)
+    outputs = run()
+    loading = time.perf_counter() - start
+    with open(specification["outputs"], "wb") as file:
+        kept = {f"output {name}": array for name, array in outputs.items() if array.dtype != object}
+        np.savez(file, allow_pickle=False, **kept)
+    for _ in range(WARM_UP):
+        run()
+    answer({"first_result_seconds": loading})
+    for line in sys.stdin:
+        seconds = []
+        for _ in range(int(line)):
+            start = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - start)
+        answer({"seconds": seconds, "peak_bytes": peak_memory()})
+
+
+if __name__ == "__main__":
+    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what an engine prints must not mix with the answers
+    serve(json.loads(sys.argv[1]), own)
