@@ -66,7 +66,7 @@ def test_a_new_head_on_a_frozen_body_reads_another_script(tmp_path):
     train, test = order[:8000], order[8000:]
     network.select("*").freeze()
     body = {name: item.array for name, item in network.parameters.items()}
-    tk.replace_head(network, layers.Sequential([layers.Linear(256), layers.ReLU(), layers.Linear(10)]), at="/Flatten")
+    tk.replace_head(network, layers.Sequential([layers.Linear(256), layers.ReLU(), layers.Linear(10)]), at="/fc1/Gemm")
     trainer = tk.Trainer(network, loss=tk.losses.SoftmaxCrossEntropy(), optimizer=tk.optimizers.Adam(1e-3))
     trainer.fit((x[train], labels[train]), epochs=4, batch_size=64)
     kept = {name: item.array for name, item in network.parameters.items() if name in body}

@@ -93,24 +93,21 @@ class _ClassLoss(Loss):
 
     def _from_scores(self, scores: Expression, labels: Expression) -> Expression:
         """Cross-entropy of softmax(scores); the gradient reuses the log-probabilities that come with it."""
-        scores = _class_axis_second(_as_float32(scores), self.axis)
-        loss, _ = emit(
-            "SoftmaxCrossEntropyLoss", scores, labels, outputs=2, reduction="mean", ignore_index=self.ignore_index
-        )
-        return self._guarded(loss, labels)
+        return self._mean("SoftmaxCrossEntropyLoss", scores, labels, outputs=2)
 
     def _from_log_probabilities(self, log_probabilities: Expression, labels: Expression) -> Expression:
-        scores = _class_axis_second(_as_float32(log_probabilities), self.axis)
-        loss = emit("NegativeLogLikelihoodLoss", scores, labels, reduction="mean", ignore_index=self.ignore_index)
-        return self._guarded(loss, labels)
+        return self._mean("NegativeLogLikelihoodLoss", log_probabilities, labels, outputs=1)
 
-    def _guarded(self, loss: Expression, labels: Expression) -> Expression:
-        """0 instead of 0 / 0 for a batch in which every label is missing."""
+    def _mean(self, operator: str, x: Expression, labels: Expression, outputs: int) -> Expression:
+        scores = _class_axis_second(_as_float32(x), self.axis)
+        # ONNX's own mean is 0 / 0 for a batch in which every label is missing.
+        reduction = "mean" if self.ignore_index is None else "sum"
+        made = emit(operator, scores, labels, outputs=outputs, reduction=reduction, ignore_index=self.ignore_index)
+        loss = made[0] if outputs > 1 else made
         if self.ignore_index is None:
             return loss
         real = emit("Cast", emit("Not", emit("Equal", labels, self.ignore_index)), to=ONNX_FLOAT)
-        any_real = emit("Greater", emit("ReduceSum", real, keepdims=0), np.asarray(0, np.float32))
-        return where(any_real, loss, 0.0)
+        return loss / emit("Max", emit("ReduceSum", real, keepdims=0), np.asarray(1, np.float32))
 
 
 class SoftmaxCrossEntropy(_ClassLoss):
