@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from toolkit.operators.activation import activation_gradient
 from toolkit.operators.derivative import UnaryDerivative, masked, unary
 from toolkit.operators.expression import Expression, as_expression, emit, unbroadcast
 from toolkit.operators.precision import in_float32
@@ -99,6 +100,10 @@ def _clip_parts(
     call: Call, g: Expression, x: Expression, lower: Expression | None, upper: Expression | None
 ) -> list[Expression | None]:
     wants = [*call.wants, False, False]
+    bounds = _constant_bounds(lower, upper)
+    if bounds is not None and not wants[1] and not wants[2]:
+        numbers = {"activation": "Clip", "activation_alpha": bounds[0], "activation_beta": bounds[1]}
+        return [activation_gradient(g, call.y, numbers, from_output=True), None, None]
     raised = x if lower is None else emit("Max", x, lower)
     below_upper = g if upper is None else masked(emit("Less", raised, upper), g)
     in_x = below_upper if lower is None else masked(emit("Greater", x, lower), below_upper)
@@ -108,6 +113,16 @@ def _clip_parts(
     if wants[2] and upper is not None:
         in_upper = unbroadcast(masked(emit("GreaterOrEqual", raised, upper), g), upper.shape)
     return [in_x if wants[0] else None, in_lower, in_upper]
+
+
+def _constant_bounds(lower: Expression | None, upper: Expression | None) -> tuple[float, float] | None:
+    """Both bounds as numbers, where they are known and do not cross."""
+    widest = float(np.finfo(np.float32).max)
+    if any(bound is not None and bound.value is None for bound in (lower, upper)):
+        return None
+    low = -widest if lower is None or lower.value is None else float(lower.value.reshape(-1)[0])
+    high = widest if upper is None or upper.value is None else float(upper.value.reshape(-1)[0])
+    return (low, high) if low < high else None
 
 
 operator("Clip", since=6, reference=clip_by_attributes, gradient=_clip_by_attributes_gradient)
