@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from toolkit.backends.onednn import (
     activation,
     convolution,
+    elementwise,
+    linear,
     movement,
     normalization,
     optimization,
@@ -23,7 +25,18 @@ from toolkit.compiler.program import Node
 from toolkit.operators.record import canonical_domain
 
 # Importing a family registers its kernels.
-FAMILIES = (activation, convolution, movement, normalization, optimization, pooling, reduction, softmax)
+FAMILIES = (
+    activation,
+    convolution,
+    elementwise,
+    linear,
+    movement,
+    normalization,
+    optimization,
+    pooling,
+    reduction,
+    softmax,
+)
 
 
 class OneDNNBackend(Backend):

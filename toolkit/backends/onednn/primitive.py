@@ -127,7 +127,7 @@ class PrimitiveDescriptor:
 
     def _descriptor(self, what: int, index: int) -> Descriptor:
         address = load().primitive_desc_query_md(self.handle, what, index)
-        if not address:
+        if not address or not load().memory_desc_get_size(address):
             raise BackendError(f"oneDNN's primitive {self.implementation!r} has no argument {index}.")
         return Descriptor.copy(address)
 

@@ -1,0 +1,102 @@
+"""Activations and their gradients on oneDNN, in plain and blocked layouts, against the operators' references."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.backends.onednn.driver import BACKEND, node_of, run
+from toolkit.backends.onednn.memory import dense, layout_of
+from toolkit.backends.protocol import Layout
+from toolkit.operators.long_tail import reference_for
+
+CHANNELS_LAST = layout_of(dense(np.dtype(np.float32), (2, 5, 7, 6)).permuted((0, 3, 1, 2)))
+X = np.random.default_rng(0).uniform(-4, 4, (2, 6, 5, 7)).astype(np.float32)
+UNARY = {
+    "Relu": {},
+    "LeakyRelu": {"alpha": 0.2},
+    "Sigmoid": {},
+    "Tanh": {},
+    "Elu": {"alpha": 0.5},
+    "HardSigmoid": {},
+    "HardSwish": {},
+    "Gelu": {},
+    "Mish": {},
+    "Abs": {},
+    "Exp": {},
+    "Neg": {},
+    "Reciprocal": {},
+    "Round": {},
+}
+
+
+def reference(op_type: str, attributes: dict[str, Any]) -> Any:
+    record = node_of(op_type, [X], attributes).record
+    if record is not None and record.reference is not None:
+        return record.reference
+    return reference_for("", op_type, 23, attributes)
+
+
+def single(result: Any) -> np.ndarray:
+    return result[0] if isinstance(result, tuple) else result
+
+
+@pytest.mark.parametrize("layout", [None, CHANNELS_LAST], ids=["plain", "channels last"])
+@pytest.mark.parametrize("op_type", UNARY)
+def test_unary(op_type: str, layout: Layout | None) -> None:
+    attributes = UNARY[op_type]
+    outcome = run(node_of(op_type, [X], attributes), [X], lying={} if layout is None else {0: layout})
+    np.testing.assert_allclose(outcome.y, single(reference(op_type, attributes)(X, **attributes)), rtol=1e-5, atol=2e-6)
+    if layout is not None:
+        assert outcome.layouts == [layout]
+    assert outcome.kernel.in_place == ((0, 0),)
+
+
+def test_square_root() -> None:
+    x = np.abs(X)
+    np.testing.assert_allclose(run(node_of("Sqrt", [x]), [x]).y, np.sqrt(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("op_type", ["Log", "Softplus"])
+def test_coarse_functions_are_left_to_others(op_type: str) -> None:
+    assert not BACKEND.supports(node_of(op_type, [X]))
+
+
+def test_clip_needs_bounds_that_are_known() -> None:
+    arrays = [X, np.float32(-1).reshape(()), np.float32(2).reshape(())]
+    node = node_of("Clip", arrays, constants=[1, 2])
+    np.testing.assert_array_equal(run(node, arrays).y, np.clip(X, -1, 2))
+    assert not BACKEND.supports(node_of("Clip", arrays))
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha", "beta", "from_output"),
+    [
+        ("Relu", 0.0, 0.0, 1),
+        ("Relu", 0.0, 0.0, 0),
+        ("LeakyRelu", 0.1, 0.0, 1),
+        ("LeakyRelu", 0.1, 0.0, 0),
+        ("Clip", -1.0, 2.0, 1),
+        ("Clip", -1.0, 2.0, 0),
+        ("Sigmoid", 0.0, 0.0, 1),
+        ("Tanh", 0.0, 0.0, 1),
+        ("Elu", 0.7, 0.0, 1),
+        ("Elu", 0.7, 0.0, 0),
+        ("HardSigmoid", 0.2, 0.5, 0),
+        ("HardSwish", 0.0, 0.0, 0),
+        ("Gelu", 0.0, 0.0, 0),
+        ("GeluTanh", 0.0, 0.0, 0),
+        ("Silu", 0.0, 0.0, 0),
+    ],
+)
+def test_gradient(name: str, alpha: float, beta: float, from_output: int) -> None:
+    numbers = {"activation": name, "activation_alpha": alpha, "activation_beta": beta, "from_output": from_output}
+    v = {"Sigmoid": 1 / (1 + np.exp(-X)), "Tanh": np.tanh(X), "Clip": np.clip(X, -1, 2)}.get(name, X)
+    v = np.maximum(v, -0.6).astype(np.float32) if name == "Elu" else v.astype(np.float32)
+    g = np.random.default_rng(1).standard_normal(X.shape).astype(np.float32)
+    node = node_of("ActivationGradient", [g, v], numbers, domain="toolkit")
+    outcome = run(node, [g, v], lying={1: CHANNELS_LAST}, training=True)
+    np.testing.assert_allclose(outcome.y, node.record.reference(g, v, **numbers), rtol=1e-4, atol=1e-5)
+    assert outcome.layouts == [CHANNELS_LAST]

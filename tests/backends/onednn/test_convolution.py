@@ -1,0 +1,160 @@
+"""Convolutions on oneDNN against the operators' references."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.backends.onednn.driver import BACKEND, node_of, run
+
+# batch, channels, filters, spatial size, kernel, stride, pad, dilation, group, spatial axes
+SHAPES = {
+    "stem": (2, 3, 64, 15, 7, 2, 3, 1, 1, 2),
+    "3x3": (2, 32, 32, 7, 3, 1, 1, 1, 1, 2),
+    "1x1": (2, 32, 64, 7, 1, 1, 0, 1, 1, 2),
+    "depthwise": (2, 32, 32, 8, 3, 2, 1, 1, 32, 2),
+    "grouped dilated": (1, 16, 32, 9, 3, 1, 1, 2, 4, 2),
+    "odd channels": (3, 5, 7, 9, 3, 2, 1, 1, 1, 2),
+    "one axis": (2, 8, 12, 20, 3, 1, 1, 1, 1, 1),
+    "three axes": (1, 4, 6, 5, 3, 1, 1, 1, 1, 3),
+    "three axes grouped": (1, 4, 6, 5, 3, 1, 1, 1, 2, 3),
+}
+shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+
+
+def made(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+
+
+def given(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    """Input, weight, bias and attributes."""
+    batch, channels, filters, size, kernel, stride, pad, dilation, group, axes = shape
+    attributes = {
+        "strides": [stride] * axes,
+        "pads": [pad] * 2 * axes,
+        "dilations": [dilation] * axes,
+        "group": group,
+    }
+    x = made(batch, channels, *[size] * axes)
+    return x, made(filters, channels // group, *[kernel] * axes), made(filters), attributes
+
+
+def check(
+    op_type: str, arrays: list[Any], attributes: dict[str, Any], *, outputs: int = 1, training: bool = False
+) -> Any:
+    node = node_of(op_type, arrays, attributes, domain="toolkit", outputs=outputs)
+    outcome = run(node, arrays, training=training)
+    expected = node.record.reference(*arrays, **attributes)
+    for got, wanted in zip(outcome.arrays, expected if isinstance(expected, tuple) else (expected,), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+    return outcome
+
+
+@shapes
+@pytest.mark.parametrize("training", [False, True])
+def test_everything_is_fused(shape: tuple[int, ...], training: bool) -> None:
+    x, w, b, attributes = given(shape)
+    node = node_of("FusedConv", [x, w, b], attributes, domain="toolkit")
+    residual = made(*node.y.shape)
+    check("FusedConv", [x, w, b, residual], {**attributes, "activation": "Relu"}, training=training)
+
+
+@shapes
+def test_bias_and_residual_are_optional(shape: tuple[int, ...]) -> None:
+    x, w, _, attributes = given(shape)
+    outcome = check("FusedConv", [x, w], attributes)
+    check("FusedConv", [x, w, None, made(*outcome.y.shape)], attributes)
+
+
+def test_an_inference_residual_is_overwritten_and_a_training_one_kept() -> None:
+    x, w, b, attributes = given(SHAPES["3x3"])
+    arrays = [x, w, b, made(2, 32, 7, 7)]
+    assert check("FusedConv", arrays, attributes).kernel.accumulates == (0, 3)
+    assert check("FusedConv", arrays, attributes, training=True).kernel.accumulates is None
+
+
+@pytest.mark.parametrize("residual", [(1, 32, 1, 1), (32, 1, 1), (1,)])
+def test_a_residual_may_broadcast(residual: tuple[int, ...]) -> None:
+    x, w, b, attributes = given(SHAPES["3x3"])
+    node = node_of("FusedConv", [x, w, b], attributes, domain="toolkit")
+    addend = made(*residual)
+    expected = node.record.reference(x, w, b, **attributes) + addend
+    broadcast = np.broadcast_to(addend, node.y.shape)
+    full = node_of("FusedConv", [x, w, b, np.ascontiguousarray(broadcast)], attributes, domain="toolkit")
+    assert full.inputs[3] is not None
+    full.inputs[3].shape = residual
+    np.testing.assert_allclose(run(full, [x, w, b, addend]).y, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha", "beta"),
+    [
+        ("LeakyRelu", 0.1, 0.0),
+        ("Clip", -0.5, 0.75),
+        ("Sigmoid", 0.0, 0.0),
+        ("Tanh", 0.0, 0.0),
+        ("Elu", 0.7, 0.0),
+        ("HardSigmoid", 0.2, 0.5),
+        ("HardSwish", 0.0, 0.0),
+        ("Gelu", 0.0, 0.0),
+        ("GeluTanh", 0.0, 0.0),
+        ("Silu", 0.0, 0.0),
+    ],
+)
+def test_activations(name: str, alpha: float, beta: float) -> None:
+    x, w, b, attributes = given(SHAPES["odd channels"])
+    numbers = {"activation": name, "activation_alpha": alpha, "activation_beta": beta}
+    check("FusedConv", [x, w, b], {**attributes, **numbers})
+
+
+def test_asymmetric_pads() -> None:
+    check(
+        "FusedConv",
+        [made(1, 4, 6, 7), made(8, 4, 3, 2)],
+        {"strides": [1, 2], "pads": [0, 1, 2, 0], "dilations": [1, 1], "group": 1},
+    )
+
+
+@shapes
+def test_input_gradient(shape: tuple[int, ...]) -> None:
+    x, w, _, attributes = given(shape)
+    g = made(*node_of("FusedConv", [x, w], attributes, domain="toolkit").y.shape)
+    check("ConvInputGradient", [g, w], {**attributes, "input_shape": list(x.shape)}, training=True)
+
+
+@shapes
+@pytest.mark.parametrize("has_bias", [0, 1])
+def test_weight_gradient(shape: tuple[int, ...], has_bias: int) -> None:
+    x, w, _, attributes = given(shape)
+    g = made(*node_of("FusedConv", [x, w], attributes, domain="toolkit").y.shape)
+    numbers = {**attributes, "weight_shape": list(w.shape), "has_bias": has_bias}
+    check("ConvWeightGradient", [x, g], numbers, outputs=1 + has_bias, training=True)
+
+
+@pytest.mark.parametrize("group", [1, 2, 8])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize(("stride", "pads", "extra"), [(1, 1, 0), (2, 1, 1), (2, 0, 0)])
+def test_transposed_convolution(group: int, axes: int, stride: int, pads: int, extra: int) -> None:
+    torch = pytest.importorskip("torch", reason="torch judges transposed convolutions")
+    x, w, b = made(2, 8, *[5] * axes), made(8, 16 // group, *[3] * axes), made(16)
+    attributes = {
+        "strides": [stride] * axes,
+        "pads": [pads] * 2 * axes,
+        "output_padding": [extra] * axes,
+        "group": group,
+    }
+    judge = getattr(torch.nn.functional, f"conv_transpose{axes}d")
+    expected = judge(*map(torch.from_numpy, (x, w, b)), stride, pads, extra, group).numpy()
+    got = run(node_of("ConvTranspose", [x, w, b], attributes), [x, w, b]).y
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_it_leaves_to_others() -> None:
+    x, w = made(1, 3, 5, 5), made(4, 3, 3, 3)
+    assert not BACKEND.supports(node_of("Conv", [x, w], {"auto_pad": "SAME_UPPER"}))
+    assert not BACKEND.supports(node_of("Conv", [x.astype(np.float64), w.astype(np.float64)]))
+    assert not BACKEND.supports(
+        node_of("ConvTranspose", [x, made(3, 4, 3, 3)], {"strides": [2, 2], "output_padding": [1, 1]})
+    )

@@ -1,0 +1,254 @@
+"""Matrix products with everything fused into them: scale, bias, residual, activation.
+
+Two primitives serve them. ``inner_product`` multiplies by a matrix that is known beforehand, packed once in the layout it
+asks for. ``matmul`` does the rest: batches, operands computed at run time, and all of training, where packing a weight
+again after each update costs what it saves. Transposed operands are read through strides, never copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from toolkit.backends.onednn.activation import LINEAR, eltwise, knows
+from toolkit.backends.onednn.memory import Descriptor, any_format, dense, layout_of
+from toolkit.backends.onednn.primitive import (
+    ADD,
+    BIAS,
+    DST,
+    FORWARD_INFERENCE,
+    SRC,
+    WEIGHTS,
+    Binary,
+    Eltwise,
+    Operand,
+    PostOp,
+    PrimitiveDescriptor,
+    PrimitiveKernel,
+    Sum,
+    attributes,
+    post_operand,
+    reads,
+    try_describe,
+    writes,
+)
+from toolkit.backends.onednn.registry import FLOAT32, is_float32, kernel
+from toolkit.backends.protocol import Kernel, Layout, Resources, plain
+from toolkit.compiler.program import Node, Variable
+from toolkit.errors import BackendError
+from toolkit.operators.expression import TOOLKIT_DOMAIN
+
+Shape = tuple[int, ...]
+
+
+def _accepts(node: Node) -> bool:
+    ranks = [len(item.shape) for item in node.inputs[:2] if item is not None]
+    if not is_float32(node) or len(ranks) != 2 or min(ranks) < 2 or not knows(node.attributes):
+        return False
+    usual = (node.y.shape, node.y.shape[-1:])
+    if all(item is None or item.shape in usual for item in node.inputs[2:]):
+        return True
+    described = _Product(node, [None] * len(node.inputs), training=False).choose().described
+    return described is not None and not described.is_reference
+
+
+@kernel("", "MatMul", accepts=_accepts)
+@kernel(TOOLKIT_DOMAIN, "FusedMatMul", accepts=_accepts)
+def matrix_product(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """``activation(alpha * a @ b + bias + residual)``; an inference residual is overwritten by the result."""
+    return _Product(node, inputs, resources.training).kernel()
+
+
+def is_static(variable: Variable, depth: int = 4) -> bool:
+    """Whether the content follows from constants and parameters alone (looking a few nodes back)."""
+    if variable.constant is not None or variable.parameter is not None:
+        return True
+    if variable.producer is None or depth == 0:
+        return False
+    return all(item is None or is_static(item, depth - 1) for item in variable.producer.inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Addend:
+    """A tensor added to the product: input ``index``, and its sizes lined up with the product's axes."""
+
+    index: int
+    variable: Variable
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A primitive, whether its weight has the last two axes of ``b`` the other way round, and what is added by it."""
+
+    described: PrimitiveDescriptor | None
+    is_turned: bool
+    bias: _Addend | None
+    accumulates: tuple[int, int] | None
+
+
+class _Product:
+    """One node on its way to a kernel: first the sizes oneDNN is told, then the operands, then the primitive."""
+
+    def __init__(self, node: Node, inputs: Sequence[Layout | None], training: bool) -> None:
+        a, b = node.inputs[:2]
+        assert a is not None
+        assert b is not None
+        self.node, self.given, self.training = node, inputs, training
+        self.a, self.b, self.result = a, b, node.y.shape
+        self.trans_a, self.trans_b = bool(node.attributes.get("transA")), bool(node.attributes.get("transB"))
+        self.alpha = float(node.attributes.get("alpha", 1.0))
+        self.operands: list[Operand] = []
+        self.layouts: list[Layout | None] = [None] * len(node.inputs)
+        self.addends = self._addends()
+        self.is_flat = self._is_flat()
+        if self.is_flat:
+            self._flatten()
+
+    def _addends(self) -> list[_Addend]:
+        rank = len(self.result)
+        return [
+            _Addend(index, item, (1,) * (rank - len(item.shape)) + item.shape)
+            for index, item in enumerate(self.node.inputs[2:4], start=2)
+            if item is not None
+        ]
+
+    def _is_flat(self) -> bool:
+        """Whether all rows of all batches meet the same matrix, so that one product of two matrices does it."""
+        if len(self.result) == 2 or any(size != 1 for size in self.b.shape[:-2]) or self.trans_a:
+            return len(self.result) == 2
+        same_rows = len(self.a.shape) == len(self.result)
+        return same_rows and all(_flat(item.shape, self.result) is not None for item in self.addends)
+
+    def _flatten(self) -> None:
+        self.addends = [
+            _Addend(item.index, item.variable, _flat(item.shape, self.result) or item.shape) for item in self.addends
+        ]
+        rows = 1
+        for size in self.result[:-1]:
+            rows *= size
+        self.result = (rows, self.result[-1])
+
+    def kernel(self) -> Kernel:
+        """The node lowered. Raises ``BackendError`` where the library has nothing."""
+        choice = self.choose()
+        described = choice.described
+        if described is None:
+            raise BackendError(f"oneDNN has no matrix product for {self.node}; choose the backend 'numpy' for it.")
+        weights = described.argument(WEIGHTS)
+        self.operands += [reads(WEIGHTS, 1, weights), writes(DST, 0, described.argument(DST))]
+        self.layouts[1] = layout_of(_turned(weights) if choice.is_turned else weights, self.b.shape)
+        if choice.bias is not None:
+            self.layouts[choice.bias.index] = plain(FLOAT32, choice.bias.variable.shape)
+            self.operands.append(reads(BIAS, choice.bias.index, described.argument(BIAS)))
+        outputs = [plain(FLOAT32, self.node.y.shape)]
+        return PrimitiveKernel(described, self.layouts, outputs, self.operands, accumulates=choice.accumulates)
+
+    def choose(self) -> _Choice:
+        """The fastest way to do it; a residual is overwritten in training too where reading it would be slow."""
+        choice = self._try()
+        slow = choice.described is None or choice.described.is_reference
+        if slow and self.training and any(item.shape == self.result for item in self.addends):
+            choice = self._try(overwrite=True)
+        return choice
+
+    def _try(self, overwrite: bool = False) -> _Choice:
+        bias, post_ops, accumulates = self._after(overwrite)
+        described, is_turned = self._describe(dense(FLOAT32, self.result), bias, post_ops)
+        return _Choice(described, is_turned, bias, accumulates)
+
+    # what follows the product -------------------------------------------------------------------------------------------
+
+    def _after(self, overwrite: bool) -> tuple[_Addend | None, list[PostOp], tuple[int, int] | None]:
+        """The addend that the primitive takes as its bias, the post-ops, and the input that the result overwrites.
+
+        A scale must come before anything is added, so with one the bias becomes a post-op too. In training a residual
+        is usually needed again, so it is read from where it lies unless ``overwrite`` asks otherwise.
+        """
+        bias: _Addend | None = None
+        accumulates = None
+        sums: list[PostOp] = []
+        others: list[PostOp] = [] if self.alpha == 1.0 else [Eltwise(LINEAR, self.alpha, 0.0)]
+        added: list[_Addend] = []
+        self.operands = []
+        for item in self.addends:
+            is_vector = item.shape == (1,) * (len(self.result) - 1) + self.result[-1:]
+            if is_vector and bias is None and self.alpha == 1.0:
+                bias = item
+            elif item.shape == self.result and accumulates is None and (overwrite or not self.training) and self.alpha:
+                accumulates = (0, item.index)
+                sums.append(Sum(1.0 / self.alpha))
+                self.layouts[item.index] = plain(FLOAT32, item.variable.shape)
+            else:
+                added.append(item)
+        for item in added:
+            descriptor = dense(FLOAT32, item.shape)
+            self.operands.append(reads(post_operand(len(sums) + len(others)), item.index, descriptor))
+            self.layouts[item.index] = plain(FLOAT32, item.variable.shape)
+            others.append(Binary(ADD, descriptor))
+        function = eltwise(self.node.attributes)
+        return bias, [*sums, *others, *([] if function is None else [function])], accumulates
+
+    # the primitive ------------------------------------------------------------------------------------------------------
+
+    def _describe(
+        self, target: Descriptor, bias: _Addend | None, post_ops: Sequence[PostOp]
+    ) -> tuple[PrimitiveDescriptor | None, bool]:
+        """The primitive, and whether its weight has the last two axes of ``b`` the other way round."""
+        attribute = attributes(post_ops)
+        if self.is_flat and is_static(self.b) and not self.training:
+            source = self._operand(0, self.a, self.trans_a)
+            if source.is_row_major():
+                weights = any_format(FLOAT32, (self.result[1], source.shape[1]))
+                vector = None if bias is None else dense(FLOAT32, self.result[1:])
+                self.operands.append(reads(SRC, 0, source))
+                arguments = (FORWARD_INFERENCE, source, weights, vector, target)
+                return try_describe("inner_product_forward", *arguments, attribute=attribute), not self.trans_b
+        source, weights = self._operand(0, self.a, self.trans_a), self._operand(1, self.b, self.trans_b)
+        self.operands.append(reads(SRC, 0, source))
+        row = None if bias is None else dense(FLOAT32, bias.shape)
+        return try_describe("matmul", source, weights, row, target, attribute=attribute), self.trans_b
+
+    def _operand(self, index: int, variable: Variable, transposed: bool) -> Descriptor:
+        """A factor as a stack of matrices that lie where they lie, turned through strides; row-major where they are blocked."""
+        layout = self.given[index]
+        shape = variable.shape
+        if layout is not None and not layout.is_plain and not self.is_flat and _is_strided(layout.opaque, shape):
+            descriptor = layout.opaque
+        else:
+            layout, descriptor = plain(FLOAT32, shape), dense(FLOAT32, shape)
+        wanted = (1,) * (len(self.result) - len(shape)) + shape
+        if self.is_flat:
+            wanted = (shape[-2], shape[-1]) if index or self.trans_a else (self.result[0], shape[-1])
+        viewed = descriptor.reshaped(wanted)
+        if viewed is None:
+            layout, viewed = plain(FLOAT32, shape), dense(FLOAT32, wanted)
+        self.layouts[index] = layout
+        return _turned(viewed) if transposed else viewed
+
+
+def _flat(shape: Shape, result: Shape) -> Shape | None:
+    """``shape`` (aligned with ``result``) with all axes before the last joined; ``None`` if it broadcasts within them."""
+    lead = shape[:-1]
+    if lead == result[:-1]:
+        rows = 1
+        for size in lead:
+            rows *= size
+        return rows, shape[-1]
+    return (1, shape[-1]) if all(size == 1 for size in lead) else None
+
+
+def _turned(descriptor: Descriptor) -> Descriptor:
+    axes = list(range(descriptor.rank))
+    return descriptor.permuted([*axes[:-2], axes[-1], axes[-2]])
+
+
+def _is_strided(descriptor: Descriptor, shape: Shape) -> bool:
+    """Whether rows or columns lie densely, with a single stride for each axis."""
+    loops = descriptor.loops
+    if loops is None or descriptor.shape != shape:
+        return False
+    axes = [axis for axis, _, _ in loops]
+    extents = {axis: extent for axis, extent, _ in loops}
+    whole = all(extents.get(axis, 1) == size for axis, size in enumerate(shape))
+    return whole and len(axes) == len(extents) and bool(loops) and loops[-1][0] >= len(shape) - 2
