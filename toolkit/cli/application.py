@@ -75,7 +75,7 @@ def _suggest(top: _Parser, words: list[str]) -> None:
         return
     if words[0] not in COMMANDS:
         top.error(
-            f"There is no command {words[0]!r}; the commands are {', '.join(COMMANDS)}{_hint(words[0], COMMANDS)}"
+            f"There is no command {words[0]!r}{_hint(words[0], COMMANDS)}; the commands are {', '.join(COMMANDS)}"
         )
     child = next(action.choices[words[0]] for action in top._actions if isinstance(action, argparse._SubParsersAction))
     known = list(child._option_string_actions)
@@ -87,7 +87,7 @@ def _suggest(top: _Parser, words: list[str]) -> None:
 
 def _hint(word: str, known: Any) -> str:
     close = get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _note(message: Warning | str, *_: Any, **__: Any) -> None:
