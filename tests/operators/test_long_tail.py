@@ -28,6 +28,7 @@ DATA = np.linspace(-2, 2, 24, dtype=np.float32).reshape(2, 3, 4)
         ("", "NoSuchThing", 13, {}),
         ("ai.onnx.ml", "ZipMap", 1, {}),
         ("my.domain", "Relu", 1, {}),
+        ("ai.onnx.preview.training", "Momentum", 1, {}),
     ],
 )
 def test_refuses_what_it_would_get_wrong(domain, op_type, version, attributes) -> None:
@@ -73,6 +74,13 @@ def test_runs_machine_learning_operators() -> None:
     scaler = reference_for("ai.onnx.ml", "Scaler", 1, {})
     assert scaler is not None
     np.testing.assert_allclose(scaler(DATA[0], offset=[1.0] * 4, scale=[2.0] * 4)[0], (DATA[0] - 1) * 2)
+
+
+def test_strings_are_objects() -> None:
+    join = reference_for("", "StringConcat", 20, {})
+    assert join is not None
+    (joined,) = join(np.array(["a", "b"], object), np.array(["c"], object))
+    assert joined.dtype == object and joined.tolist() == ["ac", "bc"]
 
 
 def test_keeps_narrow_types() -> None:

@@ -16,23 +16,18 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.ops import load_op
-from onnx.reference.ops.aionnx_preview_training import load_op as load_training_op
 from onnx.reference.ops.aionnxml import load_op as load_machine_learning_op
 
 from toolkit.operators import wire
 from toolkit.operators.record import canonical_domain
 from toolkit.operators.schema import Signature, attribute_defaults, signature
 
-OUTPUT_LIMIT = 16  # for operators that may have any number of outputs
+OUTPUT_LIMIT = 16  # an operator with more may have any number, which its inputs and attributes do not tell
 LATEST = 1 << 20
 FIRST_OPSET = 13  # from here on the latest implementation serves older versions too
 GRAPH_TYPES = frozenset((int(onnx.AttributeProto.GRAPH), int(onnx.AttributeProto.GRAPHS)))
 MACHINE_LEARNING = "ai.onnx.ml"
-LOADERS: dict[str, Callable[..., Any]] = {
-    "": load_op,
-    MACHINE_LEARNING: load_machine_learning_op,
-    "ai.onnx.preview.training": load_training_op,
-}
+LOADERS: dict[str, Callable[..., Any]] = {"": load_op, MACHINE_LEARNING: load_machine_learning_op}
 MISSING = frozenset(  # in onnx.reference, or wrong there
     {
         ("", "Bernoulli"),
@@ -78,7 +73,7 @@ def _is_trusted(domain: str, op_type: str, since: int) -> bool:
     known, latest = signature(domain, op_type, since), signature(domain, op_type, LATEST)
     if known is None or latest is None or (domain, op_type) in MISSING:
         return False
-    if not GRAPH_TYPES.isdisjoint(known.attribute_types.values()):
+    if known.max_outputs > OUTPUT_LIMIT or not GRAPH_TYPES.isdisjoint(known.attribute_types.values()):
         return False
     if domain == "" and since < FIRST_RIGHT_VERSION.get(op_type, 0):
         return False
@@ -112,11 +107,11 @@ class _Evaluated:
         if key not in self._evaluators:
             self._evaluators[key] = ReferenceEvaluator(self._model(inputs, node))
         feeds = {f"x{index}": item for index, item in enumerate(inputs) if item is not None}
-        return tuple(self._evaluators[key].run(None, feeds))
+        return tuple(map(_with_object_strings, self._evaluators[key].run(None, feeds)))
 
     def _node(self, inputs: tuple[np.ndarray | None, ...], attributes: Mapping[str, Any]) -> bytes:
         names = ["" if item is None else f"x{index}" for index, item in enumerate(inputs)]
-        outputs = [f"y{index}" for index in range(min(self._known.max_outputs, OUTPUT_LIMIT))]
+        outputs = [f"y{index}" for index in range(self._known.max_outputs)]
         complete = {**attribute_defaults(self._domain, self._op_type, self._known.since), **attributes}
         return wire.node(self._op_type, names, outputs, complete, self._known.attribute_types)
 
@@ -133,3 +128,8 @@ class _Evaluated:
         if self._domain:
             opsets.append(onnx.helper.make_opsetid("", onnx.defs.onnx_opset_version()))
         return onnx.helper.make_model(graph, opset_imports=opsets)
+
+
+def _with_object_strings(output: Any) -> Any:
+    """Strings are objects everywhere in the toolkit; onnx.reference also gives arrays of fixed width."""
+    return output.astype(object) if isinstance(output, np.ndarray) and output.dtype.kind in "US" else output
