@@ -58,10 +58,19 @@ def attribute_proto(
     same_kind = origin is not None and origin.kind == kind
     if origin is None or origin.typed or not same_kind:
         proto.type = kind  # type: ignore[assignment]
-    if origin is not None and same_kind and not origin.present and not value:
+    if origin is not None and same_kind and not origin.present and _says_nothing(value):
         return proto
     _fill(proto, VALUE_FIELDS[kind], value, origin, write_graph, where)
     return proto
+
+
+def _says_nothing(value: Any) -> bool:
+    """Whether a value is still what an absent field reads as."""
+    if isinstance(value, Graph):
+        return not (value.leaves or value.outputs or value.name)
+    if isinstance(value, Value):
+        return value.dtype is None and value.shape is None
+    return not isinstance(value, (np.ndarray, SparseTensor)) and not value
 
 
 def declared_types(leaf: Leaf) -> dict[str, int]:

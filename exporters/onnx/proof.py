@@ -12,6 +12,7 @@ from onnx import FunctionProto, ModelProto, NodeProto, TensorProto
 
 from importers.onnx.external import DataFolder
 from importers.onnx.reader import ParsedModel, read_model
+from importers.onnx.residue import remainder
 from importers.onnx.tensors import read_tensor
 
 Source = str | os.PathLike[str] | bytes | ModelProto
@@ -101,7 +102,7 @@ def _repeated(kind: str, one: Iterable[Message], other: Iterable[Message]) -> li
     changes = _presence(kind, first, second)
     for name, message in first.items():
         if name in second and message != second[name]:
-            changes += _fields(kind, message, second[name], set(), name) or [Change(kind, name, "unknown fields")]
+            changes += _fields(kind, message, second[name], set(), name)
     return changes
 
 
@@ -136,6 +137,7 @@ def _identity(message: Message) -> str:
 
 
 def _fields(kind: str, one: Message, other: Message, skipped: set[str], name: str = "") -> list[Change]:
+    """The fields in which two messages differ; the messages are spent."""
     changes = []
     for field in one.DESCRIPTOR.fields:
         if field.name in skipped:
@@ -143,4 +145,7 @@ def _fields(kind: str, one: Message, other: Message, skipped: set[str], name: st
         present = field.is_repeated or (one.HasField(field.name), other.HasField(field.name))
         if present in ((True, False), (False, True)) or getattr(one, field.name) != getattr(other, field.name):
             changes.append(Change(kind, name or field.name, field.name))
+    known = [field.name for field in one.DESCRIPTOR.fields]
+    if remainder(one, *known) != remainder(other, *known):
+        changes.append(Change(kind, name, "unknown fields"))
     return changes

@@ -166,21 +166,21 @@ def test_overloads_are_kept_apart(tmp_path):
 def test_reference_outside_of_a_function():
     model = custom()
     model.graph.node[0].attribute.append(AttributeProto(name="a", type=AttributeProto.INT, ref_attr_name="b"))
-    with pytest.raises(ModelError, match="refers to 'b' of a caller, but only nodes of functions have one"):
+    with pytest.raises(ModelError, match=r"refers to 'b' of a caller, but only nodes of functions have one"):
         load(model)
 
 
 def test_attribute_without_type_and_value():
     model = custom()
     model.graph.node[0].attribute.append(AttributeProto(name="a"))
-    with pytest.raises(ModelError, match="Attribute 'a' of Custom 'n' has no type, so exactly one kind .* got 0"):
+    with pytest.raises(ModelError, match=r"Attribute 'a' of Custom 'n' has no type, so exactly one kind .* got 0"):
         load(model)
 
 
 def test_attribute_given_twice():
     model = custom(i=1)
     model.graph.node[0].attribute.append(helper.make_attribute("i", 2))
-    with pytest.raises(ModelError, match="has the attribute 'i' twice"):
+    with pytest.raises(ModelError, match=r"has the attribute 'i' twice"):
         load(model)
 
 
@@ -188,5 +188,7 @@ def test_attribute_given_twice():
 def test_values_that_no_attribute_can_hold(value):
     network = load(custom(i=1))
     network.graph.leaves[0].attributes["bad"] = value
-    with pytest.raises(ModelError, match="Attribute 'bad' of my.domain::Custom 'n' is .*an attribute holds int, float"):
+    with pytest.raises(
+        ModelError, match=r"Attribute 'bad' of my.domain::Custom 'n' is .*an attribute holds int, float"
+    ):
         to_proto(network)

@@ -113,19 +113,19 @@ def test_weights_move_out_on_request(tmp_path):
 
 @pytest.mark.parametrize("name", ["../out", "", "a/b", "big.onnx", ".."])
 def test_weights_move_only_beside_the_model(name, tmp_path):
-    with pytest.raises(ModelError, match="external_data must be the name of a file next to the model"):
+    with pytest.raises(ModelError, match=r"external_data must be the name of a file next to the model"):
         save(load(linear(400)), tmp_path / "big.onnx", external_data=name)
 
 
 def test_weights_do_not_move_into_a_file_in_use(tmp_path):
     external_model(tmp_path)
-    with pytest.raises(ModelError, match="external_data='weights.bin' is a data file of this model already"):
+    with pytest.raises(ModelError, match=r"external_data='weights.bin' is a data file of this model already"):
         save(load(tmp_path / "model.onnx"), tmp_path / "model.onnx", external_data="weights.bin")
 
 
 def test_bytes_need_a_folder(tmp_path):
     model = external_model(tmp_path)
-    with pytest.raises(ModelError, match="given as bytes or proto has no folder. Pass folder="):
+    with pytest.raises(ModelError, match=r"given as bytes or proto has no folder. Pass folder="):
         load(model)
     np.testing.assert_array_equal(load(model, folder=tmp_path).parameters["w"].array, WEIGHT)
 
@@ -137,7 +137,7 @@ def test_locations_outside_of_the_folder(location, tmp_path):
     external_model(tmp_path / "in", location=location)
     (tmp_path / "weights.bin").write_bytes(bytes(200))
     with pytest.raises(
-        ModelError, match="Initializer 'w' keeps its data in .* is not a relative path inside the folder"
+        ModelError, match=r"Initializer 'w' keeps its data in .* is not a relative path inside the folder"
     ):
         load(tmp_path / "in" / "model.onnx")
 
@@ -146,7 +146,7 @@ def test_symbolic_links(tmp_path):
     external_model(tmp_path)
     os.rename(tmp_path / "weights.bin", tmp_path / "real.bin")
     os.symlink(tmp_path / "real.bin", tmp_path / "weights.bin")
-    with pytest.raises(ModelError, match="leads through a symbolic link"):
+    with pytest.raises(ModelError, match=r"leads through a symbolic link"):
         load(tmp_path / "model.onnx")
 
 
@@ -155,14 +155,14 @@ def test_folders_that_are_symbolic_links(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     os.rename(tmp_path / "weights.bin", tmp_path / "elsewhere" / "weights.bin")
     os.symlink(tmp_path / "elsewhere", tmp_path / "sub")
-    with pytest.raises(ModelError, match="leads through a symbolic link"):
+    with pytest.raises(ModelError, match=r"leads through a symbolic link"):
         load(tmp_path / "model.onnx")
 
 
 def test_hard_links(tmp_path):
     external_model(tmp_path)
     os.link(tmp_path / "weights.bin", tmp_path / "other.bin")
-    with pytest.raises(ModelError, match="is not a plain file with a single name"):
+    with pytest.raises(ModelError, match=r"is not a plain file with a single name"):
         load(tmp_path / "model.onnx")
 
 
@@ -170,7 +170,7 @@ def test_named_pipes_do_not_block(tmp_path):
     external_model(tmp_path)
     os.unlink(tmp_path / "weights.bin")
     os.mkfifo(tmp_path / "weights.bin")
-    with pytest.raises(ModelError, match="is not a plain file"):
+    with pytest.raises(ModelError, match=r"is not a plain file"):
         load(tmp_path / "model.onnx")
 
 
@@ -202,14 +202,14 @@ def test_ranges_that_do_not_fit(entries, message, tmp_path):
 def test_empty_data_file(tmp_path):
     external_model(tmp_path)
     (tmp_path / "weights.bin").write_bytes(b"")
-    with pytest.raises(ModelError, match="which has only 0"):
+    with pytest.raises(ModelError, match=r"which has only 0"):
         load(tmp_path / "model.onnx")
 
 
 def test_strings_cannot_be_external(tmp_path):
     model = external_model(tmp_path)
     model.graph.initializer[0].data_type = TensorProto.STRING
-    with pytest.raises(ModelError, match="holds strings, which cannot lie in an external file"):
+    with pytest.raises(ModelError, match=r"holds strings, which cannot lie in an external file"):
         load(model, folder=tmp_path)
 
 
@@ -218,5 +218,5 @@ def test_parameter_that_outgrew_its_place(tmp_path):
     network = load(tmp_path / "model.onnx")
     old = network.parameters["w"]
     network.parameters["w"] = type(old)("w", np.zeros((4, 5), np.float32), origin=old.origin)
-    with pytest.raises(ModelError, match="now has 80 bytes, but its place in 'weights.bin' has 64"):
+    with pytest.raises(ModelError, match=r"now has 80 bytes, but its place in 'weights.bin' has 64"):
         save(network, tmp_path / "other.onnx")

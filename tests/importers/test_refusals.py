@@ -21,30 +21,30 @@ from toolkit.errors import ModelError
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(ModelError, match="absent.onnx' cannot be opened: No such file or directory. Check the path"):
+    with pytest.raises(ModelError, match=r"absent.onnx' cannot be opened: No such file or directory. Check the path"):
         load(tmp_path / "absent.onnx")
 
 
 def test_path_with_nul():
-    with pytest.raises(ModelError, match="cannot be opened: embedded null byte"):
+    with pytest.raises(ModelError, match=r"cannot be opened: embedded null byte"):
         load("a\0b")
 
 
 def test_directory(tmp_path):
-    with pytest.raises(ModelError, match="cannot be opened: Is a directory. Check the path"):
+    with pytest.raises(ModelError, match=r"cannot be opened: Is a directory. Check the path"):
         load(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
 def test_named_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ModelError, match="must be an ONNX file, but is no regular file"):
+    with pytest.raises(ModelError, match=r"must be an ONNX file, but is no regular file"):
         load(tmp_path / "pipe")
 
 
 def test_empty_file(tmp_path):
     (tmp_path / "empty.onnx").touch()
-    with pytest.raises(ModelError, match="is empty"):
+    with pytest.raises(ModelError, match=r"is empty"):
         load(tmp_path / "empty.onnx")
 
 
@@ -63,7 +63,7 @@ def test_something_that_is_no_source():
 
 
 def test_empty_bytes():
-    with pytest.raises(ModelError, match="The model in memory holds no graph"):
+    with pytest.raises(ModelError, match=r"The model in memory holds no graph"):
         load(b"")
 
 
@@ -85,7 +85,7 @@ def test_truncated_real_file():
 
 def test_file_that_shrinks_while_it_is_read(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"short")
-    with FileIO(tmp_path / "model.onnx") as file, pytest.raises(ModelError, match="became shorter while it was read"):
+    with FileIO(tmp_path / "model.onnx") as file, pytest.raises(ModelError, match=r"became shorter while it was read"):
         _fill(file, np.empty(10, np.uint8), "The file")
 
 
@@ -106,7 +106,7 @@ def test_damage_anywhere_is_refused_or_survived(chance: random.Random):
 def test_no_opset_import():
     model = linear()
     model.ClearField("opset_import")
-    with pytest.raises(ModelError, match="imports no operator set; every model must"):
+    with pytest.raises(ModelError, match=r"imports no operator set; every model must"):
         load(model)
 
 
@@ -121,7 +121,7 @@ def test_opset_version_that_nobody_knows(version):
 def test_two_versions_of_one_domain():
     model = linear()
     model.opset_import.append(helper.make_opsetid("ai.onnx", 9))
-    with pytest.raises(ModelError, match="imports 'ai.onnx' as opset 17 and as opset 9; one is required"):
+    with pytest.raises(ModelError, match=r"imports 'ai.onnx' as opset 17 and as opset 9; one is required"):
         load(model)
 
 
@@ -206,7 +206,7 @@ def test_node_without_an_operator():
 def test_names_that_are_no_text(name):
     broken = b"\xff" * len(name)
     content = linear().SerializeToString().replace(bytes([len(name)]) + name, bytes([len(name)]) + broken)
-    with pytest.raises(ModelError, match="has a name that is not UTF-8 text"):
+    with pytest.raises(ModelError, match=r"has a name that is not UTF-8 text"):
         load(content)
 
 
@@ -216,7 +216,7 @@ def test_bodies_nested_too_deep():
         attribute = prefix(6, len(graph)) + graph
         node = prefix(5, len(attribute)) + attribute
         graph = prefix(1, len(node)) + node
-    with pytest.raises(ModelError, match="is no ONNX model, or only a part of one"):
+    with pytest.raises(ModelError, match=r"is no ONNX model, or only a part of one"):
         load(prefix(7, len(graph)) + graph)
 
 
