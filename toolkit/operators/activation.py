@@ -1,8 +1,8 @@
 """Activations that fused operators can take in: what each one computes, its slope, the ONNX operators that spell it.
 
 ``ACTIVATIONS`` is the one table. Slopes are written once, over a small vocabulary (``ArrayMath``, ``ExpressionMath``),
-so  the reference of ActivationGradient and its expansion cannot disagree. Records of the activation operators themselves
-are in ``activation_operators``; Clip, Abs, Sqrt, Exp and Log have theirs in the elementwise families.
+so the reference of ActivationGradient and its expansion cannot disagree. Records of the operators themselves are in
+``activation_operators``; Clip, Abs, Sqrt, Exp and Log have theirs in the elementwise families.
 """
 
 from __future__ import annotations

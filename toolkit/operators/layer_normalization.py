@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from toolkit.errors import ShapeError
+from toolkit.errors import NotDifferentiableError, ShapeError
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, indices, unbroadcast
 from toolkit.operators.precision import in_float32
 from toolkit.operators.record import Call, TensorType, not_differentiable, operator
@@ -46,7 +46,9 @@ def _layer_normalization(
 
 def _layer_gradient(call: Call, g: Expression | None, *statistics: Expression | None) -> list[Expression | None]:
     if any(item is not None for item in statistics):
-        raise ShapeError("LayerNormalization cannot take a gradient for its Mean or InvStdDev: judge its first output")
+        raise NotDifferentiableError(
+            "LayerNormalization takes no gradient for its outputs Mean and InvStdDev: judge its first output."
+        )
     scale, bias = call.inputs[1], call.inputs[2] if len(call.inputs) > 2 else None
     if g is None:
         return [None] * len(call.inputs)

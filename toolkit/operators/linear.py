@@ -76,13 +76,18 @@ def _product_shape(a: tuple[int, ...], b: tuple[int, ...], trans_a: int, trans_b
     return (*np.broadcast_shapes(a[:-2], b[:-2]), rows, width)
 
 
+def _broadcasts_to(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    aligned = zip(reversed(shape), reversed(target), strict=False)
+    return len(shape) <= len(target) and all(size in (1, wanted) for size, wanted in aligned)
+
+
 def _infer(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
     a, b, *addends = inputs
     assert a is not None
     assert b is not None
     shape = _product_shape(a[1], b[1], attributes.get("transA", 0), attributes.get("transB", 0))
     for name, addend in zip(("bias", "residual"), addends, strict=False):
-        if addend is not None and np.broadcast_shapes(addend[1], shape) != shape:
+        if addend is not None and not _broadcasts_to(addend[1], shape):
             raise ShapeError(f"{name} must broadcast to the product's shape {shape}, got {addend[1]}")
     return [(a[0], shape)]
 

@@ -1,7 +1,7 @@
 """Classification losses of ONNX: SoftmaxCrossEntropyLoss and NegativeLogLikelihoodLoss.
 
 Scores are (batch, classes, positions...), labels (batch, positions...) of class numbers. Labels equal to
-``ignore_index`` count nowhere; ``weight`` has one number per class; ``mean`` divides by the sum of weights that counted.
+``ignore_index`` count nowhere; ``weight`` has one number per class; ``mean`` divides by the weights that counted.
 """
 
 from __future__ import annotations
