@@ -176,12 +176,14 @@ class TestInterruption:
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     def test_ctrl_c_keeps_the_best_weights(self):
+        batches = self.batches
+
         class Data:
             epochs = 0
 
-            def __iter__(inner):
-                inner.epochs += 1
-                yield from self.batches(2 if inner.epochs == 3 else 0, *clusters(30))
+            def __iter__(self):
+                self.epochs += 1
+                yield from batches(2 if self.epochs == 3 else 0, *clusters(30))
 
         x, labels = clusters(30)
         wrong = (x, (labels + 1) % 3)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from toolkit.compiler.bind import bind, frozen_batch
+from toolkit.compiler.bind import bind
+from toolkit.compiler.sizes import frozen_batch
 from toolkit.errors import GraphError
 from toolkit.graph.layer import Graph
 from toolkit.graph.network import Network

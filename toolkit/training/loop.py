@@ -45,8 +45,8 @@ def fit(
     - ``checkpoint``: a file to save to after every epoch, for ``trainer.load_checkpoint``.
 
     Ctrl-C ends the run after the step under way, with the best weights so far; the history says where. Raises
-    ``InputError`` for data that does not fit, and ``NonFiniteLossError`` naming the step and the layer: the weights then
-    are those before that step.
+    ``InputError`` for data that does not fit, and ``NonFiniteLossError`` naming the step and the layer: the weights
+    then are those before that step.
     """
     chosen = trainer.loss.metrics() if metrics is None else metrics
     batches = Batches(data, batch_size)
