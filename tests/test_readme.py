@@ -1,0 +1,122 @@
+"""The README keeps its word: its example runs, its operator works as described, its commands and folders exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+
+from toolkit.cli.application import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLE, RECORD, ROW = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+CHECK_THE_ROW = """
+from tests.operators import test_cases as checks
+from tests.support.case import BATCH_SIZES
+
+for case in CASES:
+    for batch in BATCH_SIZES:
+        checks.test_inferred_type_is_actual_type(case, batch)
+        checks.test_reference_agrees_with_judge(case, batch)
+        checks.test_gradient_is_slope_of_reference(case, batch)
+"""
+
+USE_THE_OPERATOR = """
+from exporters import diff, save
+from importers import load
+
+rng = np.random.default_rng(0)
+x = rng.standard_normal((32, 4)).astype(np.float32)
+network = load("snake.onnx")
+w = network.parameters["w"].array
+y = network.run(x)["y"]
+np.testing.assert_allclose(y, x @ w + np.sin(x @ w) ** 2, rtol=1e-5, atol=1e-5)
+
+trainer = tk.Trainer(network, loss=tk.losses.MeanSquaredError(), optimizer=tk.optimizers.Adam(1e-2))
+first, _ = trainer.train_minibatch(x, y + 0.5)
+for _ in range(20):
+    last, _ = trainer.train_minibatch(x, y + 0.5)
+assert last < first, (first, last)
+save(network, "snake-tuned.onnx")
+assert [str(change) for change in diff("snake.onnx", "snake-tuned.onnx")] == ["initializer 'w': values"]
+"""
+
+
+def execute(code: str, folder: Path) -> str:
+    """Run code in a process of its own, so that what it registers stays there."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_example_fine_tunes_and_agrees_with_onnxruntime(tmp_path: Path):
+    pytest.importorskip("skl2onnx", reason="the example exports a scikit-learn model; install the extra 'dev'")
+    assert len(EXAMPLE.splitlines()) <= 45
+    output = execute(EXAMPLE, tmp_path)
+    before, after = (float(text) for text in re.findall(r"(0\.\d+|1\.0+) (?:before|after)", output))
+    assert after > before + 0.05
+    distance = re.search(r"difference from ONNX Runtime: (\S+)", output)
+    assert distance is not None
+    assert float(distance[1]) < 1e-4
+    changes = output.splitlines()[2:]
+    assert len(changes) == 4
+    assert all(re.fullmatch(r"initializer '(coefficient|intercepts)1?': values", change) for change in changes)
+
+
+def test_the_added_operator_passes_the_checks_of_its_row(tmp_path: Path):
+    execute(RECORD + ROW + CHECK_THE_ROW, tmp_path)
+
+
+def test_a_wrong_gradient_of_the_added_operator_is_found(tmp_path: Path):
+    wrong = RECORD.replace("call.x * 2.0", "call.x * 3.0")
+    assert wrong != RECORD
+    with pytest.raises(AssertionError, match=r"differ|close|AssertionError"):
+        execute(wrong + ROW + CHECK_THE_ROW, tmp_path)
+
+
+def test_a_model_with_the_added_operator_runs_and_trains(tmp_path: Path):
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["": 21, "com.example": 1]>'
+        "snake (float[N, 4] x) => (float[N, 3] y) { z = MatMul(x, w) y = com.example.Snake(z) }"
+    )
+    w = np.random.default_rng(1).standard_normal((4, 3)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(w, "w"))
+    (tmp_path / "snake.onnx").write_bytes(model.SerializeToString())
+    execute(RECORD + USE_THE_OPERATOR, tmp_path)
+
+
+def test_the_table_lists_every_command():
+    assert set(re.findall(r"^\| `onnx-toolkit (\w+)", README, re.MULTILINE)) == set(COMMANDS)
+
+
+def test_the_tree_names_what_exists():
+    tree = re.search(r"## The tree\n+```\n(.*?)```", README, re.DOTALL)
+    assert tree is not None
+    for line in tree[1].splitlines():
+        name = line.split()[0]
+        parent = ROOT if not line.startswith(" ") else ROOT / "toolkit"
+        assert (parent / name).exists(), f"the tree names {name}"
+    listed = {line.split()[0].rstrip("/") for line in tree[1].splitlines() if line.startswith(" ")}
+    assert {path.name for path in (ROOT / "toolkit").iterdir() if (path / "__init__.py").exists()} <= listed
+
+
+def test_ci_installs_and_tests_as_the_readme_says():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert 'pip install ".[dev]" && pytest' in README
+    assert re.search(r'pip install (--\w+ )*"\.\[dev\]"', script)
+    assert re.search(r"^step tests pytest", script, re.MULTILINE)
