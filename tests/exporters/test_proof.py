@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from exporters import Change, diff
 from tests.importers.small import info, linear, model_of
@@ -47,7 +47,7 @@ CASES = {
     "doc": (lambda model: setattr(model.graph.initializer[0], "doc_string", "d"), [("initializer", "w", "storage")]),
     "removed": (lambda model: model.graph.initializer.pop(), [("initializer", "b", "removed")]),
     "added": (
-        lambda model: model.graph.initializer.append(numpy_helper.from_array(np.float32([1]), "n")),
+        lambda model: model.graph.initializer.append(numpy_helper.from_array(np.array([1], np.float32), "n")),
         [("initializer", "n", "added")],
     ),
     "node": (lambda model: setattr(model.graph.node[2], "op_type", "Neg"), [("node", "/relu", "op_type")]),
@@ -103,14 +103,16 @@ def test_functions_and_sparse_initializers():
 def test_strings_and_equal_names():
     def model(text: str):
         nodes = [helper.make_node("Identity", ["x"], [name], name="same") for name in ("a", "y")]
-        return model_of(nodes, initializers=[helper.make_tensor("s", 8, [1], [text])])
+        return model_of(nodes, initializers=[TensorProto(name="s", data_type=8, dims=[1], string_data=[text.encode()])])
 
     assert diff(model("a"), model("a")) == []
     assert diff(model("a"), model("b")) == [Change("initializer", "s", "values")]
 
 
 def test_nan_equals_itself():
-    model = model_of([], outputs=[info("x")], initializers=[numpy_helper.from_array(np.float32([np.nan]), "n")])
+    model = model_of(
+        [], outputs=[info("x")], initializers=[numpy_helper.from_array(np.array([np.nan], np.float32), "n")]
+    )
     assert diff(model, model) == []
 
 

@@ -150,7 +150,7 @@ def test_a_network_made_by_hand_is_a_model(tmp_path):
     onnx.checker.check_model(str(tmp_path / "made.onnx"), full_check=True)
     assert onnx.load(tmp_path / "made.onnx").graph.node[0].name == "head/gemm"
     session = onnxruntime.InferenceSession(tmp_path / "made.onnx")
-    x = np.float32([[1, 2, 3]])
+    x = np.array([[1, 2, 3]], np.float32)
     np.testing.assert_allclose(session.run(None, {"x": x})[0], 2 * x @ weight.array.T)
 
 
@@ -189,7 +189,7 @@ def test_attributes_of_new_leaves_have_the_types_of_their_schema():
 
 def test_sparse_attributes_of_new_leaves():
     network = load(model_of([helper.make_node("Identity", ["x"], ["y"])]))
-    sparse = SparseTensor(np.float32([5]), np.array([2]), (4,))
+    sparse = SparseTensor(np.array([5], np.float32), np.array([2]), (4,))
     network.graph.leaves.append(Leaf("Constant", [], ["c"], {"sparse_value": sparse}, version=17, path="c"))
     written = to_proto(network).graph.node[1].attribute[0].sparse_tensor
     assert list(written.dims) == [4] and numpy_helper.to_array(written.values) == [5]

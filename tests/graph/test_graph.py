@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from toolkit.errors import GraphError
-from toolkit.graph import Graph, Leaf, Network, Parameter, SparseTensor, Value
+from toolkit.graph import Graph, Leaf, Network, Parameter, Scope, SparseTensor, Value
 from toolkit.graph.layer import reads, scope_tree
 from toolkit.graph.parameter import CLOCK
 
@@ -57,7 +57,8 @@ def test_operator_names():
 def test_scopes_hold_leaves_by_path():
     tree = scope_tree(small())
     assert list(tree.children) == ["stem", "loop"]
-    assert [item.path for item in tree["stem"].leaves()] == ["stem/conv", "stem/act"]
+    stem = tree["stem"]
+    assert isinstance(stem, Scope) and [item.path for item in stem.leaves()] == ["stem/conv", "stem/act"]
     assert [item.path for item in tree.leaves()] == ["stem/conv", "stem/act", "loop"]
 
 

@@ -20,7 +20,7 @@ def body(name: str = "body", output: str = "o"):
 
 def sparse():
     return helper.make_sparse_tensor(
-        numpy_helper.from_array(np.float32([5]), "v"), numpy_helper.from_array(np.array([2])), [4]
+        numpy_helper.from_array(np.array([5], np.float32), "v"), numpy_helper.from_array(np.array([2])), [4]
     )
 
 
@@ -29,14 +29,14 @@ KINDS = {
     "i": -(2**63),
     "s": "text",
     "odd": b"\xff\x00",
-    "t": numpy_helper.from_array(np.float32([1, 2]), "named"),
+    "t": numpy_helper.from_array(np.array([1, 2], np.float32), "named"),
     "g": body(),
     "sp": sparse(),
     "tp": helper.make_tensor_type_proto(TensorProto.INT64, ["n", 3, None]),
     "fs": [1.5, float("inf")],
     "is_": [1, 2],
     "ss": ["a", b"\xfe"],
-    "ts": [numpy_helper.from_array(np.int8([[1]])), numpy_helper.from_array(np.float64(2))],
+    "ts": [numpy_helper.from_array(np.array([[1]], np.int8)), numpy_helper.from_array(np.array(2.0))],
     "gs": [body("one"), body("two", "p")],
     "sps": [sparse(), sparse()],
     "tps": [helper.make_sequence_type_proto(helper.make_tensor_type_proto(1, None))],
@@ -103,7 +103,7 @@ def branches() -> list:
         "else",
         [],
         [info("a")],
-        [numpy_helper.from_array(np.float32([1]), "c")],
+        [numpy_helper.from_array(np.array([1], np.float32), "c")],
     )
     return [helper.make_node("If", ["cond"], ["y"], name="if", then_branch=then, else_branch=other)]
 

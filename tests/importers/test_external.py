@@ -46,6 +46,14 @@ def test_external_data_is_mapped_and_comes_back(tmp_path):
     assert diff(tmp_path / "a" / "model.onnx", tmp_path / "b" / "model.onnx") == []
 
 
+def test_data_at_odd_offsets_is_aligned(tmp_path):
+    external_model(tmp_path, offset="67")
+    (tmp_path / "weights.bin").write_bytes(bytes(67) + WEIGHT.tobytes())
+    array = load(tmp_path / "model.onnx").parameters["w"].array
+    assert array.flags.aligned
+    np.testing.assert_array_equal(array, WEIGHT)
+
+
 def test_saved_over_itself_after_training(tmp_path):
     model = external_model(tmp_path)
     network = load(tmp_path / "model.onnx")

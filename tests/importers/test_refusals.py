@@ -9,12 +9,13 @@ from io import FileIO
 import numpy as np
 import onnx
 import pytest
+from google.protobuf.message import EncodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from importers import load
-from importers.onnx.reader import _fill
+from importers.onnx.reader import _fill, _serialized
 from importers.onnx.wire import prefix
 from tests.importers.small import SHARED, info, linear, model_of, needs_shared
 from toolkit.errors import ModelError
@@ -60,6 +61,15 @@ def test_not_a_protobuf(content, tmp_path):
 def test_something_that_is_no_source():
     with pytest.raises(ModelError, match=r"requires a path, bytes or an onnx.ModelProto, got int"):
         load(3)  # type: ignore[arg-type]
+
+
+def test_proto_beyond_two_gibibytes():
+    class Huge:
+        def SerializeToString(self):  # noqa: N802
+            raise EncodeError("Failed to serialize proto")
+
+    with pytest.raises(ModelError, match=r"The model proto cannot be serialized: Failed.*Save it with external data"):
+        _serialized(Huge())  # type: ignore[arg-type]
 
 
 def test_empty_bytes():
@@ -192,7 +202,7 @@ def test_names_listed_twice():
 
 def test_initializer_without_a_name():
     model = linear()
-    model.graph.initializer.append(numpy_helper.from_array(np.float32([1])))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1], np.float32)))
     refuse(model, "has an input or initializer without a name")
 
 

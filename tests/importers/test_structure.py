@@ -11,7 +11,7 @@ from importers import load
 from importers.onnx.paths import NodeNames, leaf_paths
 from tests.importers.small import SHARED, assert_round_trip, info, linear, model_of, needs_shared
 from toolkit.errors import ModelError
-from toolkit.graph import Leaf
+from toolkit.graph import Leaf, Scope
 
 
 def test_unsorted_nodes_run_in_order_and_are_saved_as_they_were(tmp_path):
@@ -73,7 +73,8 @@ def test_paths(nodes, paths):
 def test_scopes_of_the_container_tree():
     network = load(linear())
     assert list(network.layers.children) == ["layer", "relu"]
-    assert [leaf.op_type for leaf in network.layers["layer"].leaves()] == ["MatMul", "Add"]
+    layer = network.layers["layer"]
+    assert isinstance(layer, Scope) and [leaf.op_type for leaf in layer.leaves()] == ["MatMul", "Add"]
     assert list(network.select("layer/*").parameters) == ["w", "b"]
 
 

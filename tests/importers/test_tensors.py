@@ -101,7 +101,7 @@ def test_padding_bits_survive_until_the_tensor_changes(tmp_path):
 
 
 def test_residues_of_a_tensor(tmp_path):
-    tensor = numpy_helper.from_array(np.float32([[1, 2]]), "t")
+    tensor = numpy_helper.from_array(np.array([[1, 2]], np.float32), "t")
     tensor.doc_string = "about it"
     tensor.metadata_props.add(key="k", value="v")
     assert_round_trip(with_tensor(tensor), tmp_path)
@@ -121,7 +121,7 @@ def test_nan_payloads_survive_in_typed_storage(tmp_path):
 def sparse_model(indices: np.ndarray, dims=(3, 4), values=(1.0, 2.0)) -> onnx.ModelProto:
     stored = numpy_helper.from_array(np.array(values, np.float32), "t")
     sparse = helper.make_sparse_tensor(stored, numpy_helper.from_array(indices, "where"), list(dims))
-    model = with_tensor(numpy_helper.from_array(np.float32([0]), "other"))
+    model = with_tensor(numpy_helper.from_array(np.array([0], np.float32), "other"))
     model.graph.sparse_initializer.append(sparse)
     return model
 
