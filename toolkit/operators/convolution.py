@@ -52,17 +52,26 @@ def convolved_shape(attributes: Mapping[str, Any], x_shape: Sequence[int], w_sha
 
 
 def columns(x: np.ndarray, kernel: Sequence[int], output: Sequence[int], geometry: Mapping[str, Any]) -> np.ndarray:
-    """Every window as a column: (batch, group, channels / group * kernel, output)."""
+    """Every window as a column: (group, channels / group * kernel, batch * output)."""
     windows = all_windows(padded(x, geometry["pads"]), kernel, geometry["strides"], geometry["dilations"], output)
     group, depth, points = geometry["group"], int(np.prod(kernel)), int(np.prod(output))
-    return windows.reshape(x.shape[0], group, x.shape[1] // group * depth, points)
+    rank = len(kernel)
+    by_channel = windows.transpose(*range(1, 2 + rank), 0, *range(2 + rank, 2 + 2 * rank))
+    return by_channel.reshape(group, x.shape[1] // group * depth, x.shape[0] * points)
+
+
+def points_by_channel(g: np.ndarray, group: int) -> np.ndarray:
+    """(batch, channels, spatial...) as (group, channels / group, batch * spatial), to meet ``columns``."""
+    batch, channels = g.shape[:2]
+    return g.swapaxes(0, 1).reshape(group, channels // group, batch * int(np.prod(g.shape[2:])))
 
 
 def convolve(x: np.ndarray, w: np.ndarray, geometry: Mapping[str, Any]) -> np.ndarray:
-    """The plain convolution with explicit geometry: one matrix product per image and group."""
+    """The plain convolution with explicit geometry: one matrix product per group, whatever the batch."""
     group, shape = geometry["group"], convolved_shape(geometry, x.shape, w.shape)
     by_group = w.reshape(group, w.shape[0] // group, int(np.prod(w.shape[1:])))
-    return np.matmul(by_group, columns(x, w.shape[2:], shape[2:], geometry)).reshape(shape)
+    y = np.matmul(by_group, columns(x, w.shape[2:], shape[2:], geometry))
+    return np.ascontiguousarray(y.reshape(w.shape[0], x.shape[0], *shape[2:]).swapaxes(0, 1))
 
 
 def per_channel(b: np.ndarray, rank: int) -> np.ndarray:

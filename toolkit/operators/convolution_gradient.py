@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import ShapeError
-from toolkit.operators.convolution import GEOMETRY, columns, convolved_shape
+from toolkit.operators.convolution import GEOMETRY, columns, convolved_shape, points_by_channel
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, expand, reshape
 from toolkit.operators.precision import in_float32
 from toolkit.operators.record import Call, TensorType, operator
@@ -31,8 +31,8 @@ def conv_input_gradient(
     kernel, output, rank = w.shape[2:], g.shape[2:], len(spatial)
     out_channels = w.shape[0] // group
     by_group = w.reshape(group, out_channels, int(np.prod(w.shape[1:])))
-    points = g.reshape(batch, group, out_channels, int(np.prod(output)))
-    windows = np.matmul(by_group.transpose(0, 2, 1), points).reshape(batch, channels, *kernel, *output)
+    windows = np.matmul(by_group.transpose(0, 2, 1), points_by_channel(g, group))
+    windows = np.moveaxis(windows.reshape(channels, *kernel, batch, *output), 1 + rank, 0)
     sizes = [spatial[axis] + pads[axis] + pads[rank + axis] for axis in range(rank)]
     return np.ascontiguousarray(cropped(scattered(windows, sizes, strides, dilations), pads, spatial))
 
@@ -52,8 +52,7 @@ def conv_weight_gradient(
     """x, g -> gradient of the weight, of ``weight_shape``; with ``has_bias`` also the one of the bias."""
     geometry = {"strides": strides, "pads": pads, "dilations": dilations, "group": group}
     windows = columns(x, weight_shape[2:], g.shape[2:], geometry)
-    points = g.reshape(g.shape[0], group, g.shape[1] // group, int(np.prod(g.shape[2:])))
-    dw = np.matmul(points, windows.swapaxes(2, 3)).sum(axis=0).reshape(tuple(weight_shape))
+    dw = np.matmul(points_by_channel(g, group), windows.swapaxes(1, 2)).reshape(tuple(weight_shape))
     return (dw, g.sum(axis=(0, *range(2, g.ndim)))) if has_bias else dw
 
 
