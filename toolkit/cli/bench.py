@@ -21,7 +21,7 @@ from toolkit.cli.bench_process import Engine
 from toolkit.cli.feeds import Arrays, read_inputs
 from toolkit.cli.options import add_dims, add_model, add_running, backends, count
 from toolkit.cli.report import Report
-from toolkit.compiler.bind import input_shapes
+from toolkit.compiler.sizes import input_shapes
 from toolkit.errors import BackendError, InputError
 from toolkit.graph import Network
 from toolkit.runtime.context import resources

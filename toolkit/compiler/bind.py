@@ -9,22 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
-
+from toolkit.compiler.folding import fold
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.rebatch import Rebatch
-from toolkit.errors import GraphError, InputError, ShapeError, UnsupportedOperatorError
+from toolkit.compiler.sizes import frozen_batch, input_shapes
+from toolkit.errors import GraphError, UnsupportedOperatorError
 from toolkit.graph.layer import AttributeReference, Graph, Leaf, reads
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
-from toolkit.graph.value import Value
 from toolkit.operators.inference import explicit_attributes, since_version
 from toolkit.operators.long_tail import reference_for
 from toolkit.operators.record import lookup
-
-FOLD_LIMIT = 1 << 24  # elements; larger constants stay computed, so that a hostile ConstantOfShape costs nothing
 
 
 def bind(
@@ -51,60 +47,15 @@ def bind(
     if frozen is not None and batch_size not in (None, frozen):
         assert batch_size is not None
         original = _Binder(network, None).run(input_shapes(network, frozen, dims or {}), wanted)
-        rebatch = Rebatch(frozen, batch_size, original)
+        rebatch = Rebatch(frozen, batch_size, original.variables)
     return _Binder(network, rebatch).run(shapes, wanted).program
-
-
-def frozen_batch(network: Network) -> int | None:
-    """The batch size that the file fixes, ``None`` when it is symbolic or there is no batch axis."""
-    for value in network.inputs.values():
-        if value.batch_axis is not None and value.shape is not None:
-            dim = value.shape[value.batch_axis]
-            return dim if isinstance(dim, int) else None
-    return None
-
-
-def input_shapes(network: Network, batch_size: int | None, dims: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
-    """Concrete shapes of all inputs. Raises ``InputError`` naming the sizes that are still open."""
-    bound = dict(dims)
-    for value in network.inputs.values():
-        if batch_size is not None and value.batch_axis is not None and value.shape is not None:
-            dim = value.shape[value.batch_axis]
-            if isinstance(dim, str):
-                bound.setdefault(dim, batch_size)
-    shapes = {}
-    for name, value in network.inputs.items():
-        if value.kind != "tensor" or value.shape is None or value.dtype is None:
-            raise UnsupportedOperatorError(
-                f"Input {name!r} is a {value.describe()}: a context needs tensors with a declared rank."
-            )
-        shapes[name] = tuple(_bound(value, axis, batch_size, bound) for axis in range(len(value.shape)))
-    return shapes
-
-
-def _bound(value: Value, axis: int, batch_size: int | None, dims: Mapping[str, int]) -> int:
-    assert value.shape is not None
-    dim = value.shape[axis]
-    if axis == value.batch_axis:
-        if batch_size is not None:
-            return batch_size
-        if not isinstance(dim, int):
-            raise InputError(f"Input {value.name!r} {value.describe()} needs a batch size: pass batch_size=.")
-    if isinstance(dim, int):
-        return dim
-    key = dim if isinstance(dim, str) else f"{value.name}:{axis}"
-    if key not in dims:
-        raise InputError(
-            f"Input {value.name!r} {value.describe()}: the size of axis {axis} is open. Pass dims={{{key!r}: size}}."
-        )
-    return int(dims[key])
 
 
 def require_supported(network: Network) -> None:
     """Raise one ``UnsupportedOperatorError`` that lists every operator without a kernel and where it stands."""
     missing: dict[str, list[str]] = {}
     for leaf in network.graph.leaves:
-        if (leaf.domain, leaf.op_type, leaf.attributes.get("overload", "")) in network.functions:
+        if (leaf.domain, leaf.op_type, leaf.overload) in network.functions:
             continue
         if leaf.op_type in ("If", "Constant") and not leaf.domain:
             continue
@@ -163,7 +114,7 @@ class _Binder:
     def bind_leaf(self, leaf: Leaf, scope: dict[str, Variable], prefix: str) -> None:
         layer = prefix + leaf.path
         inputs = [self.read(name, scope, layer) for name in leaf.inputs]
-        function = self.network.functions.get((leaf.domain, leaf.op_type, leaf.attributes.get("overload", "")))
+        function = self.network.functions.get((leaf.domain, leaf.op_type, leaf.overload))
         if function is not None:
             self.bind_function(function, leaf, inputs, scope, layer)
         elif leaf.op_type == "If" and not leaf.domain:
@@ -204,7 +155,8 @@ class _Binder:
         self, body: Graph, leaf: Leaf, inputs: list[Variable | None], scope: dict[str, Variable], layer: str
     ) -> None:
         inner = {name: item for name, item in zip(body.inputs, inputs, strict=False) if item is not None}
-        resolved = Graph(body.name, body.inputs, body.outputs, [_resolve(child, leaf) for child in body.leaves])
+        given = {**{name: value for name, value in body.attributes.items() if value is not None}, **leaf.attributes}
+        resolved = Graph(body.name, body.inputs, body.outputs, [_resolve(child, given) for child in body.leaves])
         self.bind_graph(resolved, inner, list(body.outputs), prefix=f"{layer}/")
         scope.update((outer, inner[name]) for outer, name in zip(leaf.outputs, body.outputs, strict=False) if outer)
 
@@ -219,56 +171,6 @@ class _Binder:
         inner = dict(scope)
         self.bind_graph(branch, inner, list(branch.outputs), prefix=f"{layer}/")
         scope.update((outer, inner[name]) for outer, name in zip(leaf.outputs, branch.outputs, strict=True) if outer)
-
-
-def fold(
-    leaf: Leaf, version: int, inputs: Sequence[Variable | None], attributes: dict[str, Any]
-) -> tuple[np.ndarray, ...] | None:
-    """The outputs of a leaf that depends on constants, or on shapes, alone; ``None`` when it must be computed."""
-    if leaf.op_type == "Shape" and not leaf.domain and inputs[0] is not None:
-        start, end = attributes.get("start", 0), attributes.get("end")
-        return (np.asarray(inputs[0].shape[slice(start, end)], dtype=np.int64),)
-    if leaf.op_type == "Size" and not leaf.domain and inputs[0] is not None:
-        return (np.asarray(inputs[0].size, dtype=np.int64),)
-    if any(item is not None and item.constant is None for item in inputs):
-        return None
-    return evaluate(leaf.domain, leaf.op_type, version, inputs, attributes, leaf.path)
-
-
-def evaluate(
-    domain: str,
-    op_type: str,
-    version: int,
-    inputs: Sequence[Variable | None],
-    attributes: dict[str, Any],
-    layer: str,
-) -> tuple[np.ndarray, ...] | None:
-    """Compute an operator on constants; ``None`` when it is random, has no reference, or would be too large."""
-    record = lookup(domain, op_type, version)
-    if record is None or record.reference is None or record.is_random:
-        return None
-    if op_type in ("ConstantOfShape", "Expand", "Tile", "Range", "EyeLike") and _product(op_type, inputs) > FOLD_LIMIT:
-        return None
-    arrays = [None if item is None else item.constant for item in inputs]
-    try:
-        result = record.reference(*arrays, **attributes)
-    except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, MemoryError) as error:
-        raise ShapeError(f"{op_type} {layer!r} cannot be computed on its constant inputs: {error}") from error
-    results = result if isinstance(result, tuple) else (result,)
-    return tuple(np.asarray(item) for item in results)
-
-
-def _product(op_type: str, inputs: Sequence[Variable | None]) -> int:
-    """Elements that a shape-producing operator would create."""
-    arrays = [item.constant for item in inputs if item is not None and item.constant is not None]
-    if op_type == "ConstantOfShape":
-        return int(np.prod(arrays[0].astype(object))) if arrays[0].size else 1
-    if op_type == "Range":
-        start, limit, delta = (float(array) for array in arrays)
-        return int(max(0.0, (limit - start) / delta)) if delta else 0
-    if op_type == "EyeLike":
-        return int(arrays[0].size)
-    return int(np.prod(np.abs(arrays[1].astype(object)))) * max(1, arrays[0].size)
 
 
 def _parameter_variable(name: str, parameter: Parameter) -> Variable:
@@ -288,18 +190,15 @@ def _needed(graph: Graph, wanted: Sequence[str]) -> list[Leaf]:
     return kept[::-1]
 
 
-def _resolve(child: Leaf, call: Leaf) -> Leaf:
+def _resolve(child: Leaf, given: Mapping[str, Any]) -> Leaf:
     """A leaf of a function body with its attribute references replaced by what the caller gives."""
     attributes = {}
     for name, value in child.attributes.items():
         if isinstance(value, AttributeReference):
-            if value.name in call.attributes:
-                attributes[name] = call.attributes[value.name]
+            if value.name in given:
+                attributes[name] = given[value.name]
         else:
             attributes[name] = value
     return Leaf(
         child.op_type, child.inputs, child.outputs, attributes, child.domain, child.version, child.name, child.path
     )
-
-
-__all__ = ["Bound", "bind", "evaluate", "frozen_batch", "input_shapes", "require_supported"]

@@ -9,7 +9,8 @@ something with its batch that cannot be generalised, and the layer is named.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -17,17 +18,14 @@ from toolkit.compiler.program import Program, Variable
 from toolkit.errors import ShapeError
 from toolkit.graph.layer import Leaf
 
-if TYPE_CHECKING:
-    from toolkit.compiler.bind import Bound
-
 
 class Rebatch:
-    """Adapts leaves with baked-in shapes; ``original`` is the binding at the frozen batch size."""
+    """Adapts leaves with baked-in shapes; ``meant`` are the variables bound at the frozen batch size."""
 
-    def __init__(self, frozen: int, wanted: int, original: Bound) -> None:
+    def __init__(self, frozen: int, wanted: int, meant: Mapping[str, Variable]) -> None:
         self.frozen = frozen
         self.wanted = wanted
-        self.meant = original.variables
+        self.meant = meant
 
     def adapt(
         self,

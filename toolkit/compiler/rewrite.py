@@ -28,9 +28,8 @@ def rewrite(program: Program, rule: Rule) -> bool:
         if replacement is None:
             program.nodes.append(node)
             continue
-        for old, new in zip(node.outputs, replacement, strict=False):
-            if old is not None and new is not None and old is not new:
-                stands_for[old] = new
+        pairs = zip(node.outputs, replacement, strict=False)
+        stands_for.update((old, new) for old, new in pairs if old is not None and new is not None and old is not new)
     program.layer, program.role = layer, role
     program.outputs = {name: stands_for.get(item, item) for name, item in program.outputs.items()}
     program.assignments = [(target, stands_for.get(item, item)) for target, item in program.assignments]

@@ -1,4 +1,4 @@
-"""What a network keeps between runs: the contexts that ``Network.run`` picked, and static content its contexts share."""
+"""What a network keeps between runs: the contexts that ``Network.run`` picked, and static content they share."""
 
 from __future__ import annotations
 

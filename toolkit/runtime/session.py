@@ -9,25 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from toolkit.autodiff import differentiate
 from toolkit.backends.protocol import Resources
 from toolkit.backends.registry import resolve
 from toolkit.compiler.bind import bind
-from toolkit.compiler.pipeline import (
-    optimise_for_inference,
-    prepare_for_training,
-    tidy_after_differentiation,
-)
+from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.placement import place
-from toolkit.compiler.program import Program, Variable
-from toolkit.errors import GraphError, NonFiniteLossError, NotDifferentiableError
+from toolkit.compiler.program import Program
+from toolkit.errors import GraphError, NonFiniteLossError
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
-from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression
 from toolkit.runtime.cache import state_of
 from toolkit.runtime.context import require_precision, resources
 from toolkit.runtime.explain import Explanation, explain
@@ -35,28 +29,9 @@ from toolkit.runtime.feeds import named, sizes
 from toolkit.runtime.plan import Plan
 from toolkit.runtime.store import Store, converter, to_host
 from toolkit.runtime.tensors import Task
+from toolkit.runtime.training_program import Loss, Optimizer, append_loss, judged_output, training_program
 
 Arrays = dict[str, np.ndarray]
-
-
-class Loss(Protocol):
-    """What a session needs of a loss; ``toolkit.training.losses`` has them."""
-
-    output: str | None
-
-    def labels(self, dtype: np.dtype, shape: tuple[int, ...]) -> tuple[np.dtype, tuple[int, ...]]: ...
-
-    def build(self, output: Expression, labels: Expression) -> Expression: ...
-
-
-class Optimizer(Protocol):
-    """What a session needs of an optimizer; ``toolkit.training.optimizers`` has them."""
-
-    operator: str
-    attributes: dict[str, Any]
-    slots: tuple[str, ...]
-
-    def scalars(self, step: int) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +106,7 @@ class TrainingSession:
         plan = self._evaluations.get(repr(key))
         if plan is None:
             program = optimise_for_inference(self._bind(key))
-            self._append_loss(program)
+            append_loss(program, self.loss, self.judged_output())
             plan = self._evaluations[repr(key)] = self._compile(program, self._judging)
         plan.refresh()
         _load(plan, arrays, labels)
@@ -197,84 +172,16 @@ class TrainingSession:
     def _bind(self, key: tuple[int | None, dict[str, int]]) -> Program:
         return bind(self.network, key[0], key[1], outputs=self._outputs)
 
-    def _append_loss(self, program: Program) -> Variable:
-        """Append the loss to the program as the output ``loss``; returns its variable."""
-        name = self.judged_output()
-        output = program.outputs[name]
-        dtype, shape = self.loss.labels(output.dtype, output.shape)
-        labels = program.inputs["labels"] = Variable("labels", dtype, shape)
-        program.role, program.layer = "loss", type(self.loss).__name__
-        value = self.loss.build(program.expression(output), program.expression(labels)).variable
-        program.role, program.layer = "forward", ""
-        program.outputs["loss"] = value
-        return value
-
     def judged_output(self) -> str:
         """The name of the output that the loss judges. Raises ``GraphError`` when that is not clear."""
-        names = list(self.network.outputs)
-        if self.loss.output is None and len(names) == 1:
-            return names[0]
-        if self.loss.output not in names:
-            raise GraphError(
-                f"{type(self.loss).__name__}(output={self.loss.output!r}): the network has the outputs {names}. "
-                "Name one of them with output=."
-            )
-        return self.loss.output
+        return judged_output(self.network, self.loss)
 
     def _build(self, key: tuple[int | None, dict[str, int]]) -> _StepPlan:
-        program = prepare_for_training(self._bind(key))
-        loss = self._append_loss(program)
-        moved = {target for target, _ in program.assignments}
-        wrt = _trainable(program, moved)
-        seed = program.constant(np.ones(loss.shape, loss.dtype)).variable
-        grads = differentiate(program, {loss: seed}, wrt)
-        if not grads:
-            raise NotDifferentiableError(
-                f"Nothing to train: no parameter with requires_grad leads to output {self.judged_output()!r}. "
-                "Unfreeze something with network.select(...).unfreeze(), or judge another output."
-            )
-        groups = self._append_updates(program, grads)
-        tidy_after_differentiation(program)
-        trained = [item.parameter for item in grads if item.parameter is not None]
-        pins = [(node.inputs[index], key) for node, index, key in groups.pins]
-        plan = self._compile(program, self._resources, groups.layout, [(item, key) for item, key in pins if item])
-        kept = trained + [item.parameter for item in moved if item.parameter is not None]
-        return _StepPlan(plan, trained, kept, groups.multipliers)
-
-    def _append_updates(self, program: Program, grads: Mapping[Variable, Variable]) -> _Groups:
-        """One update node per learning-rate multiplier; parameters and slots become assignments of the program."""
-        groups = _Groups()
-        by_rate: dict[float, list[Variable]] = {}
-        for item in grads:
-            assert item.parameter is not None
-            by_rate.setdefault(item.parameter.learning_rate, []).append(item)
-        program.role, program.layer = "update", type(self.optimizer).__name__
-        slots = self.optimizer.slots
-        for index, (rate, parameters) in enumerate(by_rate.items()):
-            name = f"scalars {index}"
-            scalars = program.inputs[name] = Variable(name, np.dtype(np.float32), self.optimizer.scalars(1).shape)
-            states = [
-                Variable(f"{slot} of {item.name}", item.dtype, item.shape, state=(slot, item.parameter))
-                for slot in slots
-                for item in parameters
-            ]
-            node = program.append(
-                self.optimizer.operator,
-                [scalars, *parameters, *(grads[item] for item in parameters), *states],
-                {**self.optimizer.attributes, "count": len(parameters)},
-                domain=TOOLKIT_DOMAIN,
-                outputs=len(parameters) * (1 + len(slots)),
-            )
-            targets = [*parameters, *states]
-            program.assignments += [
-                (old, new) for old, new in zip(targets, node.outputs, strict=True) if new is not None
-            ]
-            owners = [item.parameter for item in parameters if item.parameter is not None]
-            groups.layout.append((owners, slots))
-            groups.multipliers.append(rate)
-            groups.pins += [(node, 1 + len(owners) + position, owner) for position, owner in enumerate(owners)]
-        program.role, program.layer = "forward", ""
-        return groups
+        step = training_program(self._bind(key), self.loss, self.judged_output(), self.optimizer)
+        groups = [(group.parameters, group.slots) for group in step.groups]
+        gradients = [pair for group in step.groups for pair in group.gradients()]
+        plan = self._compile(step.program, self._resources, groups, gradients)
+        return _StepPlan(plan, step.trained, step.kept, [group.multiplier for group in step.groups])
 
     def _compile(self, program: Program, lent: Resources, groups: Any = (), gradients: Any = ()) -> Plan:
         place(program, self._backends, self._loss_backends)
@@ -299,15 +206,6 @@ class TrainingSession:
         )
 
 
-class _Groups:
-    """What the update nodes ask of the plan."""
-
-    def __init__(self) -> None:
-        self.layout: list[tuple[list[Parameter], tuple[str, ...]]] = []
-        self.multipliers: list[float] = []
-        self.pins: list[tuple[Any, int, Parameter]] = []
-
-
 @dataclass(frozen=True)
 class _StepPlan:
     plan: Plan
@@ -321,16 +219,6 @@ class _StepPlan:
             target = self.plan.input_arrays[f"scalars {index}"]
             target[:] = scalars
             target[0] *= rate
-
-
-def _trainable(program: Program, moved: set[Variable]) -> list[Variable]:
-    found = dict.fromkeys(
-        item
-        for node in program.nodes
-        for item in node.inputs
-        if item is not None and item.parameter is not None and item.parameter.requires_grad and item not in moved
-    )
-    return list(found)
 
 
 def _load(plan: Plan, arrays: Mapping[str, np.ndarray], labels: np.ndarray) -> None:

@@ -9,11 +9,10 @@
 
 from __future__ import annotations
 
-from toolkit.operators.convolution import canonical_convolution
-
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite
 from toolkit.graph.parameter import is_trainable_dtype
+from toolkit.operators.convolution import canonical_convolution
 from toolkit.operators.expression import TOOLKIT_DOMAIN, reshape
 
 
@@ -74,7 +73,7 @@ def _gemm(program: Program, node: Node) -> Replacement:
     beta = node.attributes.get("beta", 1.0)
     if bias is not None and beta != 1.0:
         bias = (program.expression(bias) * float(beta)).variable
-    inputs: list[Variable | None] = [node.x, _second(node)] + ([bias] if bias is not None else [])
+    inputs: list[Variable | None] = [node.x, _second(node), *([bias] if bias is not None else [])]
     return _fused(program, "FusedMatMul", inputs, {**attributes, "alpha": float(node.attributes.get("alpha", 1.0))})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolkit.compiler.bind import evaluate
+from toolkit.compiler.folding import evaluate
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite
 

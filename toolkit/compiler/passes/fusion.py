@@ -68,7 +68,7 @@ def _bounds(node: Node) -> tuple[float | None, float | None]:
     if node.version < 11:
         limit = float(np.finfo(np.float32).max)
         return float(node.attributes.get("min", -limit)), float(node.attributes.get("max", limit))
-    bounds = [item for item in (*node.inputs[1:3], None, None)][:2]
+    bounds = (*node.inputs[1:3], None, None)[:2]
     defaults = (-float(np.finfo(np.float32).max), float(np.finfo(np.float32).max))
     found = [
         default if item is None else (None if item.constant is None else float(item.constant.reshape(-1)[0]))

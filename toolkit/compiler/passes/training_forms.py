@@ -10,12 +10,12 @@
 from __future__ import annotations
 
 import numpy as np
-from toolkit.operators.pooling import canonical_pooling
 
 from toolkit.compiler.passes.dead_code import remove_dead_code
 from toolkit.compiler.program import Node, Program
 from toolkit.compiler.rewrite import Replacement, rewrite, use_counts
 from toolkit.operators.expression import TOOLKIT_DOMAIN
+from toolkit.operators.pooling import canonical_pooling
 
 
 def use_training_forms(program: Program) -> None:

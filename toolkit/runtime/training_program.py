@@ -1,0 +1,169 @@
+"""The program of a training step: forward, loss, backward and update in one graph.
+
+Everything is written with expressions and differentiated like any other program, so losses and optimizers exist once
+for all backends. What an optimizer keeps becomes state of the program; what it changes, assignments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from toolkit.autodiff import differentiate
+from toolkit.compiler.pipeline import prepare_for_training, tidy_after_differentiation
+from toolkit.compiler.program import Node, Program, Variable
+from toolkit.errors import GraphError, NotDifferentiableError
+from toolkit.graph.network import Network
+from toolkit.graph.parameter import Parameter
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression
+
+
+class Loss(Protocol):
+    """What a session needs of a loss; ``toolkit.training.losses`` has them."""
+
+    output: str | None
+
+    def labels(self, dtype: np.dtype, shape: tuple[int, ...]) -> tuple[np.dtype, tuple[int, ...]]: ...
+
+    def build(self, output: Expression, labels: Expression) -> Expression: ...
+
+
+class Optimizer(Protocol):
+    """What a session needs of an optimizer; ``toolkit.training.optimizers`` has them."""
+
+    operator: str
+    attributes: dict[str, Any]
+    slots: tuple[str, ...]
+
+    def scalars(self, step: int) -> np.ndarray: ...
+
+
+@dataclass
+class UpdateGroup:
+    """Parameters that one update node changes: those of one learning-rate multiplier."""
+
+    node: Node
+    parameters: list[Parameter]
+    slots: tuple[str, ...]
+    multiplier: float
+
+    def gradients(self) -> list[tuple[Variable, Parameter]]:
+        """The gradient that the node reads for each parameter."""
+        first = 1 + len(self.parameters)
+        read = self.node.inputs[first : first + len(self.parameters)]
+        return [(item, owner) for item, owner in zip(read, self.parameters, strict=True) if item is not None]
+
+
+@dataclass
+class TrainingProgram:
+    """A step: its update groups, and the running ``statistics`` that it moves besides."""
+
+    program: Program
+    groups: list[UpdateGroup] = field(default_factory=list)
+    statistics: list[Parameter] = field(default_factory=list)
+
+    @property
+    def trained(self) -> list[Parameter]:
+        return [item for group in self.groups for item in group.parameters]
+
+    @property
+    def kept(self) -> list[Parameter]:
+        """Everything that a step changes."""
+        return [*self.trained, *self.statistics]
+
+
+def judged_output(network: Network, loss: Loss) -> str:
+    """The name of the output that the loss judges. Raises ``GraphError`` when that is not clear."""
+    names = list(network.outputs)
+    if loss.output is None and len(names) == 1:
+        return names[0]
+    if loss.output not in names:
+        raise GraphError(
+            f"{type(loss).__name__}(output={loss.output!r}): the network has the outputs {names}. "
+            "Name one of them with output=."
+        )
+    return loss.output
+
+
+def append_loss(program: Program, loss: Loss, output_name: str) -> Variable:
+    """Append the loss of an output to the program, as its output ``loss``, with the input ``labels``."""
+    output = program.outputs[output_name]
+    dtype, shape = loss.labels(output.dtype, output.shape)
+    labels = program.inputs["labels"] = Variable("labels", dtype, shape)
+    program.role, program.layer = "loss", type(loss).__name__
+    value: Variable = loss.build(program.expression(output), program.expression(labels)).variable
+    program.role, program.layer = "forward", ""
+    program.outputs["loss"] = value
+    return value
+
+
+def training_program(program: Program, loss: Loss, output_name: str, optimizer: Optimizer) -> TrainingProgram:
+    """Turn a bound program into a training step.
+
+    Raises ``NotDifferentiableError`` when nothing that may learn influences the loss.
+    """
+    prepare_for_training(program)
+    value = append_loss(program, loss, output_name)
+    moved = {target for target, _ in program.assignments}
+    seed = program.constant(np.ones(value.shape, value.dtype)).variable
+    grads = differentiate(program, {value: seed}, _trainable(program, moved))
+    if not grads:
+        raise NotDifferentiableError(
+            f"Nothing to train: no parameter with requires_grad leads to output {output_name!r}. "
+            "Unfreeze something with network.select(...).unfreeze(), or judge another output."
+        )
+    made = TrainingProgram(program, statistics=[item.parameter for item in moved if item.parameter is not None])
+    made.groups = _append_updates(program, grads, optimizer)
+    tidy_after_differentiation(program)
+    return made
+
+
+def _append_updates(program: Program, grads: Mapping[Variable, Variable], optimizer: Optimizer) -> list[UpdateGroup]:
+    """One update node per learning-rate multiplier; parameters and slots become assignments of the program."""
+    by_rate: dict[float, list[Variable]] = {}
+    for item in grads:
+        assert item.parameter is not None
+        by_rate.setdefault(item.parameter.learning_rate, []).append(item)
+    program.role, program.layer = "update", type(optimizer).__name__
+    groups = [
+        _append_update(program, f"scalars {index}", rate, {item: grads[item] for item in parameters}, optimizer)
+        for index, (rate, parameters) in enumerate(by_rate.items())
+    ]
+    program.role, program.layer = "forward", ""
+    return groups
+
+
+def _append_update(
+    program: Program, scalars_name: str, rate: float, grads: Mapping[Variable, Variable], optimizer: Optimizer
+) -> UpdateGroup:
+    scalars = Variable(scalars_name, np.dtype(np.float32), optimizer.scalars(1).shape)
+    program.inputs[scalars_name] = scalars
+    states = [
+        Variable(f"{slot} of {item.name}", item.dtype, item.shape, state=(slot, item.parameter))
+        for slot in optimizer.slots
+        for item in grads
+    ]
+    node = program.append(
+        optimizer.operator,
+        [scalars, *grads, *grads.values(), *states],
+        {**optimizer.attributes, "count": len(grads)},
+        domain=TOOLKIT_DOMAIN,
+        outputs=len(grads) * (1 + len(optimizer.slots)),
+    )
+    pairs = zip([*grads, *states], node.outputs, strict=True)
+    program.assignments += [(old, new) for old, new in pairs if new is not None]
+    owners = [item.parameter for item in grads if item.parameter is not None]
+    return UpdateGroup(node, owners, optimizer.slots, rate)
+
+
+def _trainable(program: Program, moved: set[Variable]) -> list[Variable]:
+    found = dict.fromkeys(
+        item
+        for node in program.nodes
+        for item in node.inputs
+        if item is not None and item.parameter is not None and item.parameter.requires_grad and item not in moved
+    )
+    return list(found)
