@@ -54,7 +54,8 @@ def bind(
 def require_supported(network: Network) -> None:
     """Raise one ``UnsupportedOperatorError`` that lists every operator without a kernel and where it stands."""
     missing: dict[str, list[str]] = {}
-    for leaf in network.graph.leaves:
+    bodies = [network.graph, *network.functions.values()]
+    for leaf in (leaf for body in bodies for leaf in body.walk()):
         if (leaf.domain, leaf.op_type, leaf.overload) in network.functions:
             continue
         if leaf.op_type in ("If", "Constant") and not leaf.domain:
