@@ -11,6 +11,7 @@ import toolkit as tk
 from exporters import save
 from importers import load
 from toolkit import layers
+from toolkit.training.schedules import one_cycle
 
 ASSETS = Path(__file__).parents[3] / "shared" / "assets"
 pytestmark = pytest.mark.skipif(not ASSETS.exists(), reason="needs the assets beside the repository (../shared/assets)")
@@ -45,10 +46,9 @@ def judged(path, x, labels):
 def test_a_model_frozen_at_batch_1_is_fine_tuned_at_64(tmp_path):
     network = load(str(ASSETS / "models" / "mnist_dynamo_rten" / "model.onnx"))
     test = mnist("t10k")
-    trainer = tk.Trainer(network, loss=tk.losses.SoftmaxCrossEntropy(), optimizer=tk.optimizers.Adam(2e-3))
+    trainer = tk.Trainer(network, loss=tk.losses.SoftmaxCrossEntropy(), optimizer=tk.optimizers.Adam(0.04))
     before = trainer.evaluate(test, batch_size=500)["accuracy"]
-    x, labels = mnist("train")
-    trainer.fit((x[:20000], labels[:20000]), epochs=2, batch_size=64)
+    trainer.fit(mnist("train"), epochs=3, batch_size=64, schedule=one_cycle())
     after = trainer.evaluate(test, batch_size=500)["accuracy"]
     assert before < 0.8
     assert after >= 0.98

@@ -11,6 +11,7 @@ from tests.training.small import classifier, clusters, weights
 from toolkit import layers
 from toolkit.errors import GraphError, InputError, NonFiniteLossError, NotDifferentiableError, TrainingError
 from toolkit.training.interruption import Interruption
+from toolkit.training.schedules import one_cycle
 
 
 def trainer_of(network=None, optimizer=None, **options):
@@ -152,6 +153,24 @@ def test_metrics_of_ones_own():
     figures = trainer_of().evaluate((x, labels), batch_size=16, metrics={"zeros": first_class})
     assert figures["zeros"] == pytest.approx((labels == 0).mean())
     assert list(figures) == ["loss", "zeros"]
+
+
+def test_a_schedule_moves_the_rate_and_gives_it_back():
+    rates = []
+    optimizer = tk.optimizers.SGD(0.1)
+    spy = optimizer.scalars
+    optimizer.scalars = lambda step: rates.append(optimizer.learning_rate) or spy(step)
+    trainer_of(optimizer=optimizer).fit(clusters(50), epochs=2, batch_size=10, schedule=one_cycle(0.5))
+    rates = rates[-10:]  # compiling asks for the scalars too
+    assert rates == pytest.approx([0.01, 0.03, 0.05, 0.07, 0.09, 0.09, 0.07, 0.05, 0.03, 0.01])
+    assert optimizer.learning_rate == 0.1
+
+
+def test_what_a_schedule_needs_is_named():
+    with pytest.raises(InputError, match="A schedule requires data of known length"):
+        trainer_of().fit([clusters(10)], schedule=one_cycle())
+    with pytest.raises(TrainingError, match=r"warm_up requires a share between 0 and 1, got 1"):
+        one_cycle(1)
 
 
 class TestInterruption:

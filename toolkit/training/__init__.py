@@ -1,6 +1,6 @@
 """Training: trainers, losses, optimizers, metrics, checkpoints, and the replacement of heads."""
 
-from toolkit.training import losses, metrics, optimizers
+from toolkit.training import losses, metrics, optimizers, schedules
 from toolkit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from toolkit.training.head import replace_head
 from toolkit.training.history import Epoch, History
@@ -17,4 +17,5 @@ __all__ = [
     "optimizers",
     "replace_head",
     "save_checkpoint",
+    "schedules",
 ]

@@ -15,6 +15,7 @@ from toolkit.training.history import Epoch, History
 from toolkit.training.interruption import Interruption
 from toolkit.training.metrics import Averages, Metric
 from toolkit.training.progress import ProgressBar
+from toolkit.training.schedules import Pace, Schedule
 
 if TYPE_CHECKING:
     from toolkit.training.trainer import Trainer
@@ -33,6 +34,7 @@ def fit(
     keep_best: bool = True,
     monitor: str = "loss",
     checkpoint: str | os.PathLike[str] | None = None,
+    schedule: Schedule | None = None,
 ) -> History:
     """Train for ``epochs`` passes over ``data`` and return what each reached.
 
@@ -43,6 +45,7 @@ def fit(
     - ``keep_best``: end with the weights of the epoch whose ``monitor`` (``loss``, ``accuracy``) was best, on
       ``validation``, or on the training data without it.
     - ``checkpoint``: a file to save to after every epoch, for ``trainer.load_checkpoint``.
+    - ``schedule``: how the learning rate moves over these epochs, see ``toolkit.training.schedules``.
 
     Ctrl-C ends the run after the step under way, with the best weights so far; the history says where. Raises
     ``InputError`` for data that does not fit, and ``NonFiniteLossError`` naming the step and the layer: the weights
@@ -51,7 +54,8 @@ def fit(
     chosen = trainer.loss.metrics() if metrics is None else metrics
     batches = Batches(data, batch_size)
     best, history = BestWeights(trainer.network, monitor), History()
-    with Interruption() as interruption, ProgressBar(progress) as bar:
+    pace = Pace(trainer.optimizer, schedule, batches.items, epochs)
+    with Interruption() as interruption, ProgressBar(progress) as bar, pace:
         for _ in range(epochs):
             number, start, steps = trainer.epochs + 1, time.perf_counter(), 0
             means, figures = Averages(chosen), {}
@@ -59,6 +63,7 @@ def fit(
             try:
                 for x, labels in batches(np.random.default_rng([trainer.seed, number]) if shuffle else None):
                     _, accepted = batch = trainer.accept(x, labels)
+                    pace.before(len(accepted))
                     loss, outputs = trainer.train_minibatch(*batch)
                     steps += 1
                     means.add(loss, trainer.loss.count(accepted), outputs[trainer.judged_output], accepted)

@@ -25,6 +25,7 @@ from toolkit.training.loop import fit
 from toolkit.training.losses import Loss
 from toolkit.training.metrics import Averages, Metric
 from toolkit.training.optimizers import Optimizer
+from toolkit.training.schedules import Schedule
 
 Arrays = dict[str, np.ndarray]
 
@@ -156,6 +157,7 @@ class Trainer:
         keep_best: bool = True,
         monitor: str = "loss",
         checkpoint: str | os.PathLike[str] | None = None,
+        schedule: Schedule | None = None,
     ) -> History:
         """Train for ``epochs`` passes over ``data``; see ``toolkit.training.loop.fit``."""
         return fit(
@@ -170,6 +172,7 @@ class Trainer:
             keep_best=keep_best,
             monitor=monitor,
             checkpoint=checkpoint,
+            schedule=schedule,
         )
 
     def evaluate(
