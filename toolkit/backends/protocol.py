@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -56,13 +57,18 @@ class Buffer(Protocol):
 Step = Callable[[], Any]  # one bound kernel; returning a non-zero int reports an error
 
 
-@dataclass(slots=True)
+@dataclass
 class Resources:
-    """What a context lends to kernels when they are lowered and bound."""
+    """What a context lends to kernels when they are lowered and bound: threads, a source of randomness, its mode."""
 
     threads: int
-    random: np.random.Generator
+    seed: int = 0
     training: bool = False
+
+    @cached_property
+    def random(self) -> np.random.Generator:
+        """The generator of this context, made from its seed when a random operator first asks."""
+        return np.random.default_rng(self.seed)
 
 
 class Kernel(ABC):

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx.reference import ReferenceEvaluator
-from onnx.reference.ops import load_op
-from onnx.reference.ops.aionnxml import load_op as load_machine_learning_op
 
 from toolkit.operators import wire
 from toolkit.operators.record import canonical_domain
@@ -27,7 +25,8 @@ LATEST = 1 << 20
 FIRST_OPSET = 13  # from here on the latest implementation serves older versions too
 GRAPH_TYPES = frozenset((int(onnx.AttributeProto.GRAPH), int(onnx.AttributeProto.GRAPHS)))
 MACHINE_LEARNING = "ai.onnx.ml"
-LOADERS: dict[str, Callable[..., Any]] = {"": load_op, MACHINE_LEARNING: load_machine_learning_op}
+PACKAGE = "onnx.reference"  # 200 modules that few models need: imported when the first one does
+LOADERS = {"": f"{PACKAGE}.ops", MACHINE_LEARNING: f"{PACKAGE}.ops.aionnxml"}
 MISSING = frozenset(  # in onnx.reference, or wrong there
     {
         ("", "Bernoulli"),
@@ -84,11 +83,10 @@ def _is_trusted(domain: str, op_type: str, since: int) -> bool:
 def _is_implemented(domain: str, op_type: str, known: Signature) -> bool:
     if known.schema.has_function or known.schema.has_context_dependent_function:
         return True
-    load = LOADERS.get(domain)
-    if load is None:
+    if domain not in LOADERS:
         return False
     try:
-        load(domain, op_type, None)
+        import_module(LOADERS[domain]).load_op(domain, op_type, None)
     except (NotImplementedError, RuntimeError, ValueError):  # how onnx.reference says that it has no implementation
         return False
     return True
@@ -99,13 +97,13 @@ class _Evaluated:
 
     def __init__(self, domain: str, op_type: str, known: Signature) -> None:
         self._domain, self._op_type, self._known = domain, op_type, known
-        self._evaluators: dict[tuple[Any, bytes], ReferenceEvaluator] = {}
+        self._evaluators: dict[tuple[Any, bytes], Any] = {}
 
     def __call__(self, *inputs: np.ndarray | None, **attributes: Any) -> tuple[Any, ...]:
         node = self._node(inputs, attributes)
         key = (tuple(None if item is None else (item.dtype, item.ndim) for item in inputs), node)
         if key not in self._evaluators:
-            self._evaluators[key] = ReferenceEvaluator(self._model(inputs, node))
+            self._evaluators[key] = import_module(PACKAGE).ReferenceEvaluator(self._model(inputs, node))
         feeds = {f"x{index}": item for index, item in enumerate(inputs) if item is not None}
         return tuple(map(_with_object_strings, self._evaluators[key].run(None, feeds)))
 

@@ -35,7 +35,7 @@ def resources(threads: int | None, seed: int, training: bool) -> Resources:
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}.")
     count = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or os.cpu_count()
-    return Resources(int(count or 1), np.random.default_rng(seed), training)
+    return Resources(int(count or 1), seed, training)
 
 
 def require_precision(precision: str) -> None:

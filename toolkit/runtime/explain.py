@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 
 from toolkit.runtime.plan import Plan
@@ -70,7 +69,7 @@ def explain(plan: Plan) -> Explanation:
                 task.fused,
                 task.role,
                 task.nbytes,
-                statistics.median(times) * 1e3 if times else None,
+                sorted(times)[len(times) // 2] * 1e3 if times else None,
             )
         )
     return Explanation(reports, plan.arena_nbytes, len(plan.static))
