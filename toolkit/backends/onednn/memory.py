@@ -176,7 +176,8 @@ def _merge(loops: Sequence[Loop]) -> tuple[Loop, ...]:
 
 def row_major_strides(shape: Sequence[int]) -> tuple[int, ...]:
     """Strides in elements of a dense row-major tensor."""
-    strides, step = [], 1
+    strides: list[int] = []
+    step = 1
     for size in reversed(shape):
         strides.insert(0, step)
         step *= size
