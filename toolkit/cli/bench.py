@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from importers import load
 from toolkit.cli.arrays import write_npz
 from toolkit.cli.bench_process import Engine
 from toolkit.cli.feeds import Arrays, read_inputs
-from toolkit.cli.options import add_dims, add_model, add_running, backends, count
+from toolkit.cli.options import add_dims, add_model, add_running, backends, count, read_model
 from toolkit.cli.report import Report
 from toolkit.compiler.sizes import input_shapes
 from toolkit.errors import BackendError, InputError
@@ -45,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, report: Report) -> int:
     """Run the command; returns the exit status. Raises ``BackendError`` when the toolkit itself could not run."""
-    network = load(options.model)
+    network = read_model(options)
     wanted = options.engine or list(NEEDS)
     absent = {name: _missing(name) for name in wanted if _missing(name)}
     engines = list(dict.fromkeys(["ours", *(name for name in wanted if name not in absent)]))

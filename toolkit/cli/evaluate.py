@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from importers import load
 from toolkit.cli.feeds import read_labelled
-from toolkit.cli.options import add_data, add_model, add_running, backends, describe_loss, loss_for
+from toolkit.cli.options import add_data, add_model, add_running, backends, describe_loss, loss_for, read_model
 from toolkit.cli.report import Report, figure
 from toolkit.training import Trainer, optimizers
 
@@ -22,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, report: Report) -> int:
     """Run the command; returns the exit status."""
-    network = load(options.model)
+    network = read_model(options)
     x, labels = read_labelled(network, options.data, options.x, options.y)
     loss = loss_for(network, options, labels)
     trainer = Trainer(

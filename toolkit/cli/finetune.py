@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
 import numpy as np
 
-from exporters import diff, save
-from importers import load
+from exporters import Change, diff, save, to_proto
 from toolkit.cli.feeds import Arrays, read_labelled
 from toolkit.cli.options import (
     OPTIMIZERS,
@@ -16,9 +16,11 @@ from toolkit.cli.options import (
     add_model,
     add_running,
     backends,
+    count,
     describe_loss,
     loss_for,
     optimizer_for,
+    read_model,
 )
 from toolkit.cli.report import Report, complain, figure
 from toolkit.errors import InputError
@@ -41,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: 0.001)")
     parser.add_argument("--momentum", type=float, default=0.9, help="of sgd (default: 0.9)")
     parser.add_argument("--weight-decay", type=float, help="default: that of the optimizer")
-    parser.add_argument("--epochs", type=int, default=3, help="passes over the data (default: 3)")
+    parser.add_argument("--epochs", type=count, default=3, help="passes over the data (default: 3)")
     parser.add_argument("--freeze", metavar="PATTERN", action="append", default=[], help="layers that stay as they are")
     parser.add_argument("--train", metavar="PATTERN", action="append", default=[], help="the only layers that learn")
     parser.add_argument("--seed", type=int, default=0, help="decides shuffling, dropout and the held-out part")
@@ -50,7 +52,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, report: Report) -> int:
     """Run the command; returns the exit status: 1 after Ctrl-C, with the best weights written."""
-    network = load(options.model)
+    network = read_model(options)
+    original = to_proto(network) if _is_same_file(options.model, options.output) else options.model
     training, held_out = _data(network, options)
     _choose_parameters(network, options)
     loss, optimizer = loss_for(network, options, training[1]), optimizer_for(options)
@@ -69,14 +72,23 @@ def execute(options: argparse.Namespace, report: Report) -> int:
         training, options.epochs, held_out, batch_size=options.batch_size, progress=not report.as_json
     )
     save(network, options.output)
+    changes = diff(original, options.output)
     if history.interrupted:
-        report.result(_result(options, loss, optimizer, history, before, None))
+        report.result(_result(options, loss, optimizer, history, before, None, changes))
         complain(f"{history.message} They are written to {options.output}.")
         return 1
     after = trainer.evaluate(judged, batch_size=options.batch_size)
-    _tell(report, options, history, before, after, len(judged[1]), held_out is not None)
-    report.result(_result(options, loss, optimizer, history, before, after))
+    report.line(str(history))
+    rows = [[name, figure(before[name]), figure(after[name])] for name in before]
+    report.table(("figure", "before", "after"), rows, right=("before", "after"))
+    report.line(f"judged on {len(judged[1])} items{', held out' if held_out else ' that it was trained on'}")
+    report.line(f"written to {options.output}: {_difference(changes)}")
+    report.result(_result(options, loss, optimizer, history, before, after, changes))
     return 0
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    return os.path.exists(other) and os.path.samefile(one, other)
 
 
 def _data(network: Network, options: argparse.Namespace) -> tuple[Labelled, Labelled | None]:
@@ -108,24 +120,10 @@ def _choose_parameters(network: Network, options: argparse.Namespace) -> None:
         network.select(*options.freeze).freeze()
 
 
-def _tell(
-    report: Report,
-    options: argparse.Namespace,
-    history: History,
-    before: dict[str, float],
-    after: dict[str, float],
-    items: int,
-    is_held_out: bool,
-) -> None:
-    report.line(str(history))
-    rows = [[name, figure(before[name]), figure(after[name])] for name in before]
-    report.table(("figure", "before", "after"), rows, right=("before", "after"))
-    report.line(f"judged on {items} items{', held out' if is_held_out else ' that it was trained on'}")
-    changes = diff(options.model, options.output)
+def _difference(changes: list[Change]) -> str:
     trained = [change for change in changes if (change.kind, change.detail) == ("initializer", "values")]
     rest = [str(change) for change in changes if change not in trained]
-    differs = f"{len(trained)} initializers differ from {options.model}, " + ("; ".join(rest) or "nothing else does")
-    report.line(f"written to {options.output}: {differs}")
+    return f"{len(trained)} initializers differ from the original, {'; '.join(rest) or 'nothing else does'}"
 
 
 def _result(
@@ -135,6 +133,7 @@ def _result(
     history: History,
     before: dict[str, float],
     after: dict[str, float] | None,
+    changes: list[Change],
 ) -> dict[str, Any]:
     return {
         "model": options.model,
@@ -156,5 +155,5 @@ def _result(
             }
             for epoch in history
         ],
-        "changed": [str(change) for change in diff(options.model, options.output)],
+        "changed": [str(change) for change in changes],
     }

@@ -6,8 +6,7 @@ import argparse
 from dataclasses import dataclass, field
 from typing import Any
 
-from importers import load
-from toolkit.cli.options import add_dims, add_model, count
+from toolkit.cli.options import add_dims, add_model, count, read_model
 from toolkit.cli.report import Report
 from toolkit.cli.trainability import Verdict, trainability
 from toolkit.compiler.bind import bind, require_supported
@@ -39,7 +38,7 @@ class Findings:
 
 def execute(options: argparse.Namespace, report: Report) -> int:
     """Run the command; returns the exit status."""
-    network = load(options.model)
+    network = read_model(options)
     findings = examine(network, options.batch_size, dict(options.dim))
     rows = [_row(network, findings, item, depth) for item, depth in _items(network.layers, 0)]
     _tell(report, network, findings, rows, options)

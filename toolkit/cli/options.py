@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from importers import load
 from toolkit.errors import InputError
 from toolkit.graph import Network
 from toolkit.graph.parameter import is_trainable_dtype
@@ -18,8 +19,21 @@ OPTIMIZERS = ("adam", "adamw", "sgd")
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """The model file."""
+    """The model file, and what may have to be said to read it."""
     parser.add_argument("model", metavar="MODEL", help="the ONNX file")
+    parser.add_argument(
+        "--batch-axis",
+        metavar="NAME=AXIS",
+        action="append",
+        default=[],
+        type=_axis,
+        help="the axis of an input or output that counts items, or none, where the file is taken wrongly",
+    )
+
+
+def read_model(options: argparse.Namespace) -> Network:
+    """The network of the model file. Raises ``ModelError``."""
+    return load(options.model, batch_axis=dict(options.batch_axis))
 
 
 def add_running(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +74,13 @@ def _dim(text: str) -> tuple[str, int]:
     if not name or not equals:
         raise argparse.ArgumentTypeError(f"NAME=SIZE is expected, got {text!r}")
     return name, count(size)
+
+
+def _axis(text: str) -> tuple[str, int | None]:
+    name, _, axis = text.rpartition("=")
+    if not name or not (axis == "none" or axis.isdigit()):
+        raise argparse.ArgumentTypeError(f"NAME=AXIS or NAME=none is expected, got {text!r}")
+    return name, None if axis == "none" else int(axis)
 
 
 def backends(options: argparse.Namespace) -> list[str]:

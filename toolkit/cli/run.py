@@ -7,10 +7,9 @@ import time
 
 import numpy as np
 
-from importers import load
 from toolkit.cli.arrays import write_npz
 from toolkit.cli.feeds import Arrays, read_inputs
-from toolkit.cli.options import add_model, add_running, backends, count
+from toolkit.cli.options import add_model, add_running, backends, count, read_model
 from toolkit.cli.report import Report, figure
 from toolkit.errors import InputError
 from toolkit.graph import Network
@@ -35,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, report: Report) -> int:
     """Run the command; returns the exit status."""
-    network = load(options.model)
+    network = read_model(options)
     feeds = read_inputs(network, options.input)
     start = time.perf_counter()
     outputs = run_in_batches(network, feeds, options)

@@ -52,7 +52,7 @@ def trainability(network: Network, batch_size: int, dims: Mapping[str, int]) -> 
 
 
 def _judge(program: Program, output: str, judged: Variable, verdicts: dict[str, Verdict]) -> None:
-    blocked = _blocked(program, judged)
+    blocked, severed = _walls(program, judged)
     read = {
         item.parameter.name: item
         for node in program.nodes
@@ -71,26 +71,44 @@ def _judge(program: Program, output: str, judged: Variable, verdicts: dict[str, 
         if item in reached:
             verdict.outputs.append(output)
         elif not verdict.reason:
-            verdict.reason = f"{_readers(program, item)} passes no gradient to it"
+            cut = severed.get(item)
+            verdict.reason = f"only through {cut}" if cut else f"{_readers(program, item)} passes no gradient to it"
 
 
-def _blocked(program: Program, judged: Variable) -> dict[Variable, str]:
-    """The variables whose way to ``judged`` leads through an operator without a gradient, and through which."""
+def _walls(program: Program, judged: Variable) -> tuple[dict[Variable, str], dict[Variable, str]]:
+    """What stands between variables and ``judged``: two mappings from a variable to the operator that does.
+
+    - blocked: an operator without a gradient; differentiating through it is an error
+    - severed: an operator whose results are no floating-point numbers; gradients silently end there
+    """
     live: set[Variable] = {judged}
     blocked: dict[Variable, str] = {}
+    severed: dict[Variable, str] = {}
     for node in reversed(program.nodes):
         made = [item for item in node.outputs if item is not None]
+        given = [item for item in node.inputs if item is not None]
         wall = next((blocked[item] for item in made if item in blocked), None)
         if wall is None and any(item in live for item in made):
             reason = _no_gradient(node)
             wall = None if reason is None else f"{node.operator} {node.layer!r}, which has no gradient: {reason}"
             if wall is None:
-                live.update(item for item in node.inputs if item is not None and is_trainable_dtype(item.dtype))
+                live.update(item for item in given if is_trainable_dtype(item.dtype))
+                severed.update((item, _results(item)) for item in given if not is_trainable_dtype(item.dtype))
         if wall is not None:
-            for item in node.inputs:
-                if item is not None and is_trainable_dtype(item.dtype):
+            for item in given:
+                if is_trainable_dtype(item.dtype):
                     blocked.setdefault(item, wall)
-    return blocked
+        cut = next((severed[item] for item in made if item in severed), None)
+        if cut is not None:
+            for item in given:
+                severed.setdefault(item, cut)
+    return blocked, severed
+
+
+def _results(item: Variable) -> str:
+    if item.producer is None:
+        return f"{item.name!r}"
+    return f"{item.producer.operator} {item.producer.layer!r}, whose {item.dtype.name} results carry no gradient"
 
 
 def _no_gradient(node: Node) -> str | None:

@@ -1,0 +1,86 @@
+"""What users rely on: the public names exist, are few, are documented, and cost little to import."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import exporters
+import importers
+import toolkit as tk
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ("torch", "onnxruntime", "openvino", "sklearn", "skl2onnx", "matplotlib", "pandas")
+PROMISED = {
+    tk: ["Trainer", "losses", "optimizers", "layers", "metrics", "replace_head", "operator", "not_differentiable"],
+    tk.losses: ["SoftmaxCrossEntropy", "MeanSquaredError", "NegativeLogLikelihood"],
+    tk.optimizers: ["SGD", "Adam", "AdamW"],
+    tk.layers: ["Linear", "Convolution", "Sequential", "Dropout", "ReLU", "BatchNormalization", "Flatten"],
+    tk.Network: ["inputs", "outputs", "parameters", "layers", "select", "summary", "run", "transform", "context"],
+    tk.Context: ["run", "forward", "backward", "explain", "profile"],
+    tk.Trainer: ["train_minibatch", "fit", "evaluate", "gradients", "save_checkpoint", "load_checkpoint", "network"],
+    tk.Selection: ["freeze", "unfreeze"],
+    importers: ["load"],
+    exporters: ["save"],
+}
+PARAMETERS = {
+    tk.Network.context: ["batch_size", "backend", "dims", "training", "threads", "precision"],
+    tk.Trainer: ["network", "loss", "optimizer", "backend", "threads", "precision"],
+    tk.Trainer.fit: ["data", "epochs", "validation"],
+    tk.Trainer.train_minibatch: ["x", "labels"],
+    tk.losses.SoftmaxCrossEntropy: ["output"],
+    exporters.save: ["network", "path"],
+}
+
+
+def test_the_surface_is_small():
+    assert len(tk.__all__) < 40
+    assert list(tk.__all__) == sorted(tk.__all__)
+
+
+@pytest.mark.parametrize("name", tk.__all__)
+def test_every_public_name_is_documented(name: str):
+    item = getattr(tk, name)
+    if name == "Layer":  # a union of the three kinds; each is documented where it is defined
+        assert all(inspect.getdoc(kind) for kind in item.__args__)
+        return
+    documentation = inspect.getdoc(item)
+    assert documentation, f"toolkit.{name} has no docstring"
+    assert not documentation.startswith(f"{name}("), f"toolkit.{name} has only the docstring that dataclasses generate"
+
+
+def test_nothing_else_is_public():
+    found = {name for name, item in vars(tk).items() if not name.startswith("_") and not inspect.ismodule(item)}
+    assert found <= set(tk.__all__)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(owner, name) for owner, names in PROMISED.items() for name in names],
+    ids=lambda item: item if isinstance(item, str) else item.__name__,
+)
+def test_what_is_promised_exists(owner: object, name: str):
+    assert hasattr(owner, name)
+    assert inspect.getdoc(getattr(owner, name)) or isinstance(inspect.getattr_static(owner, name), property)
+
+
+@pytest.mark.parametrize("function", PARAMETERS, ids=lambda item: item.__qualname__)
+def test_parameters_keep_their_names(function: object):
+    assert set(PARAMETERS[function]) <= set(inspect.signature(function).parameters)  # type: ignore[arg-type]
+
+
+def test_importing_loads_no_other_engine():
+    code = f"import toolkit, importers, exporters, sys; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert done.stderr == ""
+
+
+def test_importing_the_graph_alone_gives_networks_their_doors():
+    code = "from toolkit.graph import Network; print(type(Network.runtime).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "_Runtime"
