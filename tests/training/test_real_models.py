@@ -46,12 +46,12 @@ def judged(path, x, labels):
 def test_a_model_frozen_at_batch_1_is_fine_tuned_at_64(tmp_path):
     network = load(str(ASSETS / "models" / "mnist_dynamo_rten" / "model.onnx"))
     test = mnist("t10k")
-    trainer = tk.Trainer(network, loss=tk.losses.SoftmaxCrossEntropy(), optimizer=tk.optimizers.Adam(0.04))
+    trainer = tk.Trainer(network, loss=tk.losses.SoftmaxCrossEntropy(), optimizer=tk.optimizers.Adam(0.05))
     before = trainer.evaluate(test, batch_size=500)["accuracy"]
-    trainer.fit(mnist("train"), epochs=3, batch_size=64, schedule=one_cycle())
+    trainer.fit(mnist("train"), epochs=2, batch_size=64, schedule=one_cycle())
     after = trainer.evaluate(test, batch_size=500)["accuracy"]
     assert before < 0.8
-    assert after >= 0.98
+    assert after >= 0.98, after
     save(network, tmp_path / "tuned.onnx")
     accuracy, scores = judged(tmp_path / "tuned.onnx", test[0][:2000], test[1][:2000])
     assert accuracy >= 0.98
