@@ -3,7 +3,8 @@
 - MaxPool keeps which element of each window it chose.
 - BatchNormalization in training mode uses the statistics of the batch, keeps them, and moves the running ones; a Relu
   that follows it is taken in. In inference form it stays: frozen statistics are what such a file asks for.
-- Dropout drops, with the ratio that the file names, and keeps its mask.
+- Dropout drops, with the ratio that the file names, and keeps its mask. A seed in the file would repeat one mask in every
+  step, so the randomness is the context's instead.
 - LayerNormalization keeps mean and inverse standard deviation.
 """
 
@@ -67,8 +68,7 @@ def _dropout(program: Program, node: Node) -> Replacement:
     else:
         share = program.constant(np.asarray(node.attributes.get("ratio", 0.5), np.float32)).variable
     live = program.constant(np.asarray(True)).variable
-    seed = {"seed": node.attributes["seed"]} if "seed" in node.attributes else {}
-    return program.append("Dropout", [node.x, share, live], seed, version=13, outputs=2).outputs
+    return program.append("Dropout", [node.x, share, live], {}, version=13, outputs=2).outputs
 
 
 def _fuse_relu(program: Program) -> None:
