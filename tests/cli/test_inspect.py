@@ -120,6 +120,8 @@ def test_the_verdict_agrees_with_a_training_run(name: str, tmp_path: Path, model
 def test_open_sizes_are_asked_for(cli: Cli, tmp_path: Path):
     path = write(tmp_path / "open.onnx", "g (float[N, seq] x) => (float[N, seq] y) { y = Relu(x) }")
     assert "Not everything is known: Input 'x' float32 (N, seq): the size of axis 1 is open" in cli("inspect", path).out
+    assert "On the command line: --dim NAME=SIZE." in cli("inspect", path).out
+    assert "On the command line: --dim NAME=SIZE." in cli("bench", path).complaint
     closed = cli("inspect", path, "--dim", "seq=7")
     assert "Not everything" not in closed.out
     assert "1x7" in closed.out

@@ -18,7 +18,7 @@ import numpy as np
 from toolkit.cli.arrays import write_npz
 from toolkit.cli.bench_process import Engine
 from toolkit.cli.feeds import Arrays, read_inputs
-from toolkit.cli.options import add_dims, add_model, add_running, backends, count, read_model
+from toolkit.cli.options import DIM_HINT, add_dims, add_model, add_running, backends, count, read_model
 from toolkit.cli.report import Report
 from toolkit.compiler.sizes import input_shapes
 from toolkit.errors import BackendError, InputError
@@ -83,7 +83,10 @@ def _all_feeds(network: Network, options: argparse.Namespace) -> list[Arrays]:
         if not text.strip().isdigit() or int(text) < 1:
             raise InputError(f"--batch-size {options.batch_size}: whole numbers of at least 1 with commas between.")
         random = np.random.default_rng(0)
-        shapes = input_shapes(network, int(text), dict(options.dim))
+        try:
+            shapes = input_shapes(network, int(text), dict(options.dim))
+        except InputError as error:
+            raise InputError(f"{error}{DIM_HINT}") from error
         found.append({name: _random(random, network, name, shape) for name, shape in shapes.items()})
     return found
 

@@ -6,11 +6,11 @@ import argparse
 from dataclasses import dataclass, field
 from typing import Any
 
-from toolkit.cli.options import add_dims, add_model, count, read_model
+from toolkit.cli.options import DIM_HINT, add_dims, add_model, count, read_model
 from toolkit.cli.report import Report
 from toolkit.cli.trainability import Verdict, trainability
 from toolkit.compiler.bind import bind, require_supported
-from toolkit.errors import ToolkitError, UnsupportedOperatorError
+from toolkit.errors import InputError, ToolkitError, UnsupportedOperatorError
 from toolkit.graph import Leaf, Network, Scope, Value
 from toolkit.graph.layer import reads
 from toolkit.operators import since_version
@@ -54,7 +54,7 @@ def examine(network: Network, batch_size: int, dims: dict[str, int]) -> Findings
         findings.shapes = {item.name: item.shape for node in program.nodes for item in node.outputs if item is not None}
         findings.verdicts = trainability(network, batch_size, dims)
     except ToolkitError as error:
-        findings.problem = str(error)
+        findings.problem = f"{error}{DIM_HINT}" if isinstance(error, InputError) else str(error)
         findings.can_run = not isinstance(error, UnsupportedOperatorError)
         if findings.can_run:
             findings = _with_missing_operators(network, findings)

@@ -15,6 +15,7 @@ from toolkit.training import losses, optimizers
 
 PASSES_THROUGH = ("Identity", "Dropout")
 LOSSES = ("auto", "softmax-cross-entropy", "negative-log-likelihood", "mean-squared-error")
+DIM_HINT = " On the command line: --dim NAME=SIZE."
 OPTIMIZERS = ("adam", "adamw", "sgd")
 
 
