@@ -51,12 +51,12 @@ def test_a_model_frozen_at_batch_1_is_fine_tuned_at_64(tmp_path):
     trainer.fit(mnist("train"), epochs=2, batch_size=64, schedule=one_cycle())
     after = trainer.evaluate(test, batch_size=500)["accuracy"]
     assert before < 0.8
-    assert after >= 0.98, after
+    assert after >= 0.98
     save(network, tmp_path / "tuned.onnx")
-    accuracy, scores = judged(tmp_path / "tuned.onnx", test[0][:2000], test[1][:2000])
+    accuracy, scores = judged(tmp_path / "tuned.onnx", *test)
     assert accuracy >= 0.98
     mine = network.run({"input": test[0][:2000]})["logits"]
-    assert np.abs(mine - scores).max() < 1e-4
+    assert np.abs(mine - scores[:2000]).max() < 1e-4
 
 
 def test_a_new_head_on_a_frozen_body_reads_another_script(tmp_path):
