@@ -70,7 +70,7 @@ def test_what_is_promised_exists(owner: object, name: str):
 
 @pytest.mark.parametrize("function", PARAMETERS, ids=lambda item: item.__qualname__)
 def test_parameters_keep_their_names(function: object):
-    assert set(PARAMETERS[function]) <= set(inspect.signature(function).parameters)  # type: ignore[arg-type]
+    assert set(PARAMETERS[function]) <= set(inspect.signature(function).parameters)
 
 
 def test_importing_loads_no_other_engine():
