@@ -119,7 +119,7 @@ def test_bad_operands_are_reported() -> None:
 
 def test_a_missing_library_names_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(library.OVERRIDE, str(tmp_path / "libnothing.so"))
-    with pytest.raises(BackendError, match="Install 'onednn-cpu-gomp'.*let ONNX_TOOLKIT_ONEDNN name a library"):
+    with pytest.raises(BackendError, match=r"Install 'onednn-cpu-gomp'.*let ONNX_TOOLKIT_ONEDNN name a library"):
         library.load.__wrapped__()
     library.load.cache_clear()
     try:

@@ -1,7 +1,8 @@
 """Activations and their gradients: oneDNN's elementwise primitives, in whatever layout the tensor lies.
 
-``eltwise`` translates the activations of our fused operators; standard nodes are brought to the same form first. Refused:
-Softplus and Log, which oneDNN computes too coarsely near zero and one, and bounds that are only known at run time.
+``eltwise`` translates the activations of our fused operators; standard nodes are brought to the same form first.
+Refused: Softplus and Log, which oneDNN computes too coarsely near zero and one, and bounds that are only known at run
+time.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ _ALGORITHMS: dict[str, tuple[int, tuple[float, float] | None]] = {
 
 
 def eltwise(attributes: Mapping[str, Any]) -> Eltwise | None:
-    """The elementwise function of ``activation`` and its numbers in the attributes; ``None`` for no activation or an unknown one."""
+    """The elementwise function that ``activation`` and its numbers name; ``None`` for none or one unknown here."""
     algorithm, parameters = _ALGORITHMS.get(attributes.get("activation", ""), (None, None))
     if algorithm is None:
         return None

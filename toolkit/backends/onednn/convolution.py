@@ -230,7 +230,7 @@ def _transposed_ends(node: Node) -> list[int]:
 
 @kernel("", "ConvTranspose", accepts=_accepts_transposed)
 def transposed_convolution(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
-    """oneDNN's deconvolution; its weight has the output channels before the input channels, ours the other way round."""
+    """oneDNN's deconvolution; its weight has output channels before input channels, ours the other way round."""
     weight, bias = _optional(node, 1), _optional(node, 2)
     assert weight is not None
     geometry = Geometry.of(node.attributes, len(node.x.shape) - 2)

@@ -1,8 +1,8 @@
 """Sums, differences, products, quotients, extrema of two tensors, and sums of many.
 
-Tensors of equal shapes are combined in the layout of the first one that is not plain. A number and a vector of channels fit
-any layout; other broadcasting happens in row-major order, with neighbouring axes joined to the few patterns that oneDNN has
-fast loops for. Refused: patterns it has none for, and two operands that stretch each other.
+Tensors of equal shapes are combined in the layout of the first one that is not plain. A number and a vector of
+channels fit any layout; other broadcasting happens in row-major order, with neighbouring axes joined to the few
+patterns that oneDNN has fast loops for. Refused: patterns it has none for, and two operands that stretch each other.
 """
 
 from __future__ import annotations

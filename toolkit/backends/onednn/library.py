@@ -43,7 +43,7 @@ _TYPES: dict[str, Any] = {
     "f": ctypes.c_float,
 }
 
-# Arguments by letter (see _TYPES). All of these return a status; handles, descriptors, vectors and results are pointers.
+# Arguments by letter (see _TYPES). All return a status; handles, descriptors, vectors and results are pointers.
 _SIGNATURES = {
     "engine_create": "piz",
     "stream_create": "ppu",

@@ -1,8 +1,9 @@
 """Matrix products with everything fused into them: scale, bias, residual, activation.
 
-Two primitives serve them. ``inner_product`` multiplies by a matrix that is known beforehand, packed once in the layout it
-asks for. ``matmul`` does the rest: batches, operands computed at run time, and all of training, where packing a weight
-again after each update costs what it saves. Transposed operands are read through strides, never copied.
+Two primitives serve them. ``inner_product`` multiplies by a matrix that is known beforehand, packed once in the
+layout it asks for. ``matmul`` does the rest: batches, operands computed at run time, and all of training, where
+packing a weight again after each update costs what it saves. Transposed operands are read through strides, never
+copied.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ class _Product:
         described, is_turned = self._describe(dense(FLOAT32, self.result), bias, post_ops)
         return _Choice(described, is_turned, bias, accumulates)
 
-    # what follows the product -------------------------------------------------------------------------------------------
+    # what follows the product -----------------------------------------------------------------------------------------
 
     def _after(self, overwrite: bool) -> tuple[_Addend | None, list[PostOp], tuple[int, int] | None]:
         """The addend that the primitive takes as its bias, the post-ops, and the input that the result overwrites.
@@ -189,7 +190,7 @@ class _Product:
         function = eltwise(self.node.attributes)
         return bias, [*sums, *others, *([] if function is None else [function])], accumulates
 
-    # the primitive ------------------------------------------------------------------------------------------------------
+    # the primitive ----------------------------------------------------------------------------------------------------
 
     def _describe(
         self, target: Descriptor, bias: _Addend | None, post_ops: Sequence[PostOp]
@@ -210,7 +211,7 @@ class _Product:
         return try_describe("matmul", source, weights, row, target, attribute=attribute), self.trans_b
 
     def _operand(self, index: int, variable: Variable, transposed: bool) -> Descriptor:
-        """A factor as a stack of matrices that lie where they lie, turned through strides; row-major where they are blocked."""
+        """A factor as a stack of matrices where they lie, turned through strides; row-major if they are blocked."""
         layout = self.given[index]
         shape = variable.shape
         if layout is not None and not layout.is_plain and not self.is_flat and _is_strided(layout.opaque, shape):
@@ -228,7 +229,7 @@ class _Product:
 
 
 def _flat(shape: Shape, result: Shape) -> Shape | None:
-    """``shape`` (aligned with ``result``) with all axes before the last joined; ``None`` if it broadcasts within them."""
+    """``shape`` (aligned with ``result``) with the axes before the last joined; ``None`` if it broadcasts there."""
     lead = shape[:-1]
     if lead == result[:-1]:
         rows = 1

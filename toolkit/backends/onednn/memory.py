@@ -1,8 +1,8 @@
 """Memory descriptors as values, and their relation to layouts.
 
-A ``Descriptor`` compares and hashes by where its elements lie, so two spellings of one arrangement are the same layout:
-``nChw16c`` of sixteen channels is ``nhwc``, and a blocked vector is plain. What is row-major becomes a plain ``Layout``;
-everything else carries its descriptor as ``Layout.opaque``.
+A ``Descriptor`` compares and hashes by where its elements lie, so two spellings of one arrangement are the same
+layout: ``nChw16c`` of sixteen channels is ``nhwc``, and a blocked vector is plain. What is row-major becomes a plain
+``Layout``; everything else carries its descriptor as ``Layout.opaque``.
 """
 
 from __future__ import annotations

@@ -135,8 +135,8 @@ class PrimitiveDescriptor:
 def try_describe(kind: str, *arguments: Any, attribute: Handle | None = None) -> PrimitiveDescriptor | None:
     """The best implementation of a primitive, ``None`` where the library has none.
 
-    ``kind`` is the name in oneDNN's C interface (``convolution_forward``); ``arguments`` are those between the engine and
-    the attributes, descriptors and hints as themselves.
+    ``kind`` is the name in oneDNN's C interface (``convolution_forward``); ``arguments`` are those between the engine
+    and the attributes, descriptors and hints as themselves.
     """
     library = load()
     pointer = ctypes.c_void_p()
@@ -238,8 +238,8 @@ def writes(argument: int, index: int, descriptor: Descriptor) -> Operand:
 class PrimitiveKernel(Kernel):
     """A node done by one primitive: its layouts on one side, the primitive's arguments on the other.
 
-    The descriptors of ``operands`` may view a tensor with other sizes than its layout does (groups split off, batch axes
-    collapsed), as long as the bytes are the same. ``fixed`` are arguments in arrays that the kernel owns.
+    The descriptors of ``operands`` may view a tensor with other sizes than its layout does (groups split off, batch
+    axes collapsed), as long as the bytes are the same. ``fixed`` are arguments in arrays that the kernel owns.
     """
 
     def __init__(
