@@ -1,7 +1,7 @@
 """Batch and layer normalisation, forward and backward, with a Relu fused where the operator carries one.
 
-Scale, shift and statistics are vectors in row-major order. oneDNN keeps the variance where ONNX's LayerNormalization keeps
-its inverse root, and leaves the moving of running statistics to us; both are small vector sums done by numpy.
+Scale, shift and statistics are vectors in row-major order. oneDNN keeps the variance where ONNX's LayerNormalization
+keeps its inverse root, and leaves the moving of running statistics to us; both are small vector sums done by numpy.
 """
 
 from __future__ import annotations
@@ -47,11 +47,27 @@ def _is_image(node: Node) -> bool:
     return len(node.y.shape) in (3, 4, 5) and len(floats) >= 4 and all(item.size > 0 for item in floats)
 
 
+def _is_per_channel(node: Node) -> bool:
+    """Whether given statistics, one per channel, are applied: not the batch's own, nor one per element (spatial=0)."""
+    if not _is_image(node) or any(item is not None for item in node.outputs[1:]):
+        return False
+    channels = (node.x.shape[1],)
+    is_given = not node.attributes.get("training_mode", 0)
+    return is_given and all(item is not None and item.shape == channels for item in node.inputs[1:])
+
+
+def _knows_mask(node: Node) -> bool:
+    """Whether the mask, whose bytes only oneDNN understands, is one of its own."""
+    mask = node.inputs[5] if len(node.inputs) > 5 else None
+    made = None if mask is None else mask.producer
+    return _is_image(node) and (mask is None or (made is not None and made.op_type == "BatchNormalizationTraining"))
+
+
 def _vectors(count: int, channels: int) -> list[Layout | None]:
     return [plain(np.dtype(np.float32), (channels,)) for _ in range(count)]
 
 
-@kernel("", "BatchNormalization", accepts=lambda node: _is_image(node) and len(node.outputs) == 1)
+@kernel("", "BatchNormalization", accepts=_is_per_channel)
 def lower_batch_normalization(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     source = inputs[0]
     assert source is not None
@@ -127,7 +143,7 @@ def _opaque(workspace: Descriptor, shape: tuple[int, ...]) -> Layout:
     return Layout(np.dtype(np.uint8), tuple(shape), workspace.nbytes, workspace)
 
 
-@kernel(TOOLKIT_DOMAIN, "BatchNormalizationGradient", accepts=_is_image)
+@kernel(TOOLKIT_DOMAIN, "BatchNormalizationGradient", accepts=_knows_mask)
 def lower_batch_normalization_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     source = inputs[1]
     assert source is not None
@@ -152,10 +168,18 @@ def lower_batch_normalization_gradient(node: Node, inputs: Sequence[Layout | Non
 
 
 def _is_last_axis(node: Node) -> bool:
-    x = node.inputs[1] if node.op_type == "LayerNormalizationGradient" else node.inputs[0]
+    """Whether one axis is normalised, with a scale and shift of exactly its size (ONNX lets them broadcast)."""
+    is_gradient = node.op_type == "LayerNormalizationGradient"
+    x = node.inputs[1] if is_gradient else node.inputs[0]
     if x is None or not is_float32(node) or not 2 <= len(x.shape) <= 5:
         return False
-    return int(node.attributes.get("axis", -1)) % len(x.shape) == len(x.shape) - 1
+    vectors = node.inputs[2:3] if is_gradient else node.inputs[1:3]
+    if any(item is not None and item.shape != x.shape[-1:] for item in vectors):
+        return False
+    if int(node.attributes.get("axis", -1)) % len(x.shape) != len(x.shape) - 1:
+        return False
+    wanted = [item is not None for item in node.outputs[1:]]
+    return wanted == [True, True] or not any(wanted)
 
 
 @kernel("", "LayerNormalization", accepts=_is_last_axis)
@@ -164,7 +188,7 @@ def lower_layer_normalization(node: Node, inputs: Sequence[Layout | None], resou
     given, vector = descriptor_of(source), dense(node.x.dtype, node.x.shape[-1:])
     statistics = dense(node.x.dtype, node.x.shape[:-1])
     has_shift = len(node.inputs) > 2 and node.inputs[2] is not None
-    keeps = len(node.outputs) > 1
+    keeps = any(item is not None for item in node.outputs[1:])
     kind = FORWARD_TRAINING if keeps else FORWARD_INFERENCE
     epsilon = float(node.attributes.get("epsilon", 1e-5))
     flags = USE_SCALE | (USE_SHIFT if has_shift else 0)
@@ -214,6 +238,7 @@ def lower_layer_normalization_gradient(node: Node, inputs: Sequence[Layout | Non
     )
     variance = np.empty(x.shape[:-1], np.float32)
     operands = [reads(DIFF_DST, 0, given), reads(SRC, 1, given), reads(SCALE, 2, vector), reads(MEAN, 3, statistics)]
+    operands += [reads(SHIFT, 2, vector)]  # oneDNN insists on a shift whose values nothing depends on
     operands += [writes(DIFF_SRC, 0, given), writes(DIFF_SCALE, 1, vector), writes(DIFF_SHIFT, 2, vector)]
     layouts = [None if item is None else plain(item.dtype, item.shape) for item in node.inputs]
     results = [None if item is None else plain(item.dtype, item.shape) for item in node.outputs]
