@@ -8,7 +8,7 @@ expanded, and If is replaced by its branch when the condition is known.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from toolkit.compiler.folding import fold
@@ -193,12 +193,14 @@ def _needed(graph: Graph, wanted: Sequence[str]) -> list[Leaf]:
 
 
 def _resolve(child: Leaf, given: Mapping[str, Any]) -> Leaf:
-    """A leaf of a function body with its attribute references replaced by what the caller gives."""
+    """A leaf of a function body, bodies of its own included, with attribute references replaced by what is given."""
     attributes = {}
     for name, value in child.attributes.items():
         if isinstance(value, AttributeReference):
             if value.name in given:
                 attributes[name] = given[value.name]
+        elif isinstance(value, Graph):
+            attributes[name] = replace(value, leaves=[_resolve(leaf, given) for leaf in value.leaves])
         else:
             attributes[name] = value
     return Leaf(
