@@ -39,9 +39,10 @@ MISSING = frozenset(  # in onnx.reference, or wrong there
         (MACHINE_LEARNING, "ZipMap"),
     }
 )
-FIRST_RIGHT_VERSION = {  # the same inputs and attributes meant something else before
+FIRST_RIGHT_VERSION = {  # the same inputs and attributes meant something else before, or had other names for it
     "BatchNormalization": 15,
     "DequantizeLinear": 19,
+    "GridSample": 20,
     "Hardmax": 13,
     "LogSoftmax": 13,
     "Resize": 13,
