@@ -19,6 +19,7 @@ DATA = np.linspace(-2, 2, 24, dtype=np.float32).reshape(2, 3, 4)
         ("", "BatchNormalization", 9, {}),
         ("", "Upsample", 9, {"mode": "nearest"}),
         ("", "DequantizeLinear", 10, {}),
+        ("", "GridSample", 16, {"mode": "bicubic"}),
         ("", "MaxRoiPool", 1, {"pooled_shape": [1, 1]}),
         ("", "Scatter", 9, {}),
         ("", "Loop", 16, {}),
