@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-import torch
 
 import toolkit as tk
 from tests.training.small import classifier, clusters
 from toolkit.errors import TrainingError
+
+torch = pytest.importorskip("torch", reason="PyTorch is the judge of this file and is not installed")
 
 PAIRS = {
     "sgd": (tk.optimizers.SGD(0.1), lambda p: torch.optim.SGD(p, 0.1)),
