@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 
 import toolkit as tk
-from exporters import save
+from exporters import diff, save
 from importers import load
 from toolkit import layers
 from toolkit.training.schedules import one_cycle
@@ -21,12 +21,20 @@ def normalised(images):
     return ((images.reshape(-1, 1, 28, 28) / 255 - 0.1307) / 0.3081).astype(np.float32)
 
 
-def mnist(part):
+def raw(images):
+    return images.reshape(-1, 1, 28, 28).astype(np.float32)
+
+
+def unit(images):
+    return raw(images) / np.float32(255)
+
+
+def mnist(part, prepare=normalised):
     def read(kind, header):
         with gzip.open(ASSETS / "data" / "mnist" / f"{part}-{kind}-ubyte.gz") as file:
             return np.frombuffer(file.read(), np.uint8, offset=header)
 
-    return normalised(read("images-idx3", 16)), read("labels-idx1", 8)
+    return prepare(read("images-idx3", 16)), read("labels-idx1", 8)
 
 
 def kmnist():
@@ -57,6 +65,35 @@ def test_a_model_frozen_at_batch_1_is_fine_tuned_at_64(tmp_path):
     assert accuracy >= 0.98
     mine = network.run({"input": test[0][:2000]})["logits"]
     assert np.abs(mine - scores[:2000]).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "prepare", "loss"),
+    [
+        ("mnist8_cntk", raw, tk.losses.SoftmaxCrossEntropy()),
+        ("mnist_cnn_torch11", raw, tk.losses.NegativeLogLikelihood()),
+        ("mnist_burn", normalised, tk.losses.NegativeLogLikelihood()),
+        ("selfattn_mnist", unit, tk.losses.SoftmaxCrossEntropy(probabilities=True)),
+        ("mnist_mlp_onnxmlir", normalised, tk.losses.SoftmaxCrossEntropy(probabilities=True)),
+    ],
+)
+def test_fine_tuning_a_good_model_leaves_it_no_worse(name, prepare, loss, tmp_path):
+    original = ASSETS / "models" / name / "model.onnx"
+    network = load(original)
+    (source, value), output = next(iter(network.inputs.items())), next(iter(network.outputs))
+    (train, train_labels), (test, test_labels) = mnist("train", prepare), mnist("t10k", prepare)
+    train, test = (x.reshape(-1, *value.unit_shape) for x in (train, test))
+    trainer = tk.Trainer(network, loss=loss, optimizer=tk.optimizers.Adam(1e-4))
+    before = trainer.evaluate((test, test_labels), batch_size=500)["accuracy"]
+    trainer.fit((train[:12000], train_labels[:12000]), validation=(train[-5000:], train_labels[-5000:]))
+    after = trainer.evaluate((test, test_labels), batch_size=500)["accuracy"]
+    assert after >= before - 0.001  # one test image in a thousand: validation images chose the weights, not these
+    save(network, tmp_path / "tuned.onnx")
+    changed = {change.name for change in diff(original, tmp_path / "tuned.onnx")}
+    trained = {key for key, item in network.parameters.items() if item.requires_grad}
+    assert changed <= trained
+    _, scores = judged(tmp_path / "tuned.onnx", test[:500], test_labels[:500])
+    assert np.abs(network.run({source: test[:500]})[output] - scores).max() < 1e-4 * max(1, np.abs(scores).max())
 
 
 def test_a_new_head_on_a_frozen_body_reads_another_script(tmp_path):

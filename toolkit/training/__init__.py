@@ -18,4 +18,5 @@ __all__ = [
     "replace_head",
     "save_checkpoint",
     "schedules",
+    "schedules",
 ]

@@ -15,14 +15,15 @@ LARGER_IS_BETTER = ("accuracy",)
 class BestWeights:
     """Remembers the parameters of ``network`` from the epoch with the best figure.
 
-    ``monitor`` names the figure; accuracies should be large, everything else small.
+    ``monitor`` names the figure; accuracies should be large, everything else small. Of equal figures the one with the
+    smaller loss is better.
     """
 
     def __init__(self, network: Network, monitor: str) -> None:
         self.network = network
         self.monitor = monitor
         self.epoch: int | None = None
-        self._figure = math.nan
+        self._rank = (math.nan, math.nan)
         self._arrays: dict[str, np.ndarray] = {}
 
     def offer(self, epoch: int, figures: dict[str, float]) -> None:
@@ -35,9 +36,10 @@ class BestWeights:
                 f"monitor must be one of the figures {list(figures)}, got {self.monitor!r}. Pass monitor='loss'."
             )
         figure = figures[self.monitor]
-        if self.epoch is not None and not self._improves(figure):
+        rank = (-figure if self.monitor in LARGER_IS_BETTER else figure, figures.get("loss", 0.0))
+        if self.epoch is not None and not (rank < self._rank or math.isnan(self._rank[0])):
             return
-        self.epoch, self._figure = epoch, figure
+        self.epoch, self._rank = epoch, rank
         # A parameter's array is never written in place, so holding on to it is a copy of the weights.
         self._arrays = {
             name: item.array for name, item in self.network.parameters.items() if item.array.dtype.kind != "O"
@@ -49,8 +51,3 @@ class BestWeights:
             parameter = self.network.parameters[name]
             if parameter.array is not array:
                 parameter.assign(array)
-
-    def _improves(self, figure: float) -> bool:
-        if math.isnan(self._figure):
-            return not math.isnan(figure)
-        return figure > self._figure if self.monitor in LARGER_IS_BETTER else figure < self._figure

@@ -32,7 +32,7 @@ def fit(
     metrics: Mapping[str, Metric] | None = None,
     progress: bool = True,
     keep_best: bool = True,
-    monitor: str = "loss",
+    monitor: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     schedule: Schedule | None = None,
 ) -> History:
@@ -42,8 +42,9 @@ def fit(
       batches. Arrays are cut into batches of ``batch_size``, the last one smaller, in an order that the trainer's seed
       and the epoch decide (``shuffle``).
     - ``metrics``: figures beside the loss; accuracy for losses over classes by default.
-    - ``keep_best``: end with the weights of the epoch whose ``monitor`` (``loss``, ``accuracy``) was best, on
-      ``validation``, or on the training data without it.
+    - ``keep_best``: end with the weights of the epoch whose ``monitor`` was best, on ``validation``, or on the training
+      data without it. With ``validation`` the weights as they are now compete too: a run never ends worse than it
+      began. ``monitor`` is ``accuracy`` where that is among the figures, else ``loss``.
     - ``checkpoint``: a file to save to after every epoch, for ``trainer.load_checkpoint``.
     - ``schedule``: how the learning rate moves over these epochs, see ``toolkit.training.schedules``.
 
@@ -53,7 +54,10 @@ def fit(
     """
     chosen = trainer.loss.metrics() if metrics is None else metrics
     batches = Batches(data, batch_size)
+    monitor = monitor or ("accuracy" if "accuracy" in chosen else "loss")
     best, history = BestWeights(trainer.network, monitor), History()
+    if keep_best and validation is not None and epochs:
+        best.offer(trainer.epochs, trainer.evaluate(validation, batch_size=batch_size, metrics=chosen))
     pace = Pace(trainer.optimizer, schedule, batches.items, epochs)
     with Interruption() as interruption, ProgressBar(progress) as bar, pace:
         for _ in range(epochs):

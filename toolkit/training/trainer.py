@@ -155,7 +155,7 @@ class Trainer:
         metrics: Mapping[str, Metric] | None = None,
         progress: bool = True,
         keep_best: bool = True,
-        monitor: str = "loss",
+        monitor: str | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         schedule: Schedule | None = None,
     ) -> History:
