@@ -289,6 +289,7 @@ LEFT_TO_NUMPY = [
         "a mask that oneDNN did not make",
         outputs=3,
     ),
+    Case("Clip", [IMAGE, constant(1.0), constant(-1.0)], note="bounds that cross"),
     Case("LayerNormalization", [IMAGE, uniform(1), uniform(4)], note="a scale that broadcasts"),
     Case("LayerNormalization", [IMAGE, uniform(4), uniform(3, 4)], note="a shift of another shape"),
     own("LayerNormalizationGradient", [IMAGE, IMAGE, uniform(1), STATISTIC, STATISTIC], {}, "broadcast", outputs=3),

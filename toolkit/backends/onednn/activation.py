@@ -62,6 +62,8 @@ def eltwise(attributes: Mapping[str, Any]) -> Eltwise | None:
         return None
     if parameters is None:
         parameters = (attributes.get("activation_alpha", 0.0), attributes.get("activation_beta", 0.0))
+    if algorithm == CLIP and not parameters[0] <= parameters[1]:
+        return None  # ONNX lets the bounds cross, oneDNN does not
     return Eltwise(algorithm, *parameters)
 
 
