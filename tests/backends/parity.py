@@ -91,6 +91,9 @@ class LayingBackend(Backend):
     def reorder(self, source: Layout, target: Layout, resources: Resources) -> Kernel:
         return ONEDNN.reorder(source, target, resources)
 
+    def enter(self, resources: Resources) -> None:
+        """Nothing belongs to the thread."""
+
 
 class Rig:
     """A program under construction and the arrays that feed it; ``run`` executes it on the backend ``cpu``."""

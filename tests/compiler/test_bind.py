@@ -35,7 +35,7 @@ def test_shape_arithmetic_is_folded() -> None:
 def test_only_wanted_outputs_are_bound() -> None:
     net = network("g (float[N, 2] x) => (float[N, 2] a, float[N, 2] b) { a = Relu(x) b = Neg(x) }")
     assert [node.op_type for node in bind(net, 1, outputs=["b"]).nodes] == ["Neg"]
-    with pytest.raises(GraphError, match="no output 'c'.*'a', 'b'"):
+    with pytest.raises(GraphError, match=r"no output 'c'.*'a', 'b'"):
         bind(net, 1, outputs=["c"])
 
 
@@ -122,5 +122,5 @@ class TestRebatch:
                 y = Reshape (f, back)
             }"""
         )
-        with pytest.raises(ShapeError, match="baked into its shape.*batch_size=1"):
+        with pytest.raises(ShapeError, match=r"baked into its shape.*batch_size=1"):
             bind(net, 4)

@@ -60,7 +60,7 @@ def test_not_a_protobuf(content, tmp_path):
 
 def test_something_that_is_no_source():
     with pytest.raises(ModelError, match=r"requires a path, bytes or an onnx.ModelProto, got int"):
-        load(3)  # type: ignore[arg-type]
+        load(3)
 
 
 def test_proto_beyond_two_gibibytes():
@@ -69,7 +69,7 @@ def test_proto_beyond_two_gibibytes():
             raise EncodeError("Failed to serialize proto")
 
     with pytest.raises(ModelError, match=r"The model proto cannot be serialized: Failed.*Save it with external data"):
-        _serialized(Huge())  # type: ignore[arg-type]
+        _serialized(Huge())
 
 
 def test_empty_bytes():

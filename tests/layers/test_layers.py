@@ -65,8 +65,8 @@ def test_declared_shape_is_the_computed_one(name, tmp_path):
     session = session_of(network, tmp_path / "layer.onnx")
     random = np.random.default_rng(0)
     for batch in (1, 3):
-        x = random.standard_normal((batch, *shape)).astype(np.float32)
-        x = random.integers(0, 11, (batch, *shape)) if indices else x
+        numbers = random.standard_normal((batch, *shape)).astype(np.float32)
+        x = random.integers(0, 11, (batch, *shape)) if indices else numbers
         (computed,) = session.run(None, {"input": x})
         declared = network.outputs["output"]
         assert computed.shape == (batch, *declared.unit_shape)

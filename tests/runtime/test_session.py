@@ -100,7 +100,7 @@ def test_a_loss_that_is_not_finite_names_the_layer_and_changes_nothing(backend):
     before = {name: item.array.copy() for name, item in net.parameters.items()}
     poisoned = {"x": feeds["x"].copy()}
     poisoned["x"][1, 2] = np.nan
-    with pytest.raises(NonFiniteLossError, match="FusedMatMul 'Gemm_0'|FusedMatMul 'h1'|not finite is"):
+    with pytest.raises(NonFiniteLossError, match=r"not finite is toolkit::FusedMatMul 'Gemm_\d'"):
         made.step(poisoned, labels, made.optimizer.scalars(2))
     for name, array in before.items():
         np.testing.assert_array_equal(net.parameters[name].array, array)

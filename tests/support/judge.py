@@ -79,7 +79,8 @@ def by_onnxruntime(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list
 def by_onnx_reference(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     """onnx.reference on the same model."""
     wanted = {item.name for item in model.graph.input}
-    return ReferenceEvaluator(model).run(None, {name: array for name, array in feeds.items() if name in wanted})
+    fed = {name: array for name, array in feeds.items() if name in wanted}
+    return list(ReferenceEvaluator(model).run(None, fed))
 
 
 JUDGES: dict[str, Callable[[onnx.ModelProto, dict[str, np.ndarray]], list[np.ndarray]]] = {

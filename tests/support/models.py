@@ -68,7 +68,8 @@ def feed(network: Network, batch: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Normal random arrays for every input at a batch size."""
     random = np.random.default_rng(seed)
     return {
-        name: random.standard_normal([batch if axis == 0 else int(dim) for axis, dim in enumerate(value.shape or ())])
-        .astype(np.float32)
+        name: random.standard_normal(
+            [batch if axis == 0 else int(dim) for axis, dim in enumerate(value.shape or ())]
+        ).astype(np.float32)
         for name, value in network.inputs.items()
     }

@@ -116,6 +116,6 @@ class Backend(ABC):
     def reorder(self, source: Layout, target: Layout, resources: Resources) -> Kernel:
         """A kernel with one input and one output that converts between two layouts of the same tensor."""
 
+    @abstractmethod
     def enter(self, resources: Resources) -> None:
         """Called before kernels of the backend are made or run: set what belongs to the calling thread."""
-        return None

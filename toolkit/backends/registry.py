@@ -10,10 +10,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from toolkit.backends.onednn.backend import OneDNNBackend
-
 from toolkit.backends import onednn
 from toolkit.backends.numpy.backend import NumpyBackend
+from toolkit.backends.onednn.backend import OneDNNBackend
 from toolkit.backends.protocol import Backend
 from toolkit.errors import BackendError
 
@@ -22,6 +21,7 @@ NAMES = ("cpu", "numpy")
 
 @cache
 def numpy_backend() -> NumpyBackend:
+    """The one numpy backend."""
     return NumpyBackend()
 
 

@@ -97,7 +97,7 @@ def padded(
     crop = tuple(slice(max(0, -low), size - max(0, -high)) for (low, high), size in zip(widths, x.shape, strict=True))
     growth = [(max(0, low), max(0, high)) for low, high in widths]
     if mode != "constant":
-        return np.pad(x[crop], growth, mode=mode)  # type: ignore[call-overload, no-any-return]
+        return np.pad(x[crop], growth, mode=mode)  # type: ignore[call-overload]
     fill = value if constant_value is None else np.asarray(constant_value).reshape(())
     result = np.full(
         [size + low + high for size, (low, high) in zip(x[crop].shape, growth, strict=True)], fill, x.dtype

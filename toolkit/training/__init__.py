@@ -18,5 +18,4 @@ __all__ = [
     "replace_head",
     "save_checkpoint",
     "schedules",
-    "schedules",
 ]

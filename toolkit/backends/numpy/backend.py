@@ -43,6 +43,9 @@ class NumpyBackend(Backend):
             )
         return CopyKernel(source)
 
+    def enter(self, resources: Resources) -> None:
+        """Nothing belongs to the thread: numpy's own pools are the process's."""
+
 
 def _reference(node: Node) -> Callable[..., Any] | None:
     record = node.record

@@ -1,8 +1,8 @@
 """Optimizer steps: a few fused elementwise sweeps over flat memory, by all cores.
 
-The store lays the parameters of a group, their gradients and their slots at equal offsets of their regions, so one sweep
-serves the whole group; where that does not hold, each tensor is swept alone. The numbers of a step (rates, corrections)
-are runtime operands: nothing is compiled again when they change.
+The store lays the parameters of a group, their gradients and their slots at equal offsets of their regions, so one
+sweep serves the whole group; where that does not hold, each tensor is swept alone. The numbers of a step (rates,
+corrections) are runtime operands: nothing is compiled again when they change.
 """
 
 from __future__ import annotations

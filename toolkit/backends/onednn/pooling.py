@@ -1,7 +1,8 @@
 """Pooling and its gradients, in the layout in which the input lies.
 
-The maximum's workspace is what the operator ``MaxPoolTraining`` calls ``selected``: the offset of the chosen element in its
-window. Refused: windows that hang over the far edge and count the overhang (``ceil_mode`` with ``count_include_pad``).
+The maximum's workspace is what the operator ``MaxPoolTraining`` calls ``selected``: the offset of the chosen element in
+its window. Refused: windows that hang over the far edge and count the overhang (``ceil_mode`` with
+``count_include_pad``).
 """
 
 from __future__ import annotations

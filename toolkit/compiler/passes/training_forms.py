@@ -3,8 +3,8 @@
 - MaxPool keeps which element of each window it chose.
 - BatchNormalization in training mode uses the statistics of the batch, keeps them, and moves the running ones; a Relu
   that follows it is taken in. In inference form it stays: frozen statistics are what such a file asks for.
-- Dropout drops, with the ratio that the file names, and keeps its mask. A seed in the file would repeat one mask in every
-  step, so the randomness is the context's instead.
+- Dropout drops, with the ratio that the file names, and keeps its mask. A seed in the file would repeat one mask in
+  every step, so the randomness is the context's instead.
 - LayerNormalization keeps mean and inverse standard deviation.
 """
 
