@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from toolkit.backends.onednn.footprint import release_code_pages
 from toolkit.errors import BackendError
 
 OVERRIDE = "ONNX_TOOLKIT_ONEDNN"
@@ -214,6 +215,7 @@ def load() -> Library:
             reasons.append(str(error))
             continue
         if version[0] == MAJOR:
+            release_code_pages(FILE)
             return Library(native)
         reasons.append(f"{path} is version {'.'.join(map(str, version))}")
     raise BackendError(
