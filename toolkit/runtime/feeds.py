@@ -17,19 +17,18 @@ def named(network: Network, feeds: Mapping[str, Any] | Any) -> dict[str, np.ndar
 
     Raises ``InputError`` for missing and unknown names and for element types that differ.
     """
+    inputs = network.inputs
     if not isinstance(feeds, Mapping):
-        if len(network.inputs) != 1:
-            raise InputError(
-                f"One array cannot feed {len(network.inputs)} inputs: pass a dict with {list(network.inputs)}."
-            )
-        feeds = {next(iter(network.inputs)): feeds}
-    missing = [name for name in network.inputs if name not in feeds]
-    unknown = [name for name in feeds if name not in network.inputs]
+        if len(inputs) != 1:
+            raise InputError(f"One array cannot feed {len(inputs)} inputs: pass a dict with {list(inputs)}.")
+        feeds = {next(iter(inputs)): feeds}
+    missing = [name for name in inputs if name not in feeds]
+    unknown = [name for name in feeds if name not in inputs]
     if missing or unknown:
         found = [f"missing {missing}"] if missing else []
         found += [f"unknown {unknown}"] if unknown else []
-        raise InputError(f"The inputs are {list(network.inputs)}: {' and '.join(found)} in what was fed.")
-    return {name: _typed(network.inputs[name], feeds[name]) for name in network.inputs}
+        raise InputError(f"The inputs are {list(inputs)}: {' and '.join(found)} in what was fed.")
+    return {name: _typed(value, feeds[name]) for name, value in inputs.items()}
 
 
 def _typed(value: Value, given: Any) -> np.ndarray:
