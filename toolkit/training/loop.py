@@ -5,24 +5,47 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from toolkit.graph.network import Network
 from toolkit.training.best import BestWeights
 from toolkit.training.data import Batches
 from toolkit.training.history import Epoch, History
 from toolkit.training.interruption import Interruption
+from toolkit.training.losses import Loss
 from toolkit.training.metrics import Averages, Metric
+from toolkit.training.optimizers import Optimizer
 from toolkit.training.progress import ProgressBar
 from toolkit.training.schedules import Pace, Schedule
 
-if TYPE_CHECKING:
-    from toolkit.training.trainer import Trainer
+
+class Learner(Protocol):
+    """The parts of a trainer that the loop uses; all of them are public."""
+
+    loss: Loss
+    optimizer: Optimizer
+    seed: int
+    epochs: int
+    judged_output: str
+
+    @property
+    def network(self) -> Network: ...
+
+    def accept(self, x: Any, labels: Any) -> tuple[dict[str, np.ndarray], np.ndarray]: ...
+
+    def train_minibatch(self, x: Any, labels: Any) -> tuple[float, dict[str, np.ndarray]]: ...
+
+    def evaluate(
+        self, data: Any, *, batch_size: int = 64, metrics: Mapping[str, Metric] | None = None
+    ) -> dict[str, float]: ...
+
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None: ...
 
 
 def fit(
-    trainer: Trainer,
+    trainer: Learner,
     data: Any,
     epochs: int = 1,
     validation: Any = None,
