@@ -1,5 +1,6 @@
 """Contexts: results, shared parameters, planned memory, checked inputs, and the two passes of training."""
 
+import gc
 import threading
 import tracemalloc
 
@@ -8,6 +9,7 @@ import pytest
 
 from tests.support.models import cnn, feed, mlp, network
 from toolkit.errors import BackendError, GraphError, InputError
+from toolkit.runtime.cache import state_of
 
 BACKENDS = ["numpy", "cpu"]
 
@@ -44,6 +46,17 @@ def test_contexts_of_several_sizes_share_parameters(backend):
     net.parameters["b2"].assign(net.parameters["b2"].array + 1)
     np.testing.assert_allclose(large.run(x)["y"], before + 1, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(small.run(x[:1])["y"], before[:1] + 1, rtol=1e-5, atol=1e-5)
+
+
+def test_packed_weights_are_shared_between_contexts_and_go_with_the_last_one():
+    net = cnn()
+    first = net.context(2, backend="cpu")
+    packed = dict(state_of(net).packed)
+    second = net.context(2, backend="cpu")
+    assert packed and state_of(net).packed.keys() == packed.keys()
+    del first, second, packed
+    gc.collect()
+    assert not state_of(net).packed
 
 
 def test_results_are_not_overwritten_by_the_next_run():
