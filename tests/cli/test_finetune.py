@@ -84,6 +84,16 @@ def test_every_optimizer_learns(cli: Cli, model: Path, data: Path, tmp_path: Pat
     assert found["after"]["loss"] < found["before"]["loss"]
 
 
+def test_a_schedule_moves_the_rate(cli: Cli, model: Path, data: Path, tmp_path: Path):
+    losses = {}
+    for schedule in ("constant", "one_cycle"):
+        words = ["--data", data, "--output", tmp_path / f"{schedule}.onnx", "--schedule", schedule, "--json"]
+        found = json.loads(cli("finetune", model, *words).out)
+        losses[schedule] = [epoch["training"]["loss"] for epoch in found["epochs"]]
+        assert losses[schedule][-1] < losses[schedule][0]
+    assert losses["constant"] != losses["one_cycle"]
+
+
 def test_the_model_may_be_replaced_in_place(cli: Cli, model: Path, data: Path):
     before = model.read_bytes()
     outcome = cli("finetune", model, "--data", data, "--output", model)

@@ -26,9 +26,11 @@ from toolkit.cli.report import Report, complain, figure
 from toolkit.errors import InputError
 from toolkit.graph import Network
 from toolkit.training import History, Trainer
+from toolkit.training.schedules import Schedule, one_cycle
 
 SUMMARY = "train a model on labelled data and write it back"
 Labelled = tuple[Arrays, np.ndarray]
+SCHEDULES: dict[str, Schedule | None] = {"constant": None, "one_cycle": one_cycle()}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: adam")
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: 0.001)")
+    parser.add_argument(
+        "--schedule", choices=SCHEDULES, default="constant", help="how the rate moves over the run (default: constant)"
+    )
     parser.add_argument("--momentum", type=float, default=0.9, help="of sgd (default: 0.9)")
     parser.add_argument("--weight-decay", type=float, help="default: that of the optimizer")
     parser.add_argument("--epochs", type=count, default=3, help="passes over the data (default: 3)")
@@ -69,7 +74,12 @@ def execute(options: argparse.Namespace, report: Report) -> int:
     before = trainer.evaluate(judged, batch_size=options.batch_size)
     report.line(f"{len(training[1])} items to train on, {describe_loss(loss)}, {optimizer!r}")
     history = trainer.fit(
-        training, options.epochs, held_out, batch_size=options.batch_size, progress=not report.as_json
+        training,
+        options.epochs,
+        held_out,
+        batch_size=options.batch_size,
+        progress=not report.as_json,
+        schedule=SCHEDULES[options.schedule],
     )
     save(network, options.output)
     changes = diff(original, options.output)
