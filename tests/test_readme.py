@@ -56,7 +56,6 @@ def execute(code: str, folder: Path) -> str:
 
 
 def test_the_example_fine_tunes_and_agrees_with_onnxruntime(tmp_path: Path):
-    pytest.importorskip("skl2onnx", reason="the example exports a scikit-learn model; install the extra 'dev'")
     assert len(EXAMPLE.splitlines()) <= 45
     output = execute(EXAMPLE, tmp_path)
     before, after = (float(text) for text in re.findall(r"(0\.\d+|1\.0+) (?:before|after)", output))

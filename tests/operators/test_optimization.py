@@ -1,15 +1,15 @@
-"""Optimizer steps against PyTorch: twenty steps from the same start with the same gradients."""
+"""Optimizer steps against their rules and against PyTorch: twenty steps from the same start with the same gradients."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.support.update_rules import RULES
 from toolkit.operators import lookup
-
-torch = pytest.importorskip("torch", reason="PyTorch is the judge of optimizer steps and is not installed")
 
 STEPS = 20
 SHAPES = [(3, 4), (5,)]
@@ -33,15 +33,28 @@ def start() -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
     return parameters, [[random.normal(size=shape).astype(np.float32) for shape in SHAPES] for _ in range(STEPS)]
 
 
-def by_torch(optimizer: Any, **settings: Any) -> list[np.ndarray]:
+def by_rule(name: str, **settings: Any) -> list[np.ndarray]:
+    parameters, grads = start()
+    rule, slots = RULES[name](**settings), [dict[str, Any]() for _ in parameters]
+    for number, step in enumerate(grads, 1):
+        parameters = [rule(p, g, kept, number) for p, g, kept in zip(parameters, step, slots, strict=True)]
+    return parameters
+
+
+def by_torch(name: str, **settings: Any) -> list[np.ndarray]:
+    torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs PyTorch")
     parameters, grads = start()
     tensors = [torch.nn.Parameter(torch.tensor(item)) for item in parameters]
-    made = optimizer(tensors, **settings)
+    made = getattr(torch.optim, name)(tensors, **settings)
     for step in grads:
         for tensor, grad in zip(tensors, step, strict=True):
             tensor.grad = torch.tensor(grad)
         made.step()
     return [tensor.detach().numpy() for tensor in tensors]
+
+
+Judge = Callable[..., list[np.ndarray]]
+judges = pytest.mark.parametrize("judge", [by_rule, by_torch])
 
 
 def reference(name: str) -> Any:
@@ -50,8 +63,9 @@ def reference(name: str) -> Any:
     return record.reference
 
 
+@judges
 @pytest.mark.parametrize("settings", SGD, ids=str)
-def test_sgd_update_follows_pytorch(settings: dict[str, Any]) -> None:
+def test_sgd_update_follows_its_judge(settings: dict[str, Any], judge: Judge) -> None:
     parameters, grads = start()
     slots = [np.zeros_like(item) for item in parameters]
     momentum = settings.get("momentum", 0.0)
@@ -61,24 +75,26 @@ def test_sgd_update_follows_pytorch(settings: dict[str, Any]) -> None:
         given = [*parameters, *step, *(slots if momentum else [])]
         found = list(reference("SGDUpdate")(scalars, *given, count=2, **flags))
         parameters, slots = found[:2], found[2:]
-    for ours, theirs in zip(parameters, by_torch(torch.optim.SGD, **settings), strict=True):
+    for ours, theirs in zip(parameters, judge("SGD", **settings), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_sgd_update_with_dampening_follows_pytorch_after_its_undamped_first_step() -> None:
+@judges
+def test_sgd_update_with_dampening_follows_its_judge_after_an_undamped_first_step(judge: Judge) -> None:
     parameters, grads = start()
     slots = [np.zeros_like(item) for item in parameters]
     for number, step in enumerate(grads):
         scalars = np.array([0.05, 0.9, 0.3 if number else 0.0, 0.0], np.float32)
         found = list(reference("SGDUpdate")(scalars, *parameters, *step, *slots, count=2, momentum=1))
         parameters, slots = found[:2], found[2:]
-    for ours, theirs in zip(parameters, by_torch(torch.optim.SGD, lr=0.05, momentum=0.9, dampening=0.3), strict=True):
+    for ours, theirs in zip(parameters, judge("SGD", lr=0.05, momentum=0.9, dampening=0.3), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+@judges
 @pytest.mark.parametrize("decoupled", [0, 1], ids=["Adam", "AdamW"])
 @pytest.mark.parametrize("settings", ADAM, ids=str)
-def test_adam_update_follows_pytorch(settings: dict[str, Any], decoupled: int) -> None:
+def test_adam_update_follows_its_judge(settings: dict[str, Any], decoupled: int, judge: Judge) -> None:
     parameters, grads = start()
     slots = [np.zeros_like(item) for item in (*parameters, *parameters)]
     settings = {"weight_decay": 0.0, **settings}
@@ -89,7 +105,7 @@ def test_adam_update_follows_pytorch(settings: dict[str, Any], decoupled: int) -
         scalars = np.array(numbers, np.float32)
         found = list(reference("AdamUpdate")(scalars, *parameters, *step, *slots, count=2, decoupled=decoupled))
         parameters, slots = found[:2], found[2:]
-    theirs = by_torch(torch.optim.AdamW if decoupled else torch.optim.Adam, **settings)
+    theirs = judge("AdamW" if decoupled else "Adam", **settings)
     for ours, other in zip(parameters, theirs, strict=True):
         np.testing.assert_allclose(ours, other, rtol=1e-4, atol=1e-5)
 

@@ -1,6 +1,9 @@
-"""Losses: value and gradient are PyTorch's, labels are checked and converted, missing items do not count."""
+"""Losses: value and gradient are their formula's and PyTorch's, labels are checked, missing items do not count."""
 
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,112 +12,180 @@ import toolkit as tk
 from tests.training.small import classifier
 from toolkit import layers
 from toolkit.errors import GraphError, InputError, ShapeError
+from toolkit.layers.definition import Definition
 from toolkit.training.labels import class_indices, real_targets
-
-torch = pytest.importorskip("torch", reason="PyTorch is the judge of this file and is not installed")
+from toolkit.training.losses import Loss
 
 FLOAT = np.dtype(np.float32)
-BACKENDS = ["numpy", "cpu"]
+BACKENDS = pytest.mark.parametrize("backend", ["numpy", "cpu"])
+X = np.random.default_rng(0).standard_normal((7, 6)).astype(np.float32)
+CLASSES = np.random.default_rng(0).integers(0, 3, 7)
+TARGETS = np.random.default_rng(1).standard_normal((7, 3)).astype(np.float32)
+SOME_CLASSES, SOME_TARGETS = CLASSES.copy(), TARGETS.copy()
+SOME_CLASSES[2:4] = -100
+SOME_TARGETS[0] = SOME_TARGETS[3, 1] = np.nan
 
 
-def judged(network, loss, x, labels, backend):
-    """The loss and the gradients of all parameters, by the toolkit."""
-    trainer = tk.Trainer(network, loss=loss, optimizer=tk.optimizers.SGD(0.1), backend=backend)
-    return trainer.evaluate((x, labels), batch_size=len(x))["loss"], trainer.gradients(x, labels)
+def softmax(y):
+    powers = np.exp(y)
+    return powers / powers.sum(1, keepdims=True)
 
 
-def by_torch(network, x, last):
-    """The same for ``classifier``; ``last`` turns its logits into the loss."""
+def picked(log_probabilities, labels):
+    """The mean of -log_probabilities[label] over the labels that are classes."""
+    real = labels >= 0
+    return -log_probabilities[real, labels[real]].mean()
+
+
+def cross_entropy(y, labels):
+    return picked(np.log(softmax(y)), labels)
+
+
+def torch_cross_entropy(torch, y, labels):
+    return torch.nn.functional.cross_entropy(y, torch.tensor(labels))
+
+
+@dataclass
+class Row:
+    """A loss behind the layers of ``classifier`` and ``last``, and what it is of the logits y, said twice."""
+
+    last: list[Definition]
+    loss: Callable[[], Loss]
+    labels: np.ndarray
+    formula: Callable[[Any, Any], Any]
+    torch_formula: Callable[[Any, Any, Any], Any]
+
+
+ROWS = {
+    "cross-entropy of logits": Row([], tk.losses.SoftmaxCrossEntropy, CLASSES, cross_entropy, torch_cross_entropy),
+    "cross-entropy of probabilities": Row(
+        [layers.Softmax()],
+        lambda: tk.losses.SoftmaxCrossEntropy(probabilities=True),
+        CLASSES,
+        cross_entropy,
+        torch_cross_entropy,
+    ),
+    "cross-entropy of probabilities that no softmax makes": Row(
+        [layers.Sigmoid()],
+        lambda: tk.losses.SoftmaxCrossEntropy(probabilities=True),
+        CLASSES,
+        lambda y, labels: picked(-np.log(1 + np.exp(-y)), labels),
+        lambda torch, y, labels: -torch.sigmoid(y).log()[torch.arange(7), torch.tensor(labels)].mean(),
+    ),
+    "cross-entropy without the ignored class": Row(
+        [],
+        lambda: tk.losses.SoftmaxCrossEntropy(ignore_index=-100),
+        SOME_CLASSES,
+        cross_entropy,
+        torch_cross_entropy,
+    ),
+    "negative log-likelihood": Row(
+        [layers.LogSoftmax()], tk.losses.NegativeLogLikelihood, CLASSES, cross_entropy, torch_cross_entropy
+    ),
+    "negative log-likelihood of what is not normalised": Row(
+        [],
+        tk.losses.NegativeLogLikelihood,
+        CLASSES,
+        picked,
+        lambda torch, y, labels: torch.nn.functional.nll_loss(y, torch.tensor(labels)),
+    ),
+    "mean squared error": Row(
+        [],
+        tk.losses.MeanSquaredError,
+        TARGETS,
+        lambda y, target: ((y - target) ** 2).mean(),
+        lambda torch, y, target: torch.nn.functional.mse_loss(y, torch.tensor(target)),
+    ),
+    "mean squared error without the missing targets": Row(
+        [],
+        tk.losses.MeanSquaredError,
+        SOME_TARGETS,
+        lambda y, target: np.nanmean((y - target) ** 2),
+        lambda torch, y, target: ((y - torch.tensor(target))[torch.tensor(~np.isnan(target))] ** 2).mean(),
+    ),
+}
+LITERAL = Row(
+    [layers.Softmax()],
+    tk.losses.SoftmaxCrossEntropy,
+    CLASSES,
+    lambda y, labels: cross_entropy(softmax(y), labels),
+    lambda torch, y, labels: torch_cross_entropy(torch, y.softmax(1), labels),
+)
+
+
+def by_formula(network, row):
+    """The loss in float64, and its gradients by central differences."""
+    arrays = {name: item.array.astype(np.float64) for name, item in network.parameters.items()}
+    w1, b1, w2, b2 = arrays.values()
+
+    def value():
+        return row.formula(np.tanh(X @ w1.T + b1) @ w2.T + b2, row.labels)
+
+    def slope(array, place, step=1e-5):
+        kept = array[place]
+        array[place] = kept + step
+        above = value()
+        array[place] = kept - step
+        below = value()
+        array[place] = kept
+        return (above - below) / (2 * step)
+
+    grads = {
+        name: np.array([slope(array, place) for place in np.ndindex(array.shape)]).reshape(array.shape)
+        for name, array in arrays.items()
+    }
+    return value(), grads
+
+
+def by_torch(network, row):
+    """The loss and its gradients by PyTorch."""
+    torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs PyTorch")
     tensors = {name: torch.tensor(item.array, requires_grad=True) for name, item in network.parameters.items()}
     w1, b1, w2, b2 = tensors.values()
-    loss = last(torch.tanh(torch.tensor(x) @ w1.T + b1) @ w2.T + b2)
+    loss = row.torch_formula(torch, torch.tanh(torch.tensor(X) @ w1.T + b1) @ w2.T + b2, row.labels)
     loss.backward()
     return loss.item(), {name: item.grad.numpy() for name, item in tensors.items()}
 
 
-def assert_agree(network, loss, x, labels, last, backend):
-    value, grads = judged(network, loss, x, labels, backend)
-    expected, expected_grads = by_torch(network, x, last)
+JUDGES = pytest.mark.parametrize("judge", [by_formula, by_torch])
+
+
+def assert_agree(row, backend, judge):
+    network = classifier(*row.last)
+    expected, expected_grads = judge(network, row)
+    trainer = tk.Trainer(network, loss=row.loss(), optimizer=tk.optimizers.SGD(0.1), backend=backend)
+    value = trainer.evaluate((X, row.labels), batch_size=len(X))["loss"]
     assert value == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    grads = trainer.gradients(X, row.labels)
     assert list(grads) == list(expected_grads)
     for name, grad in grads.items():
         np.testing.assert_allclose(grad, expected_grads[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
-@pytest.fixture
-def batch():
-    random = np.random.default_rng(0)
-    return random.standard_normal((7, 6)).astype(np.float32), random.integers(0, 3, 7)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
+@BACKENDS
 class TestValuesAndGradients:
-    def test_softmax_cross_entropy(self, batch, backend):
-        x, labels = batch
-        last = lambda y: torch.nn.functional.cross_entropy(y, torch.tensor(labels))  # noqa: E731
-        assert_agree(classifier(), tk.losses.SoftmaxCrossEntropy(), x, labels, last, backend)
-
-    def test_softmax_cross_entropy_of_probabilities(self, batch, backend):
-        x, labels = batch
-        loss = tk.losses.SoftmaxCrossEntropy(probabilities=True)
-        last = lambda y: torch.nn.functional.cross_entropy(y, torch.tensor(labels))  # noqa: E731
+    @JUDGES
+    @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
+    def test_they_are_those_of_the_judge(self, row, backend, judge):
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            assert_agree(classifier(layers.Softmax()), loss, x, labels, last, backend)
+            warnings.filterwarnings("error", message=".*judges logits.*")
+            assert_agree(row, backend, judge)
 
-    def test_probabilities_that_no_softmax_makes(self, batch, backend):
-        x, labels = batch
-        loss = tk.losses.SoftmaxCrossEntropy(probabilities=True)
-        last = lambda y: -torch.sigmoid(y).log()[torch.arange(7), torch.tensor(labels)].mean()  # noqa: E731
-        assert_agree(classifier(layers.Sigmoid()), loss, x, labels, last, backend)
-
-    def test_a_softmax_judged_as_logits_is_judged_literally_and_warned_of(self, batch, backend):
-        x, labels = batch
-        last = lambda y: torch.nn.functional.cross_entropy(y.softmax(1), torch.tensor(labels))  # noqa: E731
+    @JUDGES
+    def test_a_softmax_judged_as_logits_is_judged_literally_and_warned_of(self, backend, judge):
         with pytest.warns(UserWarning, match=r"Say SoftmaxCrossEntropy\(probabilities=True\)") as caught:
-            assert_agree(classifier(layers.Softmax()), tk.losses.SoftmaxCrossEntropy(), x, labels, last, backend)
+            assert_agree(LITERAL, backend, judge)
         assert len(caught) == 1
 
-    def test_negative_log_likelihood(self, batch, backend):
-        x, labels = batch
-        last = lambda y: torch.nn.functional.cross_entropy(y, torch.tensor(labels))  # noqa: E731
-        assert_agree(classifier(layers.LogSoftmax()), tk.losses.NegativeLogLikelihood(), x, labels, last, backend)
-
-    def test_negative_log_likelihood_is_literal_where_nothing_is_normalised(self, batch, backend):
-        x, labels = batch
-        last = lambda y: torch.nn.functional.nll_loss(y, torch.tensor(labels))  # noqa: E731
-        assert_agree(classifier(), tk.losses.NegativeLogLikelihood(), x, labels, last, backend)
-
-    def test_mean_squared_error(self, batch, backend):
-        x, _ = batch
-        target = np.random.default_rng(1).standard_normal((7, 3)).astype(np.float32)
-        last = lambda y: torch.nn.functional.mse_loss(y, torch.tensor(target))  # noqa: E731
-        assert_agree(classifier(), tk.losses.MeanSquaredError(), x, target, last, backend)
-
-    def test_a_missing_target_counts_neither_in_sum_nor_number(self, batch, backend):
-        x, _ = batch
-        target = np.random.default_rng(1).standard_normal((7, 3)).astype(np.float32)
-        target[0] = target[3, 1] = np.nan
-        real = torch.tensor(~np.isnan(target))
-        last = lambda y: ((y - torch.tensor(target))[real] ** 2).mean()  # noqa: E731
-        assert_agree(classifier(), tk.losses.MeanSquaredError(), x, target, last, backend)
-
-    def test_an_ignored_class_counts_neither_in_sum_nor_number(self, batch, backend):
-        x, labels = batch
-        labels[2:4] = -100
-        last = lambda y: torch.nn.functional.cross_entropy(y, torch.tensor(labels))  # noqa: E731
-        assert_agree(classifier(), tk.losses.SoftmaxCrossEntropy(ignore_index=-100), x, labels, last, backend)
-
-    def test_a_batch_without_real_items_costs_nothing(self, batch, backend):
-        x, _ = batch
+    def test_a_batch_without_real_items_costs_nothing(self, backend):
         for loss, missing in (
             (tk.losses.SoftmaxCrossEntropy(ignore_index=-1), np.full(7, -1)),
             (tk.losses.MeanSquaredError(), np.full((7, 3), np.nan)),
         ):
             trainer = tk.Trainer(classifier(), loss=loss, optimizer=tk.optimizers.SGD(0.1), backend=backend)
-            value, _ = trainer.train_minibatch(x, missing)
+            value, _ = trainer.train_minibatch(X, missing)
             assert value == 0
-            assert all((grad == 0).all() for grad in trainer.gradients(x, missing).values())
+            assert all((grad == 0).all() for grad in trainer.gradients(X, missing).values())
 
     @pytest.mark.parametrize("axis", [1, 2, -1])
     def test_classes_on_another_axis(self, backend, axis):
@@ -123,9 +194,11 @@ class TestValuesAndGradients:
         x = random.standard_normal((3, 5, 6)).astype(np.float32)
         classes = (3, 4, 5)[axis]
         labels = random.integers(0, classes, (3, 20 // classes))
-        value, _ = judged(network, tk.losses.SoftmaxCrossEntropy(axis=axis), x, labels, backend)
-        scores = torch.tensor(network.run(x)["output"]).movedim(axis, 1)
-        assert value == pytest.approx(torch.nn.functional.cross_entropy(scores, torch.tensor(labels)).item(), rel=1e-5)
+        loss = tk.losses.SoftmaxCrossEntropy(axis=axis)
+        trainer = tk.Trainer(network, loss=loss, optimizer=tk.optimizers.SGD(0.1), backend=backend)
+        value = trainer.evaluate((x, labels), batch_size=3)["loss"]
+        scores = np.moveaxis(network.run(x)["output"], axis, -1).reshape(-1, classes)
+        assert value == pytest.approx(cross_entropy(scores, labels.reshape(-1)), rel=1e-5)
 
 
 def test_one_of_several_outputs_is_judged():
