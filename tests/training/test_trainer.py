@@ -9,7 +9,14 @@ import pytest
 import toolkit as tk
 from tests.training.small import classifier, clusters, weights
 from toolkit import layers
-from toolkit.errors import GraphError, InputError, NonFiniteLossError, NotDifferentiableError, TrainingError
+from toolkit.errors import (
+    BackendError,
+    GraphError,
+    InputError,
+    NonFiniteLossError,
+    NotDifferentiableError,
+    TrainingError,
+)
 from toolkit.training.interruption import Interruption
 from toolkit.training.schedules import one_cycle
 
@@ -319,6 +326,28 @@ def test_a_class_in_place_of_a_loss_is_named():
         tk.Trainer(classifier(), loss=tk.losses.MeanSquaredError, optimizer=tk.optimizers.SGD(0.1))
     with pytest.raises(TrainingError, match=r"got 0\.1"):
         tk.Trainer(classifier(), loss=tk.losses.MeanSquaredError(), optimizer=0.1)
+
+
+@pytest.mark.parametrize(
+    ("backend", "loss_backend", "expected"),
+    [("cpu", None, "cpu"), ("cpu", "numpy", "numpy"), ("numpy", None, "numpy"), ("numpy", ["cpu", "numpy"], "cpu")],
+)
+def test_the_loss_may_live_on_another_backend(backend, loss_backend, expected):
+    x, target = clusters(8)[0], np.zeros((8, 3))
+    trainers = [
+        trainer_of(loss=tk.losses.MeanSquaredError(), backend=backend, loss_backend=loss_backend),
+        trainer_of(loss=tk.losses.MeanSquaredError()),
+    ]
+    losses = [[trainer.train_minibatch(x, target)[0] for _ in range(3)] for trainer in trainers]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    steps = trainers[0]._session.explain().steps
+    assert {step.backend for step in steps if (step.role, step.operator) == ("loss", "Sub")} == {expected}
+    assert {step.backend for step in steps if step.role == "forward"} == {backend}
+
+
+def test_a_precision_that_no_backend_offers_is_refused():
+    with pytest.raises(BackendError, match=r"precision must be 'float32', got 'bfloat16': no backend offers another"):
+        trainer_of(precision="bfloat16")
 
 
 def test_batch_statistics_are_learnt_in_training_form():

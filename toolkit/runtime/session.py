@@ -187,7 +187,8 @@ class TrainingSession:
         place(program, self._backends, self._loss_backends)
         store = self._store if lent is self._resources else None
         packed = state_of(self.network).packed
-        return Plan(program, self._backends, lent, packed=packed, store=store, groups=groups, gradients=gradients)
+        backends = [*self._backends, *(self._loss_backends or ())]
+        return Plan(program, backends, lent, packed=packed, store=store, groups=groups, gradients=gradients)
 
     # watching -----------------------------------------------------------------------------------------------------
 
