@@ -127,9 +127,19 @@ def test_optimizer_state_moves_to_another_session():
 
 def test_the_loss_may_live_on_another_backend():
     net = mlp()
-    made = session(net, backend="cpu", loss_backend="numpy")
-    train(made, batch(net, 4, 4), 2)
-    assert {step.backend for step in made.explain().steps if step.role == "loss"} == {"numpy"}
+    feeds, target = feed(net, 4), np.zeros((4, 4), np.float32)
+    placed = {}
+    for loss_backend in ("numpy", None):
+        made = TrainingSession(
+            net, tk.losses.MeanSquaredError(), tk.optimizers.SGD(0.01), backend="cpu", loss_backend=loss_backend
+        )
+        made.step(feeds, target, made.optimizer.scalars(1))
+        steps = made.explain().steps
+        placed[loss_backend] = {step.backend for step in steps if step.role.startswith("loss")}
+        assert {"loss", "loss backward"} <= {step.role for step in steps}
+        assert "cpu" in {step.backend for step in steps if step.role in ("forward", "backward")}
+    assert placed["numpy"] == {"numpy"}
+    assert "cpu" in placed[None]
 
 
 def test_gradients_alone_change_nothing():

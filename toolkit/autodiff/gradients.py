@@ -30,7 +30,6 @@ def differentiate(
         variable: [program.expression(grad)] for variable, grad in seeds.items() if variable in relevant
     }
     layer, role = program.layer, program.role
-    program.role = "backward"
     for node in list(reversed(program.nodes)):
         if not any(item in parts for item in node.outputs if item is not None):
             continue
@@ -38,6 +37,7 @@ def differentiate(
         if not any(wants):
             continue
         program.layer = node.layer
+        program.role = "loss backward" if node.role == "loss" else "backward"
         grads = [None if item is None else _accumulated(parts, item) for item in node.outputs]
         _propagate(program, node, wants, grads, parts)
     program.layer, program.role = layer, role

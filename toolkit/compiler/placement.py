@@ -18,13 +18,13 @@ class Candidate(Protocol):
 
 
 def place(program: Program, backends: Sequence[Candidate], loss_backends: Sequence[Candidate] | None = None) -> None:
-    """Set ``node.backend`` everywhere; nodes of the loss follow ``loss_backends`` where that is given.
+    """Set ``node.backend`` everywhere; the loss and its gradient follow ``loss_backends`` where that is given.
 
     Raises ``UnsupportedOperatorError`` listing every node that no candidate can run.
     """
     homeless = []
     for node in program.nodes:
-        candidates = loss_backends if loss_backends and node.role == "loss" else backends
+        candidates = loss_backends if loss_backends and node.role.startswith("loss") else backends
         chosen = next((backend for backend in candidates if backend.supports(node)), None)
         if chosen is None:
             homeless.append(f"{node.operator}-{node.version} in {node.layer!r}")

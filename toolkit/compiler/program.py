@@ -51,7 +51,8 @@ class Variable:
 class Node:
     """One operator on variables. ``layer`` is the path of the leaf it comes from; ``fused`` lists further ones.
 
-    ``role`` is ``forward``, ``loss``, ``backward`` or ``update``; ``backend`` is set by placement.
+    ``role`` is ``forward``, ``loss``, ``loss backward`` (the gradient of the loss itself), ``backward`` or ``update``;
+    ``backend`` is set by placement.
     """
 
     op_type: str

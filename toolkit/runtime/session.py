@@ -32,6 +32,7 @@ from toolkit.runtime.tensors import Task
 from toolkit.runtime.training_program import Loss, Optimizer, append_loss, judged_output, training_program
 
 Arrays = dict[str, np.ndarray]
+PASSES = ("forward", "loss", "loss backward", "backward")  # what a step computes before it may update
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class TrainingSession:
         plan = self._plan_for(arrays)
         plan.plan.refresh()
         _load(plan.plan, arrays, labels)
-        plan.plan.run("forward", "loss", "backward")
+        plan.plan.run(*PASSES)
         return plan
 
     def _plan_for(self, arrays: Arrays) -> _StepPlan:
@@ -244,5 +245,5 @@ def _first_non_finite(plan: Plan) -> str:
             found.append(f"{task.operator} {task.layer!r}")
         return bool(found)
 
-    plan.observe(("forward", "loss", "backward"), look)
+    plan.observe(PASSES, look)
     return found[0] if found else "unknown"
