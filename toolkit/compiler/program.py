@@ -157,6 +157,13 @@ class Program:
         """What the program exists for: its outputs and the next contents of what it updates."""
         return [*self.outputs.values(), *(content for _, content in self.assignments)]
 
+    def trainable(self) -> list[Variable]:
+        """The parameters that learn: read by a node, not frozen, and not moved by the program itself."""
+        moved = {target for target, _ in self.assignments}
+        read = dict.fromkeys(item for node in self.nodes for item in node.inputs if item is not None)
+        learning = (item for item in read if item.parameter is not None and item.parameter.requires_grad)
+        return [item for item in learning if item not in moved]
+
     def consumers(self) -> dict[Variable, list[Node]]:
         """The nodes that read each variable, once per reading input."""
         found: dict[Variable, list[Node]] = {}

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from toolkit.errors import GraphError
 from toolkit.graph.layer import Graph, Leaf, reads
-from toolkit.graph.parameter import Parameter
+from toolkit.graph.parameter import Parameter, is_trainable_dtype
 
 
 class Selection:
@@ -32,7 +32,7 @@ class Selection:
     def unfreeze(self) -> Selection:
         """Let training change the selected parameters (floating-point ones) again."""
         for parameter in self.parameters.values():
-            parameter.requires_grad = parameter.dtype.kind not in "iubOSU"
+            parameter.requires_grad = is_trainable_dtype(parameter.dtype)
         return self
 
     def learning_rate(self, multiplier: float) -> Selection:

@@ -34,8 +34,12 @@ def resources(threads: int | None, seed: int, training: bool) -> Resources:
     """What kernels are lent; ``threads=None`` takes every processor this process may use."""
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}.")
-    count = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or os.cpu_count()
-    return Resources(int(count or 1), seed, training)
+    return Resources(threads or available_cores(), seed, training)
+
+
+def available_cores() -> int:
+    """The processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def require_precision(precision: str) -> None:
@@ -82,9 +86,9 @@ class Context:
         self._resources = resources(threads, seed, training)
         self._outputs = outputs
         self._feeds: Arrays | None = None
-        self._judged: tuple[str, ...] = ()
+        self._judged = self._default_judged() if training else ()
         self._plans: dict[tuple[str, ...], Plan] = {}
-        program = self._program(self._default_judged() if training else ())
+        program = self._program(self._judged)
         self.shapes = {name: item.shape for name, item in program.inputs.items() if name in network.inputs}
         self._plan = self._compile(program)
         self._plans[self._judged] = self._plan
@@ -95,7 +99,6 @@ class Context:
         program = bind(self.network, self.batch_size, self._dims, outputs=self._outputs)
         if not self.training:
             return optimise_for_inference(program)
-        self._judged = judged
         return self._differentiated(prepare_for_training(program), judged)
 
     def _default_judged(self) -> tuple[str, ...]:
@@ -104,7 +107,6 @@ class Context:
 
     def _differentiated(self, program: Program, judged: tuple[str, ...]) -> Program:
         """Append the backward pass for gradients of ``judged`` outputs."""
-        moved = {target for target, _ in program.assignments}
         seeds: dict[Variable, Variable] = {}
         for name in judged:
             output = program.outputs[name]
@@ -113,15 +115,7 @@ class Context:
             )
         inputs = {name: item for name, item in program.inputs.items() if name in self.network.inputs}
         wrt = {f"inputs {name}": item for name, item in inputs.items() if is_trainable_dtype(item.dtype)}
-        for node in program.nodes:
-            for item in node.inputs:
-                if (
-                    item is not None
-                    and item.parameter is not None
-                    and item.parameter.requires_grad
-                    and item not in moved
-                ):
-                    wrt[f"parameters {item.name}"] = item
+        wrt.update((f"parameters {item.name}", item) for item in program.trainable())
         grads = differentiate(program, seeds, wrt.values())
         program.outputs.update((name, grads[item]) for name, item in wrt.items() if item in grads)
         return tidy_after_differentiation(program)

@@ -12,7 +12,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from toolkit.backends.protocol import Backend, Layout, Resources, plain
 from toolkit.compiler.passes.common_subexpressions import attribute_key, identity
 from toolkit.compiler.program import Node, Program, Variable
-from toolkit.graph.parameter import Parameter
 from toolkit.runtime.store import Store
 from toolkit.runtime.tensors import Task, Tensor, host_buffer
 
@@ -126,6 +125,8 @@ class Lowering:
         record = None if task.node is None else task.node.record
         if (record is not None and record.is_random) or task.role == "update" or not task.inputs:
             return False
+        if task.kernel.accumulates is not None:  # only tensors of the arena can share memory as it demands
+            return False
         return all(item is None or item.base().storage == "static" for item in task.inputs)
 
     def _assign(self, target: Variable, content: Variable) -> None:
@@ -139,10 +140,6 @@ class Lowering:
             return
         kernel = self.converter.reorder(place.layout, place.layout, self.resources)
         self.tasks.append(Task(kernel, [source], [place], target.name, "Assign", self.converter.name, "update"))
-
-    def kept_parameters(self) -> list[Parameter]:
-        """The parameters that the program updates."""
-        return [target.parameter for target, _ in self.program.assignments if target.parameter is not None]
 
 
 def _role(variable: Variable) -> str:

@@ -66,7 +66,7 @@ class Plan:
         self.inputs = {name: lowering.places(variable)[0] for name, variable in program.inputs.items()}
         tasks = pin_gradients(lowering.tasks, gradients, self.store, copier, resources)
         self.tasks = share_memory(tasks, list(self.outputs.values()), copier, resources)
-        self.static = lowering.static
+        self.static = [task for task in lowering.static if not task.kernel.is_free]
         self._packed = packed
         self._held: list[PackedBuffer] = []
         self.times: list[list[float]] | None = None
@@ -155,7 +155,7 @@ class Plan:
                 continue
             held = held_by[id(task)]
             for item in task.outputs:
-                if item is not None and item.root is None and item.buffer is None:
+                if item is not None and item.buffer is None:
                     item.buffer = host_buffer(item.layout)
             scratch = (
                 host_buffer(plain(np.dtype(np.uint8), (task.kernel.workspace,))) if task.kernel.workspace else None
@@ -175,10 +175,9 @@ class Plan:
         needed: set[Tensor] = set()
         for task in reversed(self.static):
             held = held_by[id(task)]
-            lasting = held is None and any(item is not None and self._is_lasting(item) for item in task.outputs)
             current = held is not None and all(item.stamp == self._stamp(task) for item in held)
             wanted = any(item is not None and item.base() in needed for item in task.outputs)
-            if (held is not None and not current) or wanted or lasting:
+            if (held is not None and not current) or wanted:
                 stale.add(id(task))
                 needed.update(item.base() for item in task.inputs if item is not None)
         return stale
@@ -232,8 +231,8 @@ class Plan:
 
     def _packed_outputs(self, task: Task) -> list[PackedBuffer] | None:
         """The shared buffers of a task whose results are read in every run; creates the entries."""
-        lasting = [item for item in task.outputs if item is not None and self._readers.get(item) == len(self.static)]
-        if not lasting or any(item.root is not None for item in lasting):
+        lasting = [item for item in task.outputs if item is not None and self._is_lasting(item)]
+        if not lasting:
             return None
         found = []
         for item in lasting:

@@ -72,8 +72,8 @@ class TrainingSession:
         self._judging = resources(threads, seed, training=False)
         self._store = Store()
         self._outputs = outputs
-        self._plans: dict[Any, _StepPlan] = {}
-        self._evaluations: dict[Any, Plan] = {}
+        self._plans: dict[str, _StepPlan] = {}
+        self._evaluations: dict[str, Plan] = {}
         self._convert = converter(self._backends[0], self._resources)
 
     # the three things a session does ------------------------------------------------------------------------------
@@ -103,12 +103,13 @@ class TrainingSession:
         arrays = named(self.network, feeds)
         if labels is None:
             return StepResult(None, self.network.run(arrays, backend=[item.name for item in self._backends][:1]))
-        key = sizes(self.network, arrays)
-        plan = self._evaluations.get(repr(key))
+        bound = sizes(self.network, arrays)
+        key = repr((bound, self.network.revision))
+        plan = self._evaluations.get(key)
         if plan is None:
-            program = optimise_for_inference(self._bind(key))
+            program = optimise_for_inference(self._bind(bound))
             append_loss(program, self.loss, self.judged_output())
-            plan = self._evaluations[repr(key)] = self._compile(program, self._judging)
+            plan = self._evaluations[key] = self._compile(program, self._judging)
         plan.refresh()
         _load(plan, arrays, labels)
         plan.run("forward", "loss")
@@ -163,22 +164,23 @@ class TrainingSession:
         return plan
 
     def _plan_for(self, arrays: Arrays) -> _StepPlan:
-        key = sizes(self.network, arrays)
+        bound = sizes(self.network, arrays)
         trained = tuple(name for name, item in self.network.parameters.items() if item.requires_grad)
-        plan = self._plans.get(repr((key, trained, self.network.revision)))
+        key = repr((bound, trained, self.network.revision))
+        plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[repr((key, trained, self.network.revision))] = self._build(key)
+            plan = self._plans[key] = self._build(bound)
         return plan
 
-    def _bind(self, key: tuple[int | None, dict[str, int]]) -> Program:
-        return bind(self.network, key[0], key[1], outputs=self._outputs)
+    def _bind(self, bound: tuple[int | None, dict[str, int]]) -> Program:
+        return bind(self.network, *bound, outputs=self._outputs)
 
     def judged_output(self) -> str:
         """The name of the output that the loss judges. Raises ``GraphError`` when that is not clear."""
         return judged_output(self.network, self.loss)
 
-    def _build(self, key: tuple[int | None, dict[str, int]]) -> _StepPlan:
-        step = training_program(self._bind(key), self.loss, self.judged_output(), self.optimizer)
+    def _build(self, bound: tuple[int | None, dict[str, int]]) -> _StepPlan:
+        step = training_program(self._bind(bound), self.loss, self.judged_output(), self.optimizer)
         groups = [(group.parameters, group.slots) for group in step.groups]
         gradients = [pair for group in step.groups for pair in group.gradients()]
         plan = self._compile(step.program, self._resources, groups, gradients)

@@ -61,11 +61,9 @@ class Store:
 
     def pull(self, convert: Converter) -> None:
         """Load every parameter that was written elsewhere since it was last seen here."""
-        for key, buffer in self.buffers.items():
+        for key in self.buffers:
             if isinstance(key, Parameter) and self._seen.get(key) != key.version:
-                array = np.ascontiguousarray(key.array)
-                source = HostBuffer(plain(array.dtype, array.shape), array.reshape(-1).view(np.uint8))
-                convert(source, buffer)
+                self.write(key, key.array, convert)
                 self._seen[key] = key.version
 
     def mark_written(self, keys: Sequence[Parameter], convert: Converter) -> None:

@@ -107,15 +107,15 @@ def training_program(program: Program, loss: Loss, output_name: str, optimizer: 
     """
     prepare_for_training(program)
     value = append_loss(program, loss, output_name)
-    moved = {target for target, _ in program.assignments}
+    statistics = [target.parameter for target, _ in program.assignments if target.parameter is not None]
     seed = program.constant(np.ones(value.shape, value.dtype)).variable
-    grads = differentiate(program, {value: seed}, _trainable(program, moved))
+    grads = differentiate(program, {value: seed}, program.trainable())
     if not grads:
         raise NotDifferentiableError(
             f"Nothing to train: no parameter with requires_grad leads to output {output_name!r}. "
             "Unfreeze something with network.select(...).unfreeze(), or judge another output."
         )
-    made = TrainingProgram(program, statistics=[item.parameter for item in moved if item.parameter is not None])
+    made = TrainingProgram(program, statistics=statistics)
     made.groups = _append_updates(program, grads, optimizer)
     tidy_after_differentiation(program)
     return made
@@ -157,13 +157,3 @@ def _append_update(
     program.assignments += [(old, new) for old, new in pairs if new is not None]
     owners = [item.parameter for item in grads if item.parameter is not None]
     return UpdateGroup(node, owners, optimizer.slots, rate)
-
-
-def _trainable(program: Program, moved: set[Variable]) -> list[Variable]:
-    found = dict.fromkeys(
-        item
-        for node in program.nodes
-        for item in node.inputs
-        if item is not None and item.parameter is not None and item.parameter.requires_grad and item not in moved
-    )
-    return list(found)

@@ -110,7 +110,6 @@ class NumpyKernel(_PlainKernel):
         self._attributes = dict(node.attributes)
         if record is not None and record.is_random:
             self._attributes["random"] = resources.random
-        self._layer, self._operator = node.layer, node.operator
 
     def bind(self, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], workspace: Buffer | None) -> Step:
         arrays = [None if item is None else item.array for item in inputs]

@@ -7,6 +7,7 @@ and FusedMatMul without activation or residual whose output nobody else reads.
 
 from __future__ import annotations
 
+from toolkit.compiler.passes.dead_code import remove_dead_code
 from toolkit.compiler.program import Node, Program
 from toolkit.compiler.rewrite import Replacement, rewrite, use_counts
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, reshape
@@ -35,7 +36,7 @@ def fold_batch_normalization(program: Program) -> None:
         return [made.y]
 
     if rewrite(program, rule):
-        _drop_unread(program)
+        remove_dead_code(program)
 
 
 def _foldable(node: Node) -> bool:
@@ -56,8 +57,3 @@ def _scaled_weight(program: Program, node: Node, factor: Expression) -> Expressi
     if node.op_type == "FusedConv" or node.attributes.get("transB"):
         factor = reshape(factor, (factor.shape[0],) + (1,) * (len(weight.shape) - 1))
     return program.expression(weight) * factor
-
-
-def _drop_unread(program: Program) -> None:
-    from_here = use_counts(program)
-    program.nodes = [node for node in program.nodes if any(item in from_here for item in node.outputs if item)]

@@ -88,10 +88,10 @@ def _fusible(variable: Variable | None, uses: Any) -> Node | None:
 
 def _fuse_add(program: Program, node: Node, uses: Any) -> Replacement | None:
     left, right = node.inputs
-    order = {made: index for index, made in enumerate(program.nodes)}
     pairs = [(left, right), (right, left)]
     found = [(made, other) for mine, other in pairs if (made := _fusible(mine, uses)) is not None and other is not mine]
-    found.sort(key=lambda pair: -order.get(pair[0], -1))
+    if len(found) > 1:  # what is computed last has the other at hand
+        found.sort(key=lambda pair: -program.nodes.index(pair[0]))
     for before, other in found:
         if other is None or before.y.shape != node.y.shape:
             continue
