@@ -7,6 +7,7 @@
     │   └── UnsupportedOperatorError       operators without a kernel, all of them listed at once
     ├── GraphError (ValueError)            an edit, selection or wiring of the graph that cannot be done
     ├── ShapeError (ValueError)            shapes or types that do not fit the operator that gets them
+    │   └── DataDependentShapeError        a shape that only the data can tell, where it has to be known before
     ├── InputError (ValueError)            data handed to a context, trainer or command does not fit
     ├── BackendError (RuntimeError)        a backend is missing, or one of its kernels failed
     └── TrainingError (RuntimeError)       a training run cannot start or go on
@@ -35,6 +36,10 @@ class GraphError(ToolkitError, ValueError):
 
 class ShapeError(ToolkitError, ValueError):
     """Shapes or element types that do not fit the operator that gets them."""
+
+
+class DataDependentShapeError(ShapeError):
+    """A shape or type that depends on the data, where it has to be known before the data is there."""
 
 
 class InputError(ToolkitError, ValueError):

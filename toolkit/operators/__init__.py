@@ -3,7 +3,7 @@
 from toolkit.operators.expression import OPSET, TOOLKIT_DOMAIN, Expression, emit
 from toolkit.operators.families import FAMILIES
 from toolkit.operators.inference import attribute_defaults, infer_types, since_version
-from toolkit.operators.record import REGISTRY, Call, Operator, lookup, not_differentiable, operator
+from toolkit.operators.record import REGISTRY, Call, Operator, data_dependent, lookup, not_differentiable, operator
 
 __all__ = [
     "FAMILIES",
@@ -14,6 +14,7 @@ __all__ = [
     "Expression",
     "Operator",
     "attribute_defaults",
+    "data_dependent",
     "emit",
     "infer_types",
     "lookup",

@@ -16,9 +16,9 @@ import onnx
 from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
 
-from toolkit.errors import ShapeError, UnsupportedOperatorError
+from toolkit.errors import DataDependentShapeError, ShapeError, UnsupportedOperatorError
 from toolkit.operators import wire
-from toolkit.operators.record import TensorType, canonical_domain, lookup
+from toolkit.operators.record import DataDependent, TensorType, canonical_domain, lookup
 from toolkit.operators.schema import Signature, attribute_defaults, signature, since_version
 
 LEFT_OUT: TensorType = (np.dtype(np.float32), ())
@@ -51,8 +51,9 @@ def infer_types(
     """(dtype, concrete shape) of each output of one node; ``outputs`` is how many there are, or their names.
 
     Where a name is ``""`` the output is left out, and what stands at its place in the result means nothing.
-    Raises ``ShapeError`` when the inputs or attributes do not fit the operator or a shape depends on the data, and
-    ``UnsupportedOperatorError`` when neither a record nor ONNX knows the operator. Both name ``layer``.
+    Raises ``ShapeError`` when the inputs or attributes do not fit the operator, its ``DataDependentShapeError`` when a
+    shape depends on the data, and ``UnsupportedOperatorError`` when neither a record nor ONNX knows the operator. All
+    name ``layer``.
     """
     names = [f"y{index}" for index in range(outputs)] if isinstance(outputs, int) else outputs
     known = signature(domain, op_type, version)
@@ -76,6 +77,8 @@ def infer_types(
             dict(attributes),
             [None if item is None else item.constant for item in inputs],
         )
+    except DataDependent as error:
+        raise node.depends_on_data(str(error)) from error
     except (ValueError, IndexError, TypeError, KeyError) as error:
         raise node.error(str(error)) from error
     if len(types) < len(names):
@@ -115,6 +118,18 @@ class _Node:
 
     def error(self, required: str, remedy: str = "") -> ShapeError:
         """The error that names layer, requirement, what came and the remedy."""
+        return ShapeError(self._message(required, remedy))
+
+    def depends_on_data(self, what: str) -> DataDependentShapeError:
+        """The error for a type that cannot be known before the data is there."""
+        return DataDependentShapeError(
+            self._message(
+                f"the shape of its output depends on the data ({what})",
+                "Make the inputs that determine it constants (initializers).",
+            )
+        )
+
+    def _message(self, required: str, remedy: str) -> str:
         received = ", ".join(
             "nothing" if item is None else f"{item.name!r} {item.dtype.name} {item.shape}" for item in self.inputs
         )
@@ -122,7 +137,7 @@ class _Node:
             received += f" with {', '.join(f'{name}={value!r}' for name, value in shown.items())}"
         remedy = remedy or "Change the shapes that reach this layer, or its attributes."
         required = required.strip().removesuffix(".")
-        return ShapeError(f"{self.op_type}-{self.version} {self.layer!r}: {required}; got {received}. {remedy}")
+        return f"{self.op_type}-{self.version} {self.layer!r}: {required}; got {received}. {remedy}"
 
 
 def _is_big(value: Any) -> bool:
@@ -222,10 +237,7 @@ def _reason(error: Exception) -> str:
 def _parsed(node: _Node, index: int, serialised: bytes | None) -> TensorType:
     parsed = wire.parse_type(serialised) if serialised is not None else None
     if parsed is None:
-        raise node.error(
-            f"the shape of output {index} depends on the data or on inputs that are not constant",
-            "Make the inputs that determine it constants (initializers), or give its record a rule (infer=).",
-        )
+        raise node.depends_on_data(f"output {index} has sizes that its inputs do not tell")
     if parsed[1] and min(parsed[1]) < 0:
         raise node.error(f"output {index} would have the shape {parsed[1]}")
     return parsed

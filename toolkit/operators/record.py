@@ -78,6 +78,29 @@ class Operator:
     is_random: bool
 
 
+class DataDependent(Exception):
+    """Raised by a shape rule (``infer``) whose result depends on content that is not known when it is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataDependentTypes:
+    """The rule of an operator whose outputs are known only when it has run; see ``data_dependent``."""
+
+    what: str
+
+    def __call__(self, *given: Any) -> list[TensorType]:
+        raise DataDependent(self.what)
+
+
+def data_dependent(what: str) -> DataDependentTypes:
+    """An ``infer`` rule: ``what`` (``"how many elements are not zero"``, ``"a sequence"``) is known only at run time.
+
+    Such an operator is called between compiled segments, on whatever its inputs are then: arrays, lists of arrays for
+    sequences, ``None`` for an empty optional, dicts for maps; it returns the same kinds of things.
+    """
+    return DataDependentTypes(what)
+
+
 REGISTRY: dict[tuple[str, str], list[Operator]] = {}
 
 
