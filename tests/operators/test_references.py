@@ -10,7 +10,7 @@ from toolkit.errors import ShapeError
 from toolkit.operators import wire
 from toolkit.operators.axes import known, normalised
 from toolkit.operators.cast import convert
-from toolkit.operators.record import DataDependent
+from toolkit.operators.record import DataDependentError
 
 
 def test_axes_out_of_range_and_repeated_are_refused() -> None:
@@ -22,7 +22,7 @@ def test_axes_out_of_range_and_repeated_are_refused() -> None:
 
 
 def test_a_shape_from_unknown_content_is_refused() -> None:
-    with pytest.raises(DataDependent, match="input 'axes' is not constant"):
+    with pytest.raises(DataDependentError, match="input 'axes' is not constant"):
         known(None, "axes")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.operators.record import Call, DataDependent
+from toolkit.operators.record import Call, DataDependentError
 
 
 def normalised(axes: Sequence[int] | np.ndarray | int, rank: int) -> tuple[int, ...]:
@@ -30,7 +30,7 @@ def given(call: Call, name: str, index: int) -> np.ndarray | None:
 
 
 def known(content: np.ndarray | None, name: str) -> np.ndarray:
-    """``content``, which a shape is computed from. Raises ``DataDependent`` when it is not constant."""
+    """``content``, which a shape is computed from. Raises ``DataDependentError`` when it is not constant."""
     if content is None:
-        raise DataDependent(f"input {name!r} is not constant")
+        raise DataDependentError(f"input {name!r} is not constant")
     return content

@@ -18,7 +18,7 @@ from onnx.shape_inference import InferenceError
 
 from toolkit.errors import DataDependentShapeError, ShapeError, UnsupportedOperatorError
 from toolkit.operators import wire
-from toolkit.operators.record import DataDependent, TensorType, canonical_domain, lookup
+from toolkit.operators.record import DataDependentError, TensorType, canonical_domain, lookup
 from toolkit.operators.schema import Signature, attribute_defaults, signature, since_version
 
 LEFT_OUT: TensorType = (np.dtype(np.float32), ())
@@ -77,7 +77,7 @@ def infer_types(
             dict(attributes),
             [None if item is None else item.constant for item in inputs],
         )
-    except DataDependent as error:
+    except DataDependentError as error:
         raise node.depends_on_data(str(error)) from error
     except (ValueError, IndexError, TypeError, KeyError) as error:
         raise node.error(str(error)) from error

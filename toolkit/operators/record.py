@@ -78,7 +78,7 @@ class Operator:
     is_random: bool
 
 
-class DataDependent(Exception):
+class DataDependentError(Exception):
     """Raised by a shape rule (``infer``) whose result depends on content that is not known when it is asked."""
 
 
@@ -89,7 +89,7 @@ class DataDependentTypes:
     what: str
 
     def __call__(self, *given: Any) -> list[TensorType]:
-        raise DataDependent(self.what)
+        raise DataDependentError(self.what)
 
 
 def data_dependent(what: str) -> DataDependentTypes:
