@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from tests.cases import all_cases
-from tests.support.case import BATCH_SIZES, Case, is_float
+from tests.support.case import BATCH_SIZES, Case, Value
 from tests.support.differences import assert_gradient_matches
 from tests.support.interpret import apply
 from tests.support.interpret import build as build_program
-from tests.support.judge import judged
+from tests.support.judge import assert_same, judged
 from toolkit.errors import ShapeError
 from toolkit.operators import REGISTRY
-from toolkit.operators.record import NotDifferentiable, Operator
+from toolkit.operators.record import DataDependentTypes, NotDifferentiable, Operator
 
 CASES = all_cases()
 EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
@@ -31,6 +31,8 @@ def named(record: Operator) -> str:
 def test_inferred_type_is_actual_type(case: Case, batch: int) -> None:
     arrays = case.arrays(batch)
     if case.is_data_dependent:
+        if isinstance(case.record.infer, DataDependentTypes) and not all(map(_is_tensor, arrays)):
+            return  # programs hold tensors only
         with pytest.raises(ShapeError, match="depends on the data"):
             build_program(case, arrays, batch)
         return
@@ -48,14 +50,12 @@ def test_reference_agrees_with_judge(case: Case, batch: int) -> None:
     outputs = apply(case.domain, case.operator, case.version, arrays, case.bound_attributes(batch))[: case.outputs]
     expected = judged(case, arrays, batch)
     assert len(outputs) == len(expected)
-    for ours, theirs in zip(outputs, expected, strict=True):
-        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
-        if is_float(ours.dtype):
-            np.testing.assert_allclose(
-                ours.astype(np.float64), theirs.astype(np.float64), rtol=case.tolerance, atol=case.tolerance
-            )
-        else:
-            np.testing.assert_array_equal(ours, theirs)
+    for number, (ours, theirs) in enumerate(zip(outputs, expected, strict=True)):
+        assert_same(ours, theirs, case.tolerance, f"output {number}")
+
+
+def _is_tensor(value: Value) -> bool:
+    return value is None or isinstance(value, np.ndarray)
 
 
 @pytest.mark.parametrize("case", DIFFERENTIABLE, ids=[case.id for case in DIFFERENTIABLE])

@@ -1,4 +1,7 @@
-"""One row of a case table: an operator, what it is given, and how exactly it must answer."""
+"""One row of a case table: an operator, what it is given, and how exactly it must answer.
+
+Most values are arrays. Sequences are lists (of arrays, or of maps), maps are dicts, an empty optional is ``None``.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ import ml_dtypes
 import numpy as np
 
 from toolkit.operators import lookup
-from toolkit.operators.record import NotDifferentiable, Operator
+from toolkit.operators.record import DataDependentTypes, NotDifferentiable, Operator
 
+Value = Any  # np.ndarray, a list of values, a dict, or None
 Size = int | str  # "N" stands for the batch size
 BATCH_SIZES = (1, 3)
 
@@ -28,10 +32,15 @@ def is_float(dtype: np.dtype) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """How one input is made: ``make(random, batch)``. A constant is known to inference, like an initializer."""
+    """How one input is made: ``make(random, batch)``. A constant is known to inference, like an initializer.
 
-    make: Callable[[np.random.Generator, int], np.ndarray]
+    ``type`` is ONNX's name of its type (``seq(tensor(float))``, ``map(int64, tensor(float))``) where the value itself
+    does not tell: in an empty list, dict or optional, and in every optional.
+    """
+
+    make: Callable[[np.random.Generator, int], Value]
     is_constant: bool = False
+    type: str | None = None
 
 
 def uniform(*shape: Size, low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> Given:
@@ -80,19 +89,38 @@ def variable(content: Any, dtype: str | None = None) -> Given:
     return Given(constant(content, dtype).make)
 
 
+def sequence(*items: Given, dtype: str = "float") -> Given:
+    """A list of the items; ``dtype`` is ONNX's name of the element type, which matters when there are none."""
+    kind = None if items else f"seq(tensor({dtype}))"
+    return Given(lambda random, batch: [item.make(random, batch) for item in items], type=kind)
+
+
+def optional(item: Given | None, kind: str = "tensor(float)") -> Given:
+    """An optional that holds the item, or nothing; ``kind`` is ONNX's name of the type that it may hold."""
+    return Given(lambda random, batch: None if item is None else item.make(random, batch), type=f"optional({kind})")
+
+
+def plain(content: Any, kind: str | None = None) -> Given:
+    """Exactly this value: a dict, a list of dicts, a list of arrays; or a function of the batch size that gives it."""
+    return Given(lambda random, batch: content(batch) if callable(content) else content, type=kind)
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One row.
 
+    - ``inputs``: ``None`` where an optional input is left out.
+    - ``attributes``: plain values; a ``GraphProto`` is a body, which references get as a callable (``onnx.reference``
+      evaluates it). May also be a function of the batch size.
     - ``version``: an opset version of ``domain``.
     - ``tolerance``: relative and absolute, of values against the judge.
     - ``judge``: ``None`` for onnxruntime, or onnx.reference where onnxruntime has no kernel; the name of one of them;
-      or a function ``(*arrays, **attributes)`` of the same outputs. ``attributes`` may also be a function of the batch
-      size.
+      or a function ``(*inputs, **attributes)`` of the same outputs.
     - ``differentiable``: indices of the inputs whose gradient is checked; by default every floating-point input that is
       not a constant, none when the record is not differentiable.
     - ``seeded``: indices of the outputs that get a gradient; by default all floating-point ones.
-    - ``is_data_dependent``: inference must refuse it.
+    - ``is_data_dependent``: inference must refuse it, because an input that tells a shape is no constant; rows of
+      records whose ``infer`` is ``data_dependent(...)`` need not say so.
     """
 
     operator: str
@@ -108,6 +136,11 @@ class Case:
     seeded: Sequence[int] | None = None
     is_data_dependent: bool = False
     note: str = ""
+
+    def __post_init__(self) -> None:
+        found = lookup(self.domain, self.operator, self.version)
+        if found is not None and isinstance(found.infer, DataDependentTypes):
+            object.__setattr__(self, "is_data_dependent", True)
 
     @property
     def id(self) -> str:
@@ -126,14 +159,10 @@ class Case:
         """The attributes at a batch size."""
         return dict(self.attributes(batch) if callable(self.attributes) else self.attributes)
 
-    def arrays(self, batch: int, seed: int = 0) -> list[np.ndarray | None]:
-        """The inputs at a batch size; read-only, because a reference must not write to them."""
+    def arrays(self, batch: int, seed: int = 0) -> list[Value]:
+        """The inputs at a batch size; arrays are read-only, because a reference must not write to them."""
         random = np.random.default_rng([seed, batch])
-        made = [None if given is None else np.asarray(given.make(random, batch)) for given in self.inputs]
-        for array in made:
-            if array is not None:
-                array.flags.writeable = False
-        return made
+        return [None if given is None else _read_only(given.make(random, batch)) for given in self.inputs]
 
     def differentiable_inputs(self) -> list[int]:
         """Indices of the inputs whose gradient is checked."""
@@ -145,8 +174,19 @@ class Case:
         return [
             index
             for index, (given, array) in enumerate(zip(self.inputs, arrays, strict=True))
-            if given is not None and array is not None and not given.is_constant and is_float(array.dtype)
+            if given is not None and not given.is_constant and isinstance(array, np.ndarray) and is_float(array.dtype)
         ]
+
+
+def _read_only(value: Value) -> Value:
+    """The value with every array in it frozen; lists and dicts are copied."""
+    if isinstance(value, list):
+        return [_read_only(item) for item in value]
+    if value is None or isinstance(value, dict):
+        return None if value is None else dict(value)
+    array = np.asarray(value)
+    array.flags.writeable = False
+    return array
 
 
 def _bound(shape: Sequence[Size], batch: int) -> tuple[int, ...]:

@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
 
-from tests.support.case import Case
+from tests.support.case import Case, Value
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.operators.long_tail import reference_for
 
+BODY_OPSET = 23  # the version that graphs in attributes are written in
 
-def build(case: Case, arrays: Sequence[np.ndarray | None], batch: int) -> tuple[Program, Node]:
+
+def build(case: Case, arrays: Sequence[Value], batch: int) -> tuple[Program, Node]:
     """A program of one node; inputs that the case calls constant are constants of the program."""
     program = Program(layer="case")
     variables: list[Variable | None] = []
@@ -36,10 +40,8 @@ def build(case: Case, arrays: Sequence[np.ndarray | None], batch: int) -> tuple[
     return program, node
 
 
-def apply(
-    domain: str, op_type: str, version: int, inputs: Sequence[np.ndarray | None], attributes: Mapping[str, Any]
-) -> tuple[np.ndarray, ...]:
-    """One operator by its reference, or by onnx.reference where it has none."""
+def apply(domain: str, op_type: str, version: int, inputs: Sequence[Value], attributes: Mapping[str, Any]) -> Any:
+    """The outputs of one operator, as a tuple, by its reference, or by onnx.reference where it has none."""
     probe = Node(op_type, domain, version, [], [], dict(attributes))
     record = probe.record
     reference = record.reference if record is not None else None
@@ -47,8 +49,27 @@ def apply(
         reference = reference_for(domain, op_type, version, attributes)
     assert reference is not None, f"{op_type}-{version} has no reference"
     extra = {"random": np.random.default_rng(0)} if record is not None and record.is_random else {}
-    result = reference(*inputs, **attributes, **extra)
-    return tuple(np.asarray(item) for item in (result if isinstance(result, tuple) else (result,)))
+    bound = {name: _callable_body(item) for name, item in attributes.items()}
+    result = reference(*inputs, **bound, **extra)
+    return tuple(map(_output, result if isinstance(result, tuple) else (result,)))
+
+
+def _callable_body(attribute: Any) -> Any:
+    """A graph as the function ``(*values) -> tuple of values`` that references take; other attributes as they are."""
+    if not isinstance(attribute, onnx.GraphProto):
+        return attribute
+    names = [item.name for item in attribute.input]
+    evaluator = ReferenceEvaluator(attribute, opsets={"": BODY_OPSET})
+
+    def body(*values: Value) -> tuple[Value, ...]:
+        return tuple(evaluator.run(None, dict(zip(names, values, strict=True))))
+
+    return body
+
+
+def _output(item: Value) -> Value:
+    """Sequences, maps and empty optionals as they are; all else is an array."""
+    return item if item is None or isinstance(item, (list, dict)) else np.asarray(item)
 
 
 def interpret(program: Program, feeds: Mapping[Variable, np.ndarray], wanted: Sequence[Variable]) -> list[np.ndarray]:
