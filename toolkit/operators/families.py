@@ -6,6 +6,7 @@ FAMILIES: tuple[str, ...] = (
     "activation",
     "activation_operators",
     "arithmetic",
+    "attention",
     "batch_normalization",
     "cast",
     "constant",
@@ -30,11 +31,14 @@ FAMILIES: tuple[str, ...] = (
     "random_values",
     "ranking",
     "reduction",
+    "resize",
     "reverse_sequence",
     "sequences",
+    "signal",
     "slicing",
     "softmax",
     "transposed_convolution",
+    "window_functions",
 )
 
 for _family in FAMILIES:
