@@ -2,26 +2,30 @@
 
 What depends on nothing but constants is computed on the way, because shape arithmetic (Shape, Gather, Concat, Reshape)
 has to be known before the next shape can be inferred. Only what the wanted outputs need is bound. ONNX functions are
-expanded, and If is replaced by its branch when the condition is known.
+expanded, and If is replaced by its branch when the condition is known. What only the data can tell is deferred
+(``segment``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from toolkit.compiler.folding import fold
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.rebatch import Rebatch
+from toolkit.compiler.segment import Deferred, Item, Scope, Segment, Unknown, close
 from toolkit.compiler.sizes import frozen_batch, input_shapes
-from toolkit.errors import GraphError, UnsupportedOperatorError
+from toolkit.errors import DataDependentShapeError, GraphError, UnsupportedOperatorError
 from toolkit.graph.layer import AttributeReference, Graph, Leaf, reads
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
 from toolkit.operators.inference import explicit_attributes, since_version
 from toolkit.operators.long_tail import reference_for
-from toolkit.operators.record import lookup
+from toolkit.operators.record import TensorType, lookup
+
+Types = Sequence[TensorType | None]  # None for a value that is no tensor
 
 
 def bind(
@@ -35,7 +39,23 @@ def bind(
 
     ``batch_size=None`` keeps the batch the file fixed. A model whose batch was frozen at export is rebatched (see
     ``rebatch``). Raises ``InputError`` for sizes that are missing or do not fit, ``UnsupportedOperatorError`` with
-    every operator that cannot run, ``ShapeError`` from inference.
+    every operator that cannot run, ``ShapeError`` from inference, ``DataDependentShapeError`` naming the layer when the
+    wanted outputs cannot be bound without data.
+    """
+    return first_segment(network, batch_size, dims, outputs=outputs).require_static()
+
+
+def first_segment(
+    network: Network,
+    batch_size: int | None,
+    dims: Mapping[str, int] | None = None,
+    *,
+    outputs: Sequence[str] | None = None,
+    types: Mapping[str, TensorType | None] | None = None,
+) -> Segment:
+    """Like ``bind``, for networks that may need data to be bound to the end.
+
+    ``types`` gives the types of the inputs that declare none or no rank, ``None`` for those that are no tensors.
     """
     wanted = list(network.outputs) if outputs is None else list(outputs)
     for name in wanted:
@@ -47,9 +67,59 @@ def bind(
     rebatch = None
     if frozen is not None and batch_size not in (None, frozen):
         assert batch_size is not None
-        original = _Binder(network, None).run(input_shapes(network, frozen, dims or {}), wanted)
-        rebatch = Rebatch(frozen, batch_size, original.variables)
-    return _Binder(network, rebatch).run(shapes, wanted).program
+        original = _Binder(network)
+        scope = original.open(_types(network, input_shapes(network, frozen, dims or {})))
+        original.bind_graph(network.graph, scope, wanted, prefix="")
+        meant = {name: item for name, item in scope.items() if isinstance(item, Variable)}
+        rebatch = Rebatch(frozen, batch_size, meant)
+    binder = _Binder(network, rebatch)
+    return binder.segment(network.graph, binder.open(_types(network, shapes, types)), wanted, prefix="")
+
+
+def _types(
+    network: Network,
+    shapes: Mapping[str, tuple[int, ...] | None],
+    known: Mapping[str, TensorType | None] | None = None,
+) -> dict[str, TensorType | None]:
+    found: dict[str, TensorType | None] = {}
+    for name, value in network.inputs.items():
+        shape = shapes[name]
+        if shape is None or value.dtype is None:
+            found[name] = None if known is None else known[name]
+        else:
+            found[name] = (value.dtype, shape)
+    return found
+
+
+def body_segment(
+    network: Network, body: Graph, captured: Scope, types: Mapping[str, TensorType | None], prefix: str
+) -> Segment:
+    """The first segment of a body (of If, Loop, Scan) for inputs of ``types``.
+
+    ``captured`` holds what the body reads from outside that every segment knows: constants and parameters; what it
+    reads besides is among ``types``.
+    """
+    binder = _Binder(network)
+    scope = binder.open(types)
+    return binder.segment(body, {**captured, **scope}, list(body.outputs), prefix)
+
+
+def next_segment(network: Network, last: Segment, types: Types) -> Segment:
+    """Bind what ``last`` had to leave, now that the values it carries have these ``types``, in that order."""
+    binder = _Binder(network)
+    now: dict[Item, Item] = {}
+    for item, known in zip(last.carried(), types, strict=True):
+        now[item] = binder.enter(item, known)
+
+    def current(item: Item) -> Item:
+        return now.get(item, item)
+
+    for waiting in last.rest:
+        scope = {name: current(item) for name, item in waiting.scope.items()}
+        binder.bind_leaf(waiting.leaf, scope, waiting.prefix)
+        now.update((item, scope[name]) for name, item in waiting.outputs.items())
+    outputs = {name: current(item) for name, item in last.outputs.items()}
+    return close(binder.program, binder.deferred, outputs, binder.takes)
 
 
 def require_supported(network: Network) -> None:
@@ -59,7 +129,7 @@ def require_supported(network: Network) -> None:
     for leaf in (leaf for body in bodies for leaf in body.walk()):
         if (leaf.domain, leaf.op_type, leaf.overload) in network.functions:
             continue
-        if leaf.op_type in ("If", "Constant") and not leaf.domain:
+        if leaf.op_type == "Constant" and not leaf.domain:
             continue
         if not _has_kernel(leaf):
             missing.setdefault(f"{leaf.operator}-{leaf.version}", []).append(leaf.path)
@@ -79,59 +149,81 @@ def _has_kernel(leaf: Leaf) -> bool:
     return version is not None and reference_for(leaf.domain, leaf.op_type, version, leaf.attributes) is not None
 
 
-@dataclass
-class Bound:
-    """The result of one binding: the program, and every variable by the name of its value."""
-
-    program: Program
-    variables: dict[str, Variable]
-
-
-@dataclass
 class _Binder:
-    network: Network
-    rebatch: Rebatch | None
-    program: Program = field(default_factory=Program)
+    """Appends leaves to the program of one segment, and keeps the ones that have to wait."""
 
-    def run(self, shapes: Mapping[str, tuple[int, ...]], wanted: Sequence[str]) -> Bound:
-        graph = self.network.graph
-        scope: dict[str, Variable] = {}
-        for name, value in self.network.inputs.items():
-            assert value.dtype is not None
-            scope[name] = self.program.inputs[name] = Variable(name, value.dtype, shapes[name])
-        self.bind_graph(graph, scope, wanted, prefix="")
+    def __init__(self, network: Network, rebatch: Rebatch | None = None) -> None:
+        self.network = network
+        self.rebatch = rebatch
+        self.program = Program()
+        self.deferred: list[Deferred] = []
+        self.takes: list[Item] = []
+
+    def open(self, types: Mapping[str, TensorType | None]) -> Scope:
+        """A scope with the inputs of a graph."""
+        return {name: self.enter(Unknown(name), known, name) for name, known in types.items()}
+
+    def enter(self, item: Item, known: TensorType | None, key: str | None = None) -> Item:
+        """Take a value into the segment: as an input of the program if it is a tensor; returns what stands for it."""
+        entered = item
+        if known is not None:
+            key = f"{len(self.takes)}: {item.name}" if key is None else key
+            entered = self.program.inputs[key] = Variable(item.name, *known)
+        self.takes.append(entered)
+        return entered
+
+    def segment(self, graph: Graph, scope: Scope, wanted: Sequence[str], prefix: str) -> Segment:
+        """Bind a graph as far as it goes."""
+        self.bind_graph(graph, scope, wanted, prefix)
         for name in wanted:
             if name not in scope:
                 raise GraphError(f"Output {name!r} is produced by no layer.")
-            self.program.outputs[name] = scope[name]
-        return Bound(self.program, scope)
+        outputs = {name: scope[name] for name in wanted}
+        return close(self.program, self.deferred, outputs, self.takes)
 
-    def bind_graph(self, graph: Graph, scope: dict[str, Variable], wanted: Sequence[str], prefix: str) -> None:
-        """Append the leaves that ``wanted`` needs, in order; ``scope`` maps names to variables and is extended."""
+    def bind_graph(self, graph: Graph, scope: Scope, wanted: Sequence[str], prefix: str) -> None:
+        """Append the leaves that ``wanted`` needs, in order; ``scope`` maps names to values and is extended."""
         for name, parameter in graph.parameters.items():
             scope[name] = _parameter_variable(prefix + name, parameter)
         for leaf in _needed(graph, wanted):
             self.bind_leaf(leaf, scope, prefix)
 
-    def bind_leaf(self, leaf: Leaf, scope: dict[str, Variable], prefix: str) -> None:
+    def bind_leaf(self, leaf: Leaf, scope: Scope, prefix: str) -> None:
         layer = prefix + leaf.path
         inputs = [self.read(name, scope, layer) for name in leaf.inputs]
         function = self.network.functions.get((leaf.domain, leaf.op_type, leaf.overload))
         if function is not None:
             self.bind_function(function, leaf, inputs, scope, layer)
-        elif leaf.op_type == "If" and not leaf.domain:
+        elif leaf.op_type == "If" and not leaf.domain and _is_known(inputs):
             self.bind_branch(leaf, inputs, scope, layer)
+        elif any(leaf.bodies):
+            self.defer(leaf, scope, prefix, f"{leaf.operator} {layer!r}: what it executes depends on the data.")
         else:
-            self.bind_operator(leaf, inputs, scope, layer)
+            operands = [item for item in inputs if not isinstance(item, Unknown)]
+            if len(operands) < len(inputs):
+                self.defer(leaf, scope, prefix, f"{leaf.operator} {layer!r}: what it reads depends on the data.")
+                return
+            try:
+                self.bind_operator(leaf, operands, scope, layer)
+            except DataDependentShapeError as error:
+                self.defer(leaf, scope, prefix, str(error))
 
-    def read(self, name: str, scope: Mapping[str, Variable], layer: str) -> Variable | None:
+    def read(self, name: str, scope: Scope, layer: str) -> Item | None:
         if not name:
             return None
         if name not in scope:
             raise GraphError(f"Layer {layer!r} reads {name!r}, which no input, parameter or earlier layer provides.")
         return scope[name]
 
-    def bind_operator(self, leaf: Leaf, inputs: list[Variable | None], scope: dict[str, Variable], layer: str) -> None:
+    def defer(self, leaf: Leaf, scope: Scope, prefix: str, reason: str) -> None:
+        """Leave a leaf to a later segment."""
+        for name in reads(leaf):
+            self.read(name, scope, prefix + leaf.path)
+        outputs = {name: Unknown(name) for name in leaf.outputs if name}
+        self.deferred.append(Deferred(leaf, prefix, {name: scope[name] for name in reads(leaf)}, outputs, reason))
+        scope.update(outputs)
+
+    def bind_operator(self, leaf: Leaf, inputs: list[Variable | None], scope: Scope, layer: str) -> None:
         attributes = explicit_attributes(leaf.op_type, inputs, leaf.attributes, len(leaf.outputs))
         version = since_version(leaf.domain, leaf.op_type, leaf.version) or leaf.version
         if self.rebatch is not None:
@@ -153,26 +245,25 @@ class _Binder:
         )
         scope.update((name, made) for name, made in zip(leaf.outputs, node.outputs, strict=True) if made is not None)
 
-    def bind_function(
-        self, body: Graph, leaf: Leaf, inputs: list[Variable | None], scope: dict[str, Variable], layer: str
-    ) -> None:
+    def bind_function(self, body: Graph, leaf: Leaf, inputs: list[Item | None], scope: Scope, layer: str) -> None:
         inner = {name: item for name, item in zip(body.inputs, inputs, strict=False) if item is not None}
         given = {**{name: value for name, value in body.attributes.items() if value is not None}, **leaf.attributes}
         resolved = Graph(body.name, body.inputs, body.outputs, [_resolve(child, given) for child in body.leaves])
         self.bind_graph(resolved, inner, list(body.outputs), prefix=f"{layer}/")
         scope.update((outer, inner[name]) for outer, name in zip(leaf.outputs, body.outputs, strict=False) if outer)
 
-    def bind_branch(self, leaf: Leaf, inputs: list[Variable | None], scope: dict[str, Variable], layer: str) -> None:
-        condition = inputs[0].constant if inputs and inputs[0] is not None else None
-        if condition is None:
-            raise UnsupportedOperatorError(
-                f"If {layer!r}: the condition depends on the data. Only conditions that are known once all sizes are "
-                "bound can be run so far."
-            )
-        branch = leaf.attributes["then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"]
+    def bind_branch(self, leaf: Leaf, inputs: list[Item | None], scope: Scope, layer: str) -> None:
+        condition = inputs[0]
+        assert isinstance(condition, Variable)
+        assert condition.constant is not None
+        branch = leaf.attributes["then_branch" if bool(condition.constant.reshape(-1)[0]) else "else_branch"]
         inner = dict(scope)
         self.bind_graph(branch, inner, list(branch.outputs), prefix=f"{layer}/")
-        scope.update((outer, inner[name]) for outer, name in zip(leaf.outputs, branch.outputs, strict=True) if outer)
+        scope.update((outer, inner[name]) for outer, name in zip(leaf.outputs, branch.outputs, strict=False) if outer)
+
+
+def _is_known(inputs: Sequence[Item | None]) -> bool:
+    return bool(inputs) and isinstance(inputs[0], Variable) and inputs[0].constant is not None
 
 
 def _parameter_variable(name: str, parameter: Parameter) -> Variable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from toolkit.errors import InputError, UnsupportedOperatorError
+from toolkit.errors import InputError
 from toolkit.graph.network import Network
 from toolkit.graph.value import Value
 
@@ -18,21 +18,25 @@ def frozen_batch(network: Network) -> int | None:
     return None
 
 
-def input_shapes(network: Network, batch_size: int | None, dims: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
-    """Concrete shapes of all inputs. Raises ``InputError`` naming the sizes that are still open."""
+def input_shapes(
+    network: Network, batch_size: int | None, dims: Mapping[str, int]
+) -> dict[str, tuple[int, ...] | None]:
+    """Concrete shapes of all inputs, ``None`` for those that only the data tells (no tensors, or without a rank).
+
+    Raises ``InputError`` naming the sizes that are still open.
+    """
     bound = dict(dims)
     for value in network.inputs.values():
         if batch_size is not None and value.batch_axis is not None and value.shape is not None:
             dim = value.shape[value.batch_axis]
             if isinstance(dim, str):
                 bound.setdefault(dim, batch_size)
-    shapes = {}
+    shapes: dict[str, tuple[int, ...] | None] = {}
     for name, value in network.inputs.items():
         if value.kind != "tensor" or value.shape is None or value.dtype is None:
-            raise UnsupportedOperatorError(
-                f"Input {name!r} is a {value.describe()}: a context needs tensors with a declared rank."
-            )
-        shapes[name] = tuple(_bound(value, axis, batch_size, bound) for axis in range(len(value.shape)))
+            shapes[name] = None
+        else:
+            shapes[name] = tuple(_bound(value, axis, batch_size, bound) for axis in range(len(value.shape)))
     return shapes
 
 

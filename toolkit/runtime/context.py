@@ -15,17 +15,20 @@ import numpy as np
 from toolkit.autodiff import differentiate
 from toolkit.backends.protocol import Resources
 from toolkit.backends.registry import resolve
-from toolkit.compiler.bind import bind
-from toolkit.compiler.pipeline import optimise_for_inference, prepare_for_training, tidy_after_differentiation
+from toolkit.compiler.bind import bind, first_segment
+from toolkit.compiler.pipeline import prepare_for_training, tidy_after_differentiation
 from toolkit.compiler.placement import place
 from toolkit.compiler.program import Program, Variable
+from toolkit.compiler.segment import Segment
+from toolkit.compiler.sizes import input_shapes
 from toolkit.errors import BackendError, GraphError, InputError
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import is_trainable_dtype
 from toolkit.runtime.cache import state_of
-from toolkit.runtime.explain import Explanation, explain
+from toolkit.runtime.explain import Explanation, explain, explain_segments
 from toolkit.runtime.feeds import check_shapes, named
 from toolkit.runtime.plan import Plan
+from toolkit.runtime.segments import Segments, Types
 
 Arrays = dict[str, np.ndarray]
 
@@ -76,29 +79,37 @@ class Context:
         outputs: Sequence[str] | None = None,
     ) -> None:
         require_precision(precision)
-        if batch_size is not None and batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {batch_size}.")
+        if batch_size is not None and batch_size < 0:
+            raise InputError(f"batch_size must be 0 or more, got {batch_size}.")
         self.network = network
         self.batch_size = batch_size
         self.training = training
         self._backends = resolve(backend)
         self._dims = dict(dims or {})
-        self._resources = resources(threads, seed, training)
+        self.resources = resources(threads, seed, training)
+        self.is_profiled = False
         self._outputs = outputs
         self._feeds: Arrays | None = None
         self._judged = self._default_judged() if training else ()
         self._plans: dict[tuple[str, ...], Plan] = {}
-        program = self._program(self._judged)
-        self.shapes = {name: item.shape for name, item in program.inputs.items() if name in network.inputs}
-        self._plan = self._compile(program)
-        self._plans[self._judged] = self._plan
+        self._segments = Segments(self._first_segment, self)
+        self.shapes = input_shapes(network, batch_size, self._dims)
+        self._plan: Plan | None = None
+        if training:
+            self._plan = self._plans[self._judged] = self.compile(self._training_program(self._judged))
+        elif all(shape is not None for shape in self.shapes.values()):
+            types = [(value.dtype, self.shapes[name]) for name, value in network.inputs.items()]
+            first = self._segments.prepare(types)  # type: ignore[arg-type]  # what has a shape has a type
+            self._plan = first.plan if first.is_whole else None
 
     # building --------------------------------------------------------------------------------------------------------
 
-    def _program(self, judged: tuple[str, ...]) -> Program:
+    def _first_segment(self, types: Types) -> Segment:
+        named_types = dict(zip(self.network.inputs, types, strict=True))
+        return first_segment(self.network, self.batch_size, self._dims, outputs=self._outputs, types=named_types)
+
+    def _training_program(self, judged: tuple[str, ...]) -> Program:
         program = bind(self.network, self.batch_size, self._dims, outputs=self._outputs)
-        if not self.training:
-            return optimise_for_inference(program)
         return self._differentiated(prepare_for_training(program), judged)
 
     def _default_judged(self) -> tuple[str, ...]:
@@ -120,9 +131,10 @@ class Context:
         program.outputs.update((name, grads[item]) for name, item in wrt.items() if item in grads)
         return tidy_after_differentiation(program)
 
-    def _compile(self, program: Program) -> Plan:
+    def compile(self, program: Program) -> Plan:
+        """A plan for a program on this context's backends."""
         place(program, self._backends)
-        return Plan(program, self._backends, self._resources, packed=state_of(self.network).packed)
+        return Plan(program, self._backends, self.resources, packed=state_of(self.network).packed)
 
     # running ---------------------------------------------------------------------------------------------------------
 
@@ -133,7 +145,11 @@ class Context:
         """
         if self.training:
             raise GraphError("This is a training context: call forward and backward, or build one with training=False.")
-        self._load(named(self.network, feeds))
+        arrays = named(self.network, feeds)
+        if self._plan is None:
+            check_shapes(self.network, arrays, self.shapes)
+            return _given_out(self._segments.run(list(arrays.values())), out)
+        self._load(self._plan, arrays)
         self._plan.run("forward")
         return self._results(self._plan, out)
 
@@ -142,9 +158,10 @@ class Context:
         if not self.training:
             raise GraphError("forward and backward need a context built with training=True.")
         arrays = named(self.network, feeds)
-        self._load(arrays)
+        assert self._plan is not None
+        self._load(self._plan, arrays)
         self._feeds = {name: array.copy() for name, array in arrays.items()}
-        self._random_state = self._resources.random.bit_generator.state
+        self._random_state = self.resources.random.bit_generator.state
         self._plan.run("forward")
         return self._results(self._plan, None)
 
@@ -156,6 +173,7 @@ class Context:
         """
         if self._feeds is None:
             raise GraphError("backward needs a forward before it: it differentiates what forward has computed.")
+        assert self._plan is not None
         judged = tuple(name for name in self._plan.outputs if name in grads)
         unknown = [name for name in grads if name not in judged or not _is_float(self.network, name)]
         if unknown or not grads:
@@ -180,48 +198,61 @@ class Context:
         if judged == self._judged:
             return
         if judged not in self._plans:
-            self._plans[judged] = self._compile(self._program(judged))
+            self._plans[judged] = self.compile(self._training_program(judged))
         self._plan, self._judged = self._plans[judged], judged
         assert self._feeds is not None
-        self._resources.random.bit_generator.state = self._random_state
-        self._load(self._feeds)
+        self.resources.random.bit_generator.state = self._random_state
+        self._load(self._plan, self._feeds)
         self._plan.run("forward")
 
-    def _load(self, arrays: Arrays) -> None:
+    def _load(self, plan: Plan, arrays: Arrays) -> None:
         check_shapes(self.network, arrays, self.shapes)
-        self._plan.refresh()
-        for name, target in self._plan.input_arrays.items():
+        plan.refresh()
+        for name, target in plan.input_arrays.items():
             if name in arrays:
                 np.copyto(target, arrays[name])
 
     def _results(self, plan: Plan, out: Arrays | None) -> Arrays:
-        names = [name for name in plan.outputs if name in self.network.outputs]
-        if out is None:
-            return {name: plan.output_arrays[name].copy() for name in names}
-        for name in names:
-            if name not in out:
-                raise InputError(f"out= needs an array for every output {names}, {name!r} is missing.")
-            np.copyto(out[name], plan.output_arrays[name])
-        return out
+        found = {name: array for name, array in plan.output_arrays.items() if name in self.network.outputs}
+        return {name: array.copy() for name, array in found.items()} if out is None else _given_out(found, out)
 
     # reports ---------------------------------------------------------------------------------------------------------
 
     def profile(self, enabled: bool = True) -> None:
         """Record the time of every step of the runs that follow; ``explain`` shows the medians."""
-        self._plan.profile(enabled)
+        self.is_profiled = enabled
+        if self._plan is not None:
+            self._plan.profile(enabled)
 
     def explain(self) -> Explanation:
-        """Per step: layer, operator, backend, kernel, what was fused into it, bytes, and time if profiled."""
-        return explain(self._plan)
+        """Per step: layer, operator, backend, kernel, what was fused into it, bytes, and time if profiled.
+
+        Where data decides what is executed, the segments of the latest run are shown in turn.
+        """
+        return explain(self._plan) if self._plan is not None else explain_segments(self._segments.path())
 
     @property
     def arena_nbytes(self) -> int:
         """Bytes of activations, gradients and workspaces."""
-        return self._plan.arena_nbytes
+        return self.explain().arena_nbytes if self._plan is None else self._plan.arena_nbytes
 
     def __repr__(self) -> str:
         mode = "training" if self.training else "inference"
         return f"Context({mode}, {self.shapes}, {'/'.join(backend.name for backend in self._backends)})"
+
+
+def _given_out(found: dict[str, Any], out: Arrays | None) -> dict[str, Any]:
+    """``found``, or ``out`` filled with it."""
+    if out is None:
+        return found
+    for name, value in found.items():
+        if name not in out:
+            raise InputError(f"out= needs an array for every output {list(found)}, {name!r} is missing.")
+        if not isinstance(value, np.ndarray) or value.shape != out[name].shape:
+            shape = value.shape if isinstance(value, np.ndarray) else type(value).__name__
+            raise InputError(f"out= has {out[name].shape} for output {name!r}, which is {shape} on this data.")
+        np.copyto(out[name], value)
+    return out
 
 
 def _is_float(network: Network, name: str) -> bool:

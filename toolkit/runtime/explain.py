@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from toolkit.runtime.plan import Plan
+from toolkit.runtime.segments import Stage
 
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One step of a plan; ``nbytes`` are read and written per run, ``milliseconds`` is the median when profiled."""
+    """One step of a plan; ``nbytes`` are read and written per run, ``milliseconds`` is the median when profiled.
+
+    ``segment`` counts the plans that follow each other where data decides what comes next.
+    """
 
     layer: str
     operator: str
@@ -19,6 +24,7 @@ class StepReport:
     role: str
     nbytes: int
     milliseconds: float | None
+    segment: int = 0
 
 
 @dataclass(frozen=True)
@@ -30,9 +36,12 @@ class Explanation:
     prepared: int
 
     def __str__(self) -> str:
-        head = ("layer", "operator", "backend", "kernel", "fused into it", "KiB", "ms")
+        is_segmented = any(step.segment for step in self.steps)
+        head = (*(("segment",) if is_segmented else ()), "layer", "operator", "backend", "kernel", "fused into it")
+        head += ("KiB", "ms")
         rows = [head] + [
             (
+                *((str(step.segment),) if is_segmented else ()),
                 step.layer,
                 step.operator + ("" if step.role == "forward" else f" [{step.role}]"),
                 step.backend,
@@ -55,6 +64,30 @@ class Explanation:
 
 def explain(plan: Plan) -> Explanation:
     """Describe a plan; views, which execute nothing, have no row."""
+    return Explanation(_steps(plan), plan.arena_nbytes, len(plan.static))
+
+
+def explain_segments(path: Sequence[Stage]) -> Explanation:
+    """Describe the segments of a run: the steps of each plan, the calls on the data behind it, and what waits."""
+    reports: list[StepReport] = []
+    plans = [stage.plan for stage in path if stage.plan is not None]
+    for index, stage in enumerate(path):
+        reports += [] if stage.plan is None else _steps(stage.plan, index)
+        for call in stage.calls:
+            reports.append(_report(call.layer, call.operator, call.kernel, "called on the data", call.times, index))
+            for body in call.bodies.values():
+                inner = explain_segments(body.segments.path()).steps
+                reports += [replace(step, segment=index) for step in inner]
+    for waiting in path[-1].segment.rest if path else ():
+        reports.append(_report(waiting.layer, waiting.leaf.operator, "", "bound when its data is there", [], len(path)))
+    return Explanation(reports, sum(plan.arena_nbytes for plan in plans), sum(len(plan.static) for plan in plans))
+
+
+def _report(layer: str, operator: str, backend: str, kernel: str, times: list[float], segment: int) -> StepReport:
+    return StepReport(layer, operator, backend, kernel, (), "forward", 0, _median(times), segment)
+
+
+def _steps(plan: Plan, segment: int = 0) -> list[StepReport]:
     reports = []
     for index, task in enumerate(plan.tasks):
         if task.kernel.is_free:
@@ -69,7 +102,12 @@ def explain(plan: Plan) -> Explanation:
                 task.fused,
                 task.role,
                 task.nbytes,
-                sorted(times)[len(times) // 2] * 1e3 if times else None,
+                _median(times),
+                segment,
             )
         )
-    return Explanation(reports, plan.arena_nbytes, len(plan.static))
+    return reports
+
+
+def _median(times: list[float]) -> float | None:
+    return sorted(times)[len(times) // 2] * 1e3 if times else None

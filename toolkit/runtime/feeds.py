@@ -15,6 +15,8 @@ from toolkit.graph.value import Value
 def named(network: Network, feeds: Mapping[str, Any] | Any) -> dict[str, np.ndarray]:
     """Feeds as ``{input name: array}``; a single array serves a network with one input.
 
+    Sequences are lists of arrays, optionals an array, a list or ``None``, maps dicts.
+
     Raises ``InputError`` for missing and unknown names and for element types that differ.
     """
     inputs = network.inputs
@@ -28,13 +30,40 @@ def named(network: Network, feeds: Mapping[str, Any] | Any) -> dict[str, np.ndar
         found = [f"missing {missing}"] if missing else []
         found += [f"unknown {unknown}"] if unknown else []
         raise InputError(f"The inputs are {list(inputs)}: {' and '.join(found)} in what was fed.")
-    return {name: _typed(value, feeds[name]) for name, value in inputs.items()}
+    return {name: _given(value, feeds[name]) for name, value in inputs.items()}
+
+
+def _given(value: Value, given: Any) -> Any:
+    """What a caller supplied for an input, as the runtime has such values: arrays, lists, dicts, ``None``."""
+    if value.kind == "tensor":
+        return _typed(value, given)
+    if value.kind == "sequence" and isinstance(given, (list, tuple)):
+        return [_inner(item) for item in given]
+    if value.kind == "optional":
+        return _inner(given)
+    if value.kind == "map" and isinstance(given, Mapping):
+        return dict(given)
+    wanted = {"sequence": "a list of arrays", "map": "a dict"}.get(value.kind, "a dense array: densify it")
+    raise InputError(f"Input {value.name!r} is a {value.describe()}, which takes {wanted}, got {type(given).__name__}.")
+
+
+def _inner(item: Any) -> Any:
+    if isinstance(item, (list, tuple)):
+        return [_inner(part) for part in item]
+    return item if item is None or isinstance(item, Mapping) else _stringless(np.asarray(item))
+
+
+def _stringless(array: np.ndarray) -> np.ndarray:
+    """Strings are objects everywhere in the toolkit."""
+    return array.astype(object) if array.dtype.kind in "SU" else array
 
 
 def _typed(value: Value, given: Any) -> np.ndarray:
     array = np.asarray(given)
+    if value.dtype == object or array.dtype.kind in "SU":
+        array = array.astype(object)
     if value.dtype == object:
-        return array.astype(object)
+        return array
     if not isinstance(given, np.ndarray) and value.dtype is not None and array.dtype.kind in "iufb":
         array = array.astype(value.dtype)
     if value.dtype is not None and array.dtype != value.dtype:
@@ -53,9 +82,9 @@ def sizes(network: Network, feeds: Mapping[str, np.ndarray]) -> tuple[int | None
     batch: int | None = None
     dims: dict[str, int] = {}
     for name, value in network.inputs.items():
-        array = feeds[name]
-        if value.shape is None:
+        if value.shape is None or value.kind != "tensor":
             continue
+        array = feeds[name]
         if array.ndim != len(value.shape):
             raise InputError(f"Input {name!r} is {value.describe()}, got an array of shape {array.shape}.")
         for axis, (dim, size) in enumerate(zip(value.shape, array.shape, strict=True)):
@@ -73,10 +102,12 @@ def sizes(network: Network, feeds: Mapping[str, np.ndarray]) -> tuple[int | None
     return batch, dims
 
 
-def check_shapes(network: Network, feeds: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
+def check_shapes(
+    network: Network, feeds: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...] | None]
+) -> None:
     """Raise ``InputError`` where an array has another shape than a context was built for."""
     for name, array in feeds.items():
-        if array.shape != shapes[name]:
+        if shapes[name] is not None and array.shape != shapes[name]:
             value = network.inputs[name]
             raise InputError(
                 f"Input {name!r} {value.describe()}: this context was built for {shapes[name]}, got {array.shape}. "

@@ -15,13 +15,14 @@ import numpy as np
 from toolkit.backends.protocol import Backend, Resources, Step, plain
 from toolkit.compiler.memory import Lifetime, plan_arena
 from toolkit.compiler.program import Program, Variable
-from toolkit.errors import BackendError
+from toolkit.errors import BackendError, InputError, ToolkitError
 from toolkit.graph.parameter import CLOCK, Parameter
 from toolkit.runtime.lowering import Lowering
 from toolkit.runtime.sharing import pin_gradients, share_memory
 from toolkit.runtime.store import Store, converter
 from toolkit.runtime.tensors import AnyBuffer, HostBuffer, Task, Tensor, aligned, host_buffer
 
+DATA_ERRORS = (ValueError, IndexError, TypeError, KeyError, ZeroDivisionError, OverflowError)  # of numpy kernels
 Packed = MutableMapping[Hashable, "PackedBuffer"]
 
 
@@ -274,7 +275,10 @@ class Plan:
         return buffer.array
 
     def run(self, *roles: str) -> None:
-        """Execute the steps of the given roles in order. Raises ``BackendError`` naming the layer that failed."""
+        """Execute the steps of the given roles in order.
+
+        Raises ``BackendError`` naming the layer that failed, ``InputError`` when the data does not fit a layer.
+        """
         calls = self._calls.get(roles)
         if calls is None:
             calls = self._calls[roles] = tuple(step for step, _ in self._ordered(roles))
@@ -283,10 +287,15 @@ class Plan:
         if self.times is not None:
             self._run_timed(roles)
             return
-        for call in calls:
-            status = call()
-            if status.__class__ is int and status:
-                self._raise_failed(roles)
+        try:
+            for call in calls:
+                status = call()
+                if status.__class__ is int and status:
+                    self._raise_failed(roles)
+        except DATA_ERRORS as error:
+            if isinstance(error, ToolkitError):
+                raise
+            self._raise_failed(roles)
 
     def synchronised(self) -> None:
         """Note that the last write to any parameter was this plan's own."""
@@ -321,8 +330,19 @@ class Plan:
         self.times = [[] for _ in self.tasks] if enabled else None
 
     def _raise_failed(self, roles: Sequence[str]) -> None:
-        self.observe(roles, lambda task: None)
+        for step, task in self._ordered(roles):
+            try:
+                status = step()
+            except DATA_ERRORS as error:
+                raise data_error(task.operator, task.layer, error) from error
+            _check(status, task)
         raise BackendError("A kernel reported an error that it does not report again; run once more.")
+
+
+def data_error(operator: str, layer: str, error: BaseException) -> InputError:
+    """The error for a layer that data does not fit, from what its kernel raised."""
+    said = (str(error) or type(error).__name__).strip().removesuffix(".")
+    return InputError(f"{operator} {layer!r} cannot be computed on this data: {said}.")
 
 
 def _is_source(tensor: Tensor) -> bool:

@@ -1,0 +1,237 @@
+"""Running a graph in segments: compiled plans with calls on the data between them.
+
+What a segment gives decides how the next one is bound, so each keeps the ones that followed it by the types it gave.
+The bodies of If, Loop and Scan are graphs of their own and run the same way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from toolkit.backends.protocol import Resources
+from toolkit.compiler.bind import body_segment, next_segment
+from toolkit.compiler.pipeline import optimise_for_inference
+from toolkit.compiler.program import Program, Variable
+from toolkit.compiler.segment import Deferred, Item, Scope, Segment, is_carried
+from toolkit.errors import BackendError, ToolkitError
+from toolkit.graph.layer import Graph
+from toolkit.graph.network import Network
+from toolkit.operators.inference import explicit_attributes, since_version
+from toolkit.operators.long_tail import reference_for
+from toolkit.operators.record import TensorType, lookup
+from toolkit.runtime.plan import DATA_ERRORS, Plan, data_error
+
+KEPT_SUCCESSORS = 32  # bound forms that a segment keeps; more only cost memory when every run brings new sizes
+
+Types = list[TensorType | None]
+Values = Sequence[Any]
+
+
+class Workshop(Protocol):
+    """What running segments needs of the context they belong to."""
+
+    network: Network
+    resources: Resources
+    is_profiled: bool
+
+    def compile(self, program: Program) -> Plan: ...
+
+
+class Stage:
+    """A segment made ready: its plan, its calls, and the stages that have followed it."""
+
+    def __init__(self, segment: Segment, workshop: Workshop) -> None:
+        self.segment = segment
+        self.plan = None
+        if segment.program.outputs:
+            self.plan = workshop.compile(optimise_for_inference(segment.program))
+        self.calls = [DataCall(waiting, workshop) for waiting in segment.calls]
+        self.carries = segment.carried() if not segment.is_last else []
+        self.following: OrderedDict[Hashable, Stage] = OrderedDict()
+        self.last_followed: Stage | None = None
+        self._workshop = workshop
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its plan is all that there is to execute."""
+        return self.plan is not None and self.segment.is_last and not self.calls
+
+    def run(self, values: Values) -> dict[Item, Any]:
+        """Execute plan and calls; returns every value that lives after them."""
+        held: dict[Item, Any] = dict(zip(self.segment.takes, values, strict=True))
+        if self.plan is not None:
+            if self._workshop.is_profiled != (self.plan.times is not None):
+                self.plan.profile(self._workshop.is_profiled)
+            names = self.segment.program.inputs
+            for name, place in self.plan.input_arrays.items():
+                np.copyto(place, held[names[name]])
+            self.plan.refresh()
+            self.plan.run("forward")
+            for name, item in self.segment.crossing.items():
+                held[item] = self.plan.output_arrays[name].copy()
+        for call in self.calls:
+            started = time.perf_counter()
+            call.run(held)
+            if self._workshop.is_profiled:
+                call.times.append(time.perf_counter() - started)
+        return held
+
+    def path(self) -> list[Stage]:
+        """This stage and those of the latest run behind it."""
+        return [self, *(self.last_followed.path() if self.last_followed is not None else [])]
+
+    def next(self, held: Mapping[Item, Any]) -> tuple[Stage, list[Any]]:
+        """The stage that follows for the values held now, and what it takes."""
+        values = [held[item] for item in self.carries]
+        types = [type_of(value) for value in values]
+
+        def build() -> Stage:
+            return Stage(next_segment(self._workshop.network, self.segment, types), self._workshop)
+
+        self.last_followed = remembered(self.following, tuple(types), build)
+        return self.last_followed, values
+
+
+class Segments:
+    """Runs one graph; ``first(types)`` binds its first segment for the types of the values that ``run`` is given."""
+
+    def __init__(self, first: Callable[[Types], Segment], workshop: Workshop) -> None:
+        self._first = first
+        self._workshop = workshop
+        self._stages: OrderedDict[Hashable, Stage] = OrderedDict()
+        self.last: Stage | None = None
+
+    def run(self, values: Values) -> dict[str, Any]:
+        """The outputs by name: arrays, lists for sequences, ``None`` for empty optionals, dicts for maps."""
+        values = [as_value(value) for value in values]
+        stage = self.prepare([type_of(value) for value in values])
+        held = stage.run(values)
+        while not stage.segment.is_last:
+            stage, values = stage.next(held)
+            held = stage.run(values)
+        return {name: content(item, held) for name, item in stage.segment.outputs.items()}
+
+    def path(self) -> list[Stage]:
+        """The stages of the latest run, or what is known of the first one."""
+        return [] if self.last is None else self.last.path()
+
+    def prepare(self, types: Types) -> Stage:
+        """The first stage for values of ``types``."""
+        self.last = remembered(self._stages, tuple(types), lambda: Stage(self._first(types), self._workshop))
+        return self.last
+
+
+class DataCall:
+    """One leaf that is executed on the data by its operator's reference."""
+
+    def __init__(self, waiting: Deferred, workshop: Workshop) -> None:
+        leaf = waiting.leaf
+        self.operator, self.layer = leaf.operator, waiting.layer
+        self.times: list[float] = []
+        self._reference: Callable[..., Any]
+        self._inputs = [None if not name else waiting.scope[name] for name in leaf.inputs]
+        self._outputs = [waiting.outputs[name] if name else None for name in leaf.outputs]
+        self.bodies = {
+            name: Body(value, waiting, workshop) for name, value in leaf.attributes.items() if isinstance(value, Graph)
+        }
+        attributes = explicit_attributes(leaf.op_type, self._inputs, leaf.attributes, len(leaf.outputs))
+        self._attributes = {**attributes, **self.bodies}
+        version = since_version(leaf.domain, leaf.op_type, leaf.version) or leaf.version
+        record = lookup(leaf.domain, leaf.op_type, version)
+        if record is not None and record.reference is not None:
+            self.kernel, self._reference = "numpy", record.reference
+            if record.is_random:
+                self._attributes["random"] = workshop.resources.random
+        else:
+            found = reference_for(leaf.domain, leaf.op_type, version, attributes)
+            assert found is not None, "binding has asked for a kernel before"
+            self.kernel, self._reference = "onnx.reference", found
+
+    def run(self, held: dict[Item, Any]) -> None:
+        """Add the outputs to ``held``. Raises ``InputError`` naming the layer when the data does not fit it."""
+        values = [None if item is None else content(item, held) for item in self._inputs]
+        for body in self.bodies.values():
+            body.capture(held)
+        try:
+            result = self._reference(*values, **self._attributes)
+        except DATA_ERRORS as error:
+            if isinstance(error, ToolkitError):
+                raise
+            raise data_error(self.operator, self.layer, error) from error
+        except MemoryError as error:
+            raise BackendError(f"{self.operator} {self.layer!r}: there is not enough memory for its result.") from error
+        results = result if isinstance(result, tuple) else (result,)
+        for item, value in zip(self._outputs, results, strict=False):
+            if item is not None:
+                held[item] = as_value(value)
+
+
+class Body:
+    """A body of a control-flow leaf as a function of values: ``body(*inputs) -> tuple of outputs``.
+
+    ``graph`` is the container it executes, for what it declares about its inputs and outputs.
+    """
+
+    def __init__(self, graph: Graph, waiting: Deferred, workshop: Workshop) -> None:
+        self.graph = graph
+        self._known: Scope = {name: item for name, item in waiting.scope.items() if not is_carried(item)}
+        self._captured = {name: item for name, item in waiting.scope.items() if is_carried(item)}
+        self._captured = {name: item for name, item in self._captured.items() if name not in graph.inputs}
+        self._values: list[Any] = []
+        names = [*graph.inputs, *self._captured]
+
+        def first(types: Types) -> Segment:
+            known = dict(zip(names, types, strict=True))
+            return body_segment(workshop.network, graph, self._known, known, f"{waiting.layer}/")
+
+        self.segments = Segments(first, workshop)
+
+    def capture(self, held: Mapping[Item, Any]) -> None:
+        """Take what the body reads from outside as it is now."""
+        self._values = [held[item] for item in self._captured.values()]
+
+    def __call__(self, *inputs: Any) -> tuple[Any, ...]:
+        if len(inputs) != len(self.graph.inputs):
+            raise ValueError(
+                f"body {self.graph.name!r} takes {len(self.graph.inputs)} inputs {list(self.graph.inputs)}, "
+                f"got {len(inputs)}"
+            )
+        found = self.segments.run([*inputs, *self._values])
+        return tuple(found[name] for name in self.graph.outputs)
+
+
+def content(item: Item, held: Mapping[Item, Any]) -> Any:
+    """The value behind an item: a constant, a parameter, or what is held."""
+    if isinstance(item, Variable):
+        if item.constant is not None:
+            return item.constant
+        if item.parameter is not None:
+            return item.parameter.array
+    return held[item]
+
+
+def as_value(value: Any) -> Any:
+    """Arrays stay arrays, numpy scalars become arrays; sequences, maps and ``None`` stay what they are."""
+    return np.asarray(value) if isinstance(value, (np.generic, bool, int, float)) else value
+
+
+def type_of(value: Any) -> TensorType | None:
+    """Element type and shape of an array, ``None`` for every other kind of value."""
+    return (value.dtype, value.shape) if isinstance(value, np.ndarray) else None
+
+
+def remembered(kept: OrderedDict[Hashable, Stage], key: Hashable, build: Callable[[], Stage]) -> Stage:
+    """The stage for ``key``, built when it is new; the one used longest ago is dropped when there are many."""
+    stage = kept.get(key)
+    if stage is None:
+        stage = kept[key] = build()
+        if len(kept) > KEPT_SUCCESSORS:
+            kept.popitem(last=False)
+    else:
+        kept.move_to_end(key)
+    return stage
