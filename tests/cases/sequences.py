@@ -39,6 +39,7 @@ CASES = [
         note="one size",
     ),
     Case("SplitToSequence", [uniform("N", 5), constant([1, 0, 4])], {"axis": -1}, version=11, note="sizes"),
+    Case("SplitToSequence", [uniform("N", 0), constant([0, 0])], {"axis": 1}, version=11, note="nothing"),
     Case("ConcatFromSequence", [ROWS], {"axis": 1}, version=11),
     Case("ConcatFromSequence", [ROWS], {"axis": -1}, version=11, note="from the back"),
     Case("ConcatFromSequence", [SQUARES], {"axis": 1, "new_axis": 1}, version=11, note="new axis"),

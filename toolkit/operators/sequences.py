@@ -83,19 +83,15 @@ def split_to_sequence(x: np.ndarray, split: np.ndarray | None = None, *, axis: i
     """
     (axis,) = normalised(axis, x.ndim)
     size = x.shape[axis]
-    if split is None:
-        return [item if keepdims else item.squeeze(axis) for item in _parts(x, np.arange(1, size), axis)]
-    if split.ndim == 0:
-        if split < 1:
-            raise ValueError(f"the size of the parts must be positive, got {split}")
-        return _parts(x, np.arange(int(split), size, int(split)), axis)
-    if (split < 0).any() or split.sum() != size:
-        raise ValueError(f"the sizes {split.tolist()} must be 0 or more and add up to the {size} of axis {axis}")
-    return _parts(x, np.cumsum(split)[:-1], axis) if split.size else []
-
-
-def _parts(x: np.ndarray, ends: np.ndarray, axis: int) -> Tensors:
-    return np.split(x, ends, axis=axis) if x.shape[axis] else []
+    if split is not None and split.ndim:
+        if (split < 0).any() or split.sum() != size:
+            raise ValueError(f"the sizes {split.tolist()} must be 0 or more and add up to the {size} of axis {axis}")
+        return np.split(x, np.cumsum(split)[:-1], axis=axis) if split.size else []
+    length = 1 if split is None else int(split)
+    if length < 1:
+        raise ValueError(f"the size of the parts must be positive, got {length}")
+    parts = np.split(x, np.arange(length, size, length), axis=axis) if size else []
+    return parts if keepdims or split is not None else [item.squeeze(axis) for item in parts]
 
 
 def concat_from_sequence(sequence: Tensors, *, axis: int, new_axis: int = 0) -> np.ndarray:
