@@ -37,7 +37,7 @@ def evaluate(
     attributes: dict[str, Any],
     layer: str,
 ) -> tuple[np.ndarray, ...] | None:
-    """Compute an operator on constants; ``None`` when it is random, has no reference, or would be too large."""
+    """Compute an operator on constants; ``None`` when it is random, too large, without reference or gives no tensors."""
     record = lookup(domain, op_type, version)
     if record is None or record.reference is None or record.is_random:
         return None
@@ -49,6 +49,8 @@ def evaluate(
     except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, MemoryError) as error:
         raise ShapeError(f"{op_type} {layer!r} cannot be computed on its constant inputs: {error}") from error
     results = result if isinstance(result, tuple) else (result,)
+    if not all(isinstance(item, (np.ndarray, np.generic)) for item in results):
+        return None  # sequences, optionals and maps have no place in a program
     return tuple(np.asarray(item) for item in results)
 
 
