@@ -30,6 +30,8 @@ FAMILIES: tuple[str, ...] = (
     "pooling_gradient",
     "random_values",
     "ranking",
+    "recurrent",
+    "recurrent_gradient",
     "reduction",
     "resize",
     "reverse_sequence",
