@@ -35,7 +35,7 @@ def low_bits(bits, signed):
 CASES = [
     Case("Cast", [uniform("N", 5)], {"to": "INT32"}, version=1, note="truncates", differentiable=(),
          judge=lambda x, to: np.trunc(x).astype(np.int32)),
-    Case("Cast", [uniform("N", 5)], {"to": "float"}, version=1, judge=lambda x, to: x),
+    Case("Cast", [uniform("N", 5, dtype="float64")], {"to": "double"}, version=1, judge=lambda x, to: x),
     Case("Cast", [uniform("N", 5, dtype="float64")], {"to": TensorProto.DOUBLE}, version=6, note="old float"),
     Case("Cast", [uniform("N", 5)], {"to": TensorProto.INT32}, version=9, note="truncates", differentiable=()),
     Case("Cast", [integers("N", 5, low=-3, high=4)], {"to": TensorProto.FLOAT}, note="from integers"),
