@@ -105,23 +105,21 @@ class _Typist:
         return Expression(self, _Value(array.dtype, array.shape, array))
 
 
-def evaluated(expansion: Expansion, version: int = 1, optional_outputs: bool = False) -> Reference:
+def evaluated(expansion: Expansion, version: int = 1, infer: Inference | None = None) -> Reference:
     """The reference that an expansion is: it is computed node by node as it unfolds.
 
-    With ``optional_outputs`` an output may be ``None``: what the operator only gives under certain attributes.
+    ``infer`` tells to which types the results are narrowed where inputs are half floats; else the expansion does.
     """
+    rule = infer or inferred(expansion, version)
 
     def reference(*inputs: np.ndarray | None, **attributes: Any) -> Any:
-        types = [None if item is None else item.dtype for item in inputs]
         wide = [item.astype(np.float32) if item is not None and item.dtype in HALF_WIDTH else item for item in inputs]
         outputs = [None if item is None else item.value for item in _unfold(expansion, wide, attributes, version)]
-        if any(dtype in HALF_WIDTH for dtype in types if dtype is not None):
-            wanted = inferred(expansion, version)(
-                [None if item is None else (item.dtype, item.shape) for item in inputs], attributes, list(inputs)
-            )
+        if any(item is not None and item.dtype in HALF_WIDTH for item in inputs):
+            types = rule([None if item is None else (item.dtype, item.shape) for item in inputs], attributes, inputs)
             outputs = [
                 None if item is None else item.astype(kind[0], copy=False)
-                for item, kind in zip(outputs, wanted, strict=True)
+                for item, kind in zip(outputs, types, strict=True)
             ]
         found = tuple(None if item is None else np.asarray(item, order="C") for item in outputs)
         return found[0] if len(found) == 1 else found
@@ -256,7 +254,7 @@ def composed(
         name,
         domain=domain,
         since=since,
-        reference=reference or evaluated(expansion, since),
+        reference=reference or evaluated(expansion, since, infer),
         gradient=gradient or gradient_through(expansion),
         infer=infer or inferred(expansion, since),
         expansion=expansion,
