@@ -14,14 +14,14 @@ from typing import Any
 
 from toolkit.compiler.folding import fold
 from toolkit.compiler.program import Program, Variable
-from toolkit.compiler.rebatch import Rebatch
+from toolkit.compiler.rebatch import Rebatch, Shapes
 from toolkit.compiler.segment import Deferred, Item, Scope, Segment, Unknown, close
 from toolkit.compiler.sizes import frozen_batch, input_shapes
-from toolkit.errors import DataDependentShapeError, GraphError, UnsupportedOperatorError
+from toolkit.errors import DataDependentShapeError, GraphError, ShapeError, UnsupportedOperatorError
 from toolkit.graph.layer import AttributeReference, Graph, Leaf, reads
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
-from toolkit.operators.inference import explicit_attributes, since_version
+from toolkit.operators.inference import CONSTANT_LIMIT, explicit_attributes, since_version
 from toolkit.operators.long_tail import reference_for
 from toolkit.operators.record import TensorType, lookup
 
@@ -70,10 +70,36 @@ def first_segment(
         original = _Binder(network)
         scope = original.open(_types(network, input_shapes(network, frozen, dims or {})))
         original.bind_graph(network.graph, scope, wanted, prefix="")
-        meant = {name: item for name, item in scope.items() if isinstance(item, Variable)}
-        rebatch = Rebatch(frozen, batch_size, meant)
+        rebatch = Rebatch(frozen, batch_size, original.shapes)
     binder = _Binder(network, rebatch)
-    return binder.segment(network.graph, binder.open(_types(network, shapes, types)), wanted, prefix="")
+    scope = binder.open(_types(network, shapes, types))
+    try:
+        segment = binder.segment(network.graph, scope, wanted, prefix="")
+    except ShapeError as error:
+        raise error if rebatch is None else ShapeError(f"{error} {_without_batch(network, frozen)}".strip()) from error
+    waiting = [*segment.calls, *segment.rest]
+    if rebatch is not None and waiting:
+        raise ShapeError(
+            f"The batch size {frozen} is baked into this model, and from {waiting[0].leaf.operator} "
+            f"{waiting[0].layer!r} on only data tells the shapes, so it cannot be changed to {batch_size}. "
+            f"Run the model at batch_size={frozen}."
+        )
+    return segment
+
+
+def _without_batch(network: Network, frozen: int | None) -> str:
+    """A hint for models with inputs (states, caches) in which another axis may count the items."""
+    axes = {
+        name: value.shape.index(frozen)
+        for name, value in network.inputs.items()
+        if value.batch_axis is None and value.shape is not None and frozen in value.shape
+    }
+    if not axes:
+        return ""
+    listed = ", ".join(f"{name!r} {network.inputs[name].describe()}" for name in axes)
+    return (
+        f"Other inputs may hold items too: {listed}. If so, say which axis counts them: load(..., batch_axis={axes})."
+    )
 
 
 def _types(
@@ -158,6 +184,7 @@ class _Binder:
         self.program = Program()
         self.deferred: list[Deferred] = []
         self.takes: list[Item] = []
+        self.shapes: dict[str, Shapes] = {}  # what every layer was given and gave, by its path
 
     def open(self, types: Mapping[str, TensorType | None]) -> Scope:
         """A scope with the inputs of a graph."""
@@ -204,7 +231,7 @@ class _Binder:
                 self.defer(leaf, scope, prefix, f"{leaf.operator} {layer!r}: what it reads depends on the data.")
                 return
             try:
-                self.bind_operator(leaf, operands, scope, layer)
+                self.bind_with_content(leaf, operands, scope, layer)
             except DataDependentShapeError as error:
                 self.defer(leaf, scope, prefix, str(error))
 
@@ -223,13 +250,25 @@ class _Binder:
         self.deferred.append(Deferred(leaf, prefix, {name: scope[name] for name in reads(leaf)}, outputs, reason))
         scope.update(outputs)
 
+    def bind_with_content(self, leaf: Leaf, inputs: list[Variable | None], scope: Scope, layer: str) -> None:
+        """Bind a leaf; parameters that decide a shape (the scales of Resize) count as constants."""
+        try:
+            self.bind_operator(leaf, inputs, scope, layer)
+        except DataDependentShapeError:
+            settled = [_as_constant(item) for item in inputs]
+            if all(item is given for item, given in zip(settled, inputs, strict=True)):
+                raise
+            self.bind_operator(leaf, settled, scope, layer)
+
     def bind_operator(self, leaf: Leaf, inputs: list[Variable | None], scope: Scope, layer: str) -> None:
         attributes = explicit_attributes(leaf.op_type, inputs, leaf.attributes, len(leaf.outputs))
         version = since_version(leaf.domain, leaf.op_type, leaf.version) or leaf.version
         if self.rebatch is not None:
-            inputs, attributes = self.rebatch.adapt(leaf, version, inputs, attributes, self.program)
+            inputs, attributes = self.rebatch.adapt(leaf, version, inputs, attributes, self.program, layer)
+        given = [None if item is None else item.shape for item in inputs]
         folded = fold(leaf, version, inputs, attributes)
         if folded is not None:
+            self.shapes[layer] = (given, [array.shape for array in folded])
             for name, array in zip(leaf.outputs, folded, strict=False):
                 if name:
                     scope[name] = Variable(name, array.dtype, array.shape, constant=array)
@@ -243,6 +282,7 @@ class _Binder:
             outputs=[name and f"{layer}:{name}" if layer != leaf.path else name for name in leaf.outputs],
             layer=layer,
         )
+        self.shapes[layer] = (given, [None if made is None else made.shape for made in node.outputs])
         scope.update((name, made) for name, made in zip(leaf.outputs, node.outputs, strict=True) if made is not None)
 
     def bind_function(self, body: Graph, leaf: Leaf, inputs: list[Item | None], scope: Scope, layer: str) -> None:
@@ -260,6 +300,13 @@ class _Binder:
         inner = dict(scope)
         self.bind_graph(branch, inner, list(branch.outputs), prefix=f"{layer}/")
         scope.update((outer, inner[name]) for outer, name in zip(leaf.outputs, branch.outputs, strict=False) if outer)
+
+
+def _as_constant(item: Variable | None) -> Variable | None:
+    """A small parameter as a constant; anything else as it is."""
+    if item is None or item.parameter is None or item.size > CONSTANT_LIMIT:
+        return item
+    return Variable(item.name, item.dtype, item.shape, constant=item.parameter.array)
 
 
 def _is_known(inputs: Sequence[Item | None]) -> bool:

@@ -37,7 +37,7 @@ def evaluate(
     attributes: dict[str, Any],
     layer: str,
 ) -> tuple[np.ndarray, ...] | None:
-    """Compute an operator on constants; ``None`` when it is random, too large, without reference or gives no tensors."""
+    """Compute an operator on constants; ``None`` if it is random, too large, without reference or gives no tensors."""
     record = lookup(domain, op_type, version)
     if record is None or record.reference is None or record.is_random:
         return None
