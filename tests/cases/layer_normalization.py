@@ -25,6 +25,11 @@ def judge(g: Any, x: Any, scale: Any, mean: Any, inverse: Any, *, axis: int) -> 
     return numeric_gradients(lambda x, scale, bias: naive(x, scale, bias, axis)[0], [x, scale, scale], g)
 
 
+def judge_rms(x: Any, scale: Any) -> Any:
+    """onnxruntime has it in the default domain only."""
+    return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-5) * scale
+
+
 def samples() -> Given:
     """The same samples whenever they are asked for."""
     return Given(lambda random, batch: np.random.default_rng(batch).normal(size=(batch, 3, 4)).astype(np.float32))
@@ -83,6 +88,32 @@ CASES = [
     ),
     Case("RMSNormalization", [uniform("N", 3, 4), uniform(4)], version=23),
     Case("RMSNormalization", [uniform("N", 3, 4), uniform(3, 4)], {"axis": 1, "epsilon": 1e-2}, note="two axes"),
+    Case("LayerNormalization", [uniform("N", 3, 4), uniform(4), uniform(4)], version=16, note="of onnxruntime"),
+    Case(
+        "LayerNormalization",
+        [uniform("N", 3, 4), uniform(3, 4)],
+        {"axis": -2, "epsilon": 1e-3},
+        version=9,
+        outputs=3,
+        seeded=[0],
+        gradient_tolerance=1e-4,
+        note="of onnxruntime with statistics",
+    ),
+    Case(
+        "SimplifiedLayerNormalization",
+        [uniform("N", 3, 4), uniform(4)],
+        {"epsilon": 1e-3},
+        version=12,
+        outputs=2,
+        seeded=[0],
+    ),
+    Case(
+        "SimplifiedLayerNormalization",
+        [uniform("N", 4), uniform(4)],
+        version=1,
+        domain="com.microsoft",
+        judge=judge_rms,
+    ),
     gradient(1, 3, 4),
     gradient(2, 4),
 ]

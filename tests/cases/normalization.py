@@ -33,7 +33,26 @@ def judge_groups(x: Any, scale: Any, bias: Any, *, num_groups: int) -> np.ndarra
     return y
 
 
+def judge_images(x: Any, scale: Any, bias: Any, *, consumed_inputs: Any) -> np.ndarray:
+    """Image by image and channel by channel; neither judge takes version 1."""
+    y = np.empty_like(x)
+    for place in np.ndindex(x.shape[:2]):
+        part = x[place].astype(np.float64)
+        y[place] = (part - part.mean()) / np.sqrt(part.var() + 1e-5) * scale[place[1]] + bias[place[1]]
+    return y
+
+
 CASES = [
+    Case(
+        "InstanceNormalization",
+        [X, uniform(4), uniform(4)],
+        {"consumed_inputs": [0, 0, 0]},
+        version=1,
+        judge=judge_images,
+    ),
+    Case("MeanVarianceNormalization", [X], version=8, note="by channel"),
+    Case("MeanVarianceNormalization", [X], {"across_channels": 1}, version=1, note="across channels"),
+    Case("MeanVarianceNormalization", [X], {"normalize_variance": 0}, version=1, note="mean only"),
     Case("InstanceNormalization", [X, uniform(4), uniform(4)], version=6),
     Case("InstanceNormalization", [uniform("N", 2, 5), uniform(2), uniform(2)], {"epsilon": 1e-2}, note="one axis"),
     Case("GroupNormalization", [X, uniform(2), uniform(2)], {"num_groups": 2}, version=18, judge=judge_groups),

@@ -1,4 +1,8 @@
-"""LayerNormalization and RMSNormalization: each sample is normalised over its axes from ``axis`` on."""
+"""LayerNormalization and RMSNormalization: each sample is normalised over its axes from ``axis`` on.
+
+onnxruntime writes LayerNormalization below opset 17 too, where ONNX has none, and an RMSNormalization that it calls
+SimplifiedLayerNormalization, in the default domain and in its own.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,13 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from toolkit.errors import NotDifferentiableError, ShapeError
+from toolkit.errors import ShapeError
+from toolkit.operators import wire
+from toolkit.operators.composed import composed, gradient_through, pull_back
+from toolkit.operators.derivative import cast
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, indices, unbroadcast
 from toolkit.operators.precision import in_float32
-from toolkit.operators.record import Call, TensorType, not_differentiable, operator
+from toolkit.operators.record import Call, TensorType, operator
 
 BFLOAT16 = 16  # its number among ONNX's element types
 
@@ -44,14 +51,35 @@ def _layer_normalization(
     return y, mean.astype(stash, copy=False), inverse.astype(stash, copy=False)
 
 
+def _mean(x: Expression, axes: Expression) -> Expression:
+    mean: Expression = emit("ReduceMean", x, axes, keepdims=1)
+    return mean
+
+
+def _statistics(call: Call) -> list[Expression | None]:
+    """Mean and InvStdDev from standard operators, as stored."""
+    x, axes = call.x, indices(call.x, _axes(int(call.attribute("axis", -1)), call.x.ndim))
+    stored = wire.element_dtype(int(call.attribute("stash_type", 1)))
+    mean = _mean(x, axes)
+    centred = x - mean
+    variance = _mean(centred * centred, axes) + float(call.attribute("epsilon", 1e-5))
+    return [cast(mean, stored), cast(1.0 / emit("Sqrt", variance), stored)]
+
+
 def _layer_gradient(call: Call, g: Expression | None, *statistics: Expression | None) -> list[Expression | None]:
-    if any(item is not None for item in statistics):
-        raise NotDifferentiableError(
-            "LayerNormalization takes no gradient for its outputs Mean and InvStdDev: judge its first output."
-        )
+    """The fused gradient, and what the statistics add to the gradient of the input."""
+    nothing: list[Expression | None] = [None] * len(call.inputs)
+    found = nothing if g is None else _through_result(call, g)
+    if call.wants[0] and any(item is not None for item in statistics):
+        pairs = zip(_statistics(call), statistics, strict=False)
+        seeds = [(output, item) for output, item in pairs if output is not None and item is not None]
+        more = pull_back(call, seeds)[0]
+        found[0] = more if found[0] is None or more is None else found[0] + more
+    return found
+
+
+def _through_result(call: Call, g: Expression) -> list[Expression | None]:
     scale, bias = call.inputs[1], call.inputs[2] if len(call.inputs) > 2 else None
-    if g is None:
-        return [None] * len(call.inputs)
     assert scale is not None
     kept = call.outputs[1:]
     if len(kept) < 2 or kept[0] is None or kept[1] is None:
@@ -92,7 +120,19 @@ def _unbroadcast(g: np.ndarray, like: np.ndarray) -> np.ndarray:
     return g.sum(axis=tuple(axes)).reshape(like.shape).astype(like.dtype, copy=False)
 
 
-def _infer(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
+def _gradient_from_parts(call: Call) -> list[Expression | None]:
+    """The fused gradient from standard operators."""
+    g, x, scale, mean, inverse = call.inputs
+    assert g is not None and x is not None and scale is not None and mean is not None and inverse is not None
+    axes = indices(x, _axes(int(call.attribute("axis", -1)), x.ndim))
+    inverse = cast(inverse, x.dtype)
+    normal = (x - cast(mean, x.dtype)) * inverse
+    scaled = g * scale
+    dx = (scaled - _mean(scaled, axes) - normal * _mean(scaled * normal, axes)) * inverse
+    return [dx, unbroadcast(g * normal, scale.shape), unbroadcast(g, scale.shape)]
+
+
+def _infer_gradient(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
     g, x, scale, mean, inverse = inputs
     assert x is not None
     assert scale is not None
@@ -113,29 +153,56 @@ def _rms_normalization(
     return np.asarray(x / np.sqrt(squares + np.asarray(epsilon, x.dtype)) * scale)
 
 
+def _inverse_root(x: Expression, axes: Expression, epsilon: float) -> Expression:
+    """1 / the root of the mean square."""
+    return 1.0 / emit("Sqrt", _mean(x * x, axes) + epsilon)
+
+
 def _rms_gradient(call: Call, g: Expression) -> list[Expression | None]:
     x, scale = call.inputs
     assert x is not None
     assert scale is not None
     axes = indices(x, _axes(int(call.attribute("axis", -1)), x.ndim))
-    squares = emit("ReduceMean", x * x, axes, keepdims=1)
-    inverse = 1.0 / emit("Sqrt", squares + float(call.attribute("epsilon", 1e-5)))
+    inverse = _inverse_root(x, axes, float(call.attribute("epsilon", 1e-5)))
     normalized = x * inverse
     dx = dscale = None
     if call.wants[0]:
         scaled = g * scale
-        dx = (scaled - normalized * emit("ReduceMean", scaled * normalized, axes, keepdims=1)) * inverse
+        dx = (scaled - normalized * _mean(scaled * normalized, axes)) * inverse
     if call.wants[1]:
         dscale = unbroadcast(g * normalized, scale.shape)
     return [dx, dscale]
 
 
+def _infer_layer(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
+    """The types of the result and its statistics, whether ONNX has the operator or not."""
+    x = inputs[0]
+    assert x is not None
+    axis = int(attributes.get("axis", -1)) % max(len(x[1]), 1)
+    kept = (*x[1][:axis], *(1,) * (len(x[1]) - axis))
+    stored = np.dtype(wire.element_dtype(int(attributes.get("stash_type", 1))))
+    return [x, (stored, kept), (stored, kept)]
+
+
+def _simplified(call: Call) -> list[Expression | None]:
+    """RMSNormalization, and the inverse root as a second output."""
+    scale = call.inputs[1]
+    assert scale is not None
+    axes = indices(call.x, _axes(int(call.attribute("axis", -1)), call.x.ndim))
+    inverse = _inverse_root(call.x, axes, float(call.attribute("epsilon", 1e-5)))
+    return [call.x * inverse * scale, cast(inverse, np.dtype(np.float32))]
+
+
+operator("LayerNormalization", reference=_layer_normalization, gradient=_layer_gradient, infer=_infer_layer)
 operator("LayerNormalization", since=17, reference=_layer_normalization, gradient=_layer_gradient)
 operator("RMSNormalization", since=23, reference=_rms_normalization, gradient=_rms_gradient)
 operator(
     "LayerNormalizationGradient",
     domain=TOOLKIT_DOMAIN,
     reference=_layer_normalization_gradient,
-    gradient=not_differentiable("second derivatives of layer normalisation are not written down"),
-    infer=_infer,
+    gradient=gradient_through(_gradient_from_parts),
+    infer=_infer_gradient,
+    expansion=_gradient_from_parts,
 )
+for _domain in ("", "com.microsoft"):
+    composed("SimplifiedLayerNormalization", _simplified, domain=_domain)

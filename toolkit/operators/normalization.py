@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import ShapeError
+from toolkit.operators.composed import composed
 from toolkit.operators.expression import Expression, emit, indices, reduce_sum, reshape, unbroadcast, where
 from toolkit.operators.pooling import power_slope
 from toolkit.operators.precision import in_float32
@@ -48,6 +49,14 @@ def _affine(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> np.ndarray:
 @in_float32
 def _instance_normalization(x: np.ndarray, scale: np.ndarray, bias: np.ndarray, *, epsilon: float = 1e-5) -> np.ndarray:
     return _affine(_standardized(x, tuple(range(2, x.ndim)), epsilon), scale, bias)
+
+
+def _instance_normalization_1(
+    x: np.ndarray, scale: np.ndarray, bias: np.ndarray, *, epsilon: float = 1e-5, consumed_inputs: Any = None
+) -> np.ndarray:
+    """Version 1 also carries a hint that nobody reads any more."""
+    result: np.ndarray = _instance_normalization(x, scale, bias, epsilon=epsilon)
+    return result
 
 
 def _grouped(x: np.ndarray, num_groups: int) -> np.ndarray:
@@ -183,11 +192,21 @@ def _mean_variance_gradient(call: Call, g: Expression) -> list[Expression | None
     return [through_statistics(g, normal, inverse, axes)]
 
 
+def _mean_variance_normalization_1(call: Call) -> list[Expression | None]:
+    """Before version 9, as onnxruntime keeps it: for each channel or across them, and the variance on demand."""
+    axes = [axis for axis in range(call.x.ndim) if axis != 1 or call.attribute("across_channels", 0)]
+    centred = call.x - _mean(call.x, axes)
+    if not call.attribute("normalize_variance", 1):
+        return [centred]
+    return [centred / (emit("Sqrt", _mean(centred * centred, axes)) + MEAN_VARIANCE_EPSILON)]
+
+
 def _same(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
     assert inputs[0] is not None
     return [inputs[0]]
 
 
+operator("InstanceNormalization", reference=_instance_normalization_1, gradient=_instance_gradient, infer=_same)
 operator("InstanceNormalization", since=6, reference=_instance_normalization, gradient=_instance_gradient)
 operator(
     "GroupNormalization",
@@ -203,6 +222,7 @@ operator(
     gradient=_group_gradient,
     infer=_infer_group,
 )
+composed("MeanVarianceNormalization", _mean_variance_normalization_1)
 operator("LRN", reference=_lrn, gradient=_lrn_gradient)
 operator("LpNormalization", reference=_lp_normalization, gradient=_lp_gradient)
 operator(
