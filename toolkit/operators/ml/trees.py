@@ -1,0 +1,240 @@
+"""TreeEnsembleClassifier, TreeEnsembleRegressor (versions 1 and 3) and TreeEnsemble (version 5).
+
+Trees compare and add in float32, in float64 where the input is. ``binary_scores`` follows onnxruntime, because the
+specification does not say how two classes get their scores from trees that speak for one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from toolkit.operators.ml.class_labels import classified, labels_of, one_of, sign_labels
+from toolkit.operators.ml.leaf_weights import AGGREGATES, LeafVector, LeafWeights, aggregate
+from toolkit.operators.ml.post_transform import NAMES, transformed, with_opposite
+from toolkit.operators.ml.rows import DOMAIN, FLOAT, Types, as_rows, first, narrowed, row_shape
+from toolkit.operators.ml.tree_attributes import SPLIT, either, listed_ensemble
+from toolkit.operators.precision import in_float32
+from toolkit.operators.record import TensorType, not_differentiable, operator
+
+SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+CONSTANT = not_differentiable("piecewise constant")
+
+
+def _prepared(x: np.ndarray) -> tuple[np.ndarray, np.dtype]:
+    """Rows in the type that trees compare in, and that type."""
+    rows = as_rows(x)
+    return (rows, DOUBLE) if rows.dtype == DOUBLE else (narrowed(rows), SINGLE)
+
+
+def _base(values: Any, tensor: np.ndarray | None, dtype: np.dtype) -> np.ndarray:
+    found = either(values, tensor, "base_values")
+    return np.asarray([] if found is None else found, dtype).reshape(-1)
+
+
+def tree_ensemble_regressor(
+    x: np.ndarray,
+    *,
+    aggregate_function: str = "SUM",
+    base_values: Any = None,
+    base_values_as_tensor: np.ndarray | None = None,
+    n_targets: int | None = None,
+    nodes_values: Any = None,
+    nodes_values_as_tensor: np.ndarray | None = None,
+    post_transform: str = "NONE",
+    target_ids: Any = None,
+    target_nodeids: Any = None,
+    target_treeids: Any = None,
+    target_weights: Any = None,
+    target_weights_as_tensor: np.ndarray | None = None,
+    **nodes: Any,
+) -> np.ndarray:
+    """(rows, targets): what the leaves of all trees add up to, with the base values."""
+    rows, dtype = _prepared(x)
+    targets = _targets(n_targets, target_ids)
+    weights = either(target_weights, target_weights_as_tensor, "target_weights")
+    thresholds = either(nodes_values, nodes_values_as_tensor, "nodes_values")
+    forest, leaf = listed_ensemble(
+        dtype, targets, (target_treeids, target_nodeids, target_ids, weights), thresholds, nodes
+    )
+    base = _base(base_values, base_values_as_tensor, dtype)
+    if base.size not in (0, targets):
+        raise ValueError(f"base_values must have one element for each of {targets} targets, got {base.size}")
+    scores = np.empty((len(rows), targets), dtype)
+    for part, leaves in forest.leaves(rows):
+        scores[part] = aggregate(leaf, leaves, aggregate_function)
+    return narrowed(transformed(scores + base if base.size else scores, post_transform))
+
+
+def _targets(n_targets: int | None, target_ids: Any) -> int:
+    found = int(n_targets) if n_targets else max(target_ids or [0]) + 1
+    if found < 1:
+        raise ValueError(f"n_targets must be positive, got {found}")
+    return found
+
+
+def _infer_regressor(types: Types, attributes: dict[str, Any], _: Any) -> list[TensorType]:
+    targets = _targets(attributes.get("n_targets"), attributes.get("target_ids"))
+    return [(FLOAT, (row_shape(first(types)[1])[0], targets))]
+
+
+def tree_ensemble_classifier(
+    x: np.ndarray,
+    *,
+    base_values: Any = None,
+    base_values_as_tensor: np.ndarray | None = None,
+    class_ids: Any = None,
+    class_nodeids: Any = None,
+    class_treeids: Any = None,
+    class_weights: Any = None,
+    class_weights_as_tensor: np.ndarray | None = None,
+    classlabels_int64s: Any = None,
+    classlabels_strings: Any = None,
+    nodes_values: Any = None,
+    nodes_values_as_tensor: np.ndarray | None = None,
+    post_transform: str = "NONE",
+    **nodes: Any,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, and scores (rows, classes)."""
+    rows, dtype = _prepared(x)
+    labels = labels_of(classlabels_strings, classlabels_int64s)
+    weights = either(class_weights, class_weights_as_tensor, "class_weights")
+    thresholds = either(nodes_values, nodes_values_as_tensor, "nodes_values")
+    forest, leaf = listed_ensemble(
+        dtype, len(labels), (class_treeids, class_nodeids, class_ids, weights), thresholds, nodes
+    )
+    scores, given = np.empty((len(rows), len(labels)), dtype), np.empty((len(rows), len(labels)), bool)
+    for part, leaves in forest.leaves(rows):
+        scores[part], given[part] = leaf.total(leaves), leaf.is_given(leaves)
+    base = _base(base_values, base_values_as_tensor, dtype)
+    if base.size > max(len(labels), 1) or (len(labels) > 2 and base.size not in (0, len(labels))):
+        raise ValueError(f"base_values must have one element for each of {len(labels)} classes, got {base.size}")
+    if len(labels) == 2:
+        chosen, scores = binary_scores(scores, given, base, _sole_class(leaf), _no_negative(leaf), post_transform)
+        return labels[chosen], narrowed(scores)
+    if base.size:
+        scores, given = scores + base, np.ones_like(given)
+    if len(labels) == 1:
+        return sign_labels(labels)[(scores[:, 0] > 0).astype(np.int64)], narrowed(transformed(scores, post_transform))
+    chosen = np.where(given, scores, -np.inf).argmax(axis=1)
+    return labels[chosen], narrowed(transformed(scores, post_transform))
+
+
+def _sole_class(leaf: LeafWeights) -> bool:
+    """Whether all weights are for one and the same class."""
+    if isinstance(leaf, LeafVector):
+        return len(np.unique(leaf.target[leaf.given])) == 1
+    return int(leaf.given.any(axis=0).sum()) == 1
+
+
+def _no_negative(leaf: LeafWeights) -> bool:
+    return bool((leaf.weight >= 0).all())
+
+
+def binary_scores(
+    scores: np.ndarray, given: np.ndarray, base: np.ndarray, is_sole: bool, is_positive: bool, post_transform: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The class, 0 or 1, and the scores (rows, 2) of two classes, as onnxruntime decides them.
+
+    - The score that decides is that of the second class, or of the first in rows where no leaf speaks for the second.
+    - It must be above 0 for the second class to win; above 0.5 if all weights are for one class and none is negative.
+    - In rows where no leaf speaks for the second class, the deciding score s stands for it: the scores are 1 - s and s
+      where it counts as a probability, else -s and s.
+    - Two base values, where a leaf speaks for the second class, make the scores -s and s with s the score of the first
+      class and the second base value; a single base value is added to the first class.
+    """
+    has_first, has_second = given[:, 0], given[:, 1]
+    low, high = scores[:, 0], scores[:, 1]
+    if base.size == 2:
+        low, high = np.where(has_second, -(low + base[1]), low + base[0]), np.where(has_second, low, high) + base[1]
+    elif base.size == 1:
+        low = low + base[0]
+    deciding = np.where(has_second, high, np.where(has_first, low, 0))
+    chosen = (deciding > (0.5 if is_sole and is_positive else 0)).astype(np.int64)
+    pair = np.stack([np.where(has_first, low, 0), np.where(has_second, high, 0)], axis=1)
+    found = transformed(pair, post_transform)
+    is_single = ~has_second & (base.size < 2)
+    if is_single.any():
+        opposite = with_opposite(pair[:, 0], post_transform, is_sole & is_positive)
+        found = np.where(is_single[:, None], opposite, found)
+    return chosen, found
+
+
+def _infer_classifier(types: Types, attributes: dict[str, Any], _: Any) -> list[TensorType]:
+    labels = one_of(attributes, "classlabels_strings", "classlabels_int64s")
+    return classified(row_shape(first(types)[1])[0], labels, len(labels))
+
+
+@in_float32
+def tree_ensemble(
+    x: np.ndarray,
+    *,
+    aggregate_function: int = 1,
+    leaf_targetids: Any,
+    leaf_weights: np.ndarray,
+    membership_values: np.ndarray | None = None,
+    n_targets: int | None = None,
+    nodes_falseleafs: Any,
+    nodes_falsenodeids: Any,
+    nodes_featureids: Any,
+    nodes_hitrates: np.ndarray | None = None,
+    nodes_missing_value_tracks_true: Any = None,
+    nodes_modes: np.ndarray,
+    nodes_splits: np.ndarray,
+    nodes_trueleafs: Any,
+    nodes_truenodeids: Any,
+    post_transform: int = 0,
+    tree_roots: Any,
+) -> np.ndarray:
+    """(rows, targets) in the type of the input."""
+    rows, dtype = _prepared(x)
+    targets = _targets(n_targets, leaf_targetids)
+    forest, leaf = SPLIT(
+        dtype,
+        targets,
+        tree_roots,
+        nodes_featureids,
+        nodes_modes,
+        nodes_splits,
+        nodes_truenodeids,
+        nodes_trueleafs,
+        nodes_falsenodeids,
+        nodes_falseleafs,
+        nodes_missing_value_tracks_true,
+        membership_values,
+        leaf_targetids,
+        leaf_weights,
+    )
+    if not 0 <= aggregate_function < len(AGGREGATES) or not 0 <= post_transform < len(NAMES):
+        raise ValueError(f"aggregate_function={aggregate_function} and post_transform={post_transform} must be listed")
+    scores = np.empty((len(rows), targets), dtype)
+    for part, leaves in forest.leaves(rows):
+        scores[part] = aggregate(leaf, leaves, AGGREGATES[aggregate_function])
+    return transformed(scores, NAMES[post_transform])
+
+
+def _infer_ensemble(types: Types, attributes: dict[str, Any], _: Any) -> list[TensorType]:
+    dtype, shape = first(types)
+    targets = _targets(attributes.get("n_targets"), attributes.get("leaf_targetids"))
+    return [(dtype, (row_shape(shape)[0], targets))]
+
+
+for _since in (1, 3):
+    operator(
+        "TreeEnsembleRegressor",
+        domain=DOMAIN,
+        since=_since,
+        reference=tree_ensemble_regressor,
+        gradient=CONSTANT,
+        infer=_infer_regressor,
+    )
+    operator(
+        "TreeEnsembleClassifier",
+        domain=DOMAIN,
+        since=_since,
+        reference=tree_ensemble_classifier,
+        gradient=CONSTANT,
+        infer=_infer_classifier,
+    )
+operator("TreeEnsemble", domain=DOMAIN, since=5, reference=tree_ensemble, gradient=CONSTANT, infer=_infer_ensemble)
