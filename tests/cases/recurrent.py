@@ -35,7 +35,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], float | None, float | None]] = {
 def activations_of(name: str, directions: int, attributes: dict[str, Any]) -> list[Callable[[Any], Any]]:
     """The activations of all directions, each with the next alpha and beta if it takes one, and the clip before it."""
     alphas, betas = list(attributes.get("activation_alpha", [])), list(attributes.get("activation_beta", []))
-    found = []
+    found: list[Callable[[Any], Any]] = []
     for number, title in enumerate(attributes.get("activations", ROLES[name] * directions)):
         bound = np.inf if number % len(ROLES[name]) == 2 else attributes.get("clip", np.inf)  # not the cell of LSTM
         function, alpha, beta = FUNCTIONS[title]
@@ -50,9 +50,10 @@ def activations_of(name: str, directions: int, attributes: dict[str, Any]) -> li
 
 
 def one_step(
-    name: str, x: Any, h: Any, c: Any, w: Any, r: Any, wb: Any, rb: Any, p: Any, act: Any, attributes: dict[str, Any]
+    name: str, x: Any, h: Any, c: Any, parts: list[Any], p: Any, act: Any, attributes: dict[str, Any]
 ) -> tuple[Any, Any]:
-    """(h, c) after one step of one sequence; w, r, wb and rb are lists with one entry per gate."""
+    """(h, c) after one step of one sequence; ``parts`` are W, R and the two halves of B, each a list by gate."""
+    w, r, wb, rb = parts
     if name == "RNN":
         return act[0](w[0] @ x + r[0] @ h + wb[0] + rb[0]), c
     if name == "GRU":
@@ -94,7 +95,7 @@ def simple_loop(name: str, *inputs: Any, **attributes: Any) -> tuple[np.ndarray,
             order = range(steps if lengths is None else lengths[n])
             for t in reversed(order) if is_reverse else order:
                 act = chosen[d * count : (d + 1) * count]
-                h, c = one_step(name, x[t, n], h_all[d, n], c_all[d, n], *parts, peepholes, act, attributes)
+                h, c = one_step(name, x[t, n], h_all[d, n], c_all[d, n], parts, peepholes, act, attributes)
                 y[t, d, n], h_all[d, n], c_all[d, n] = h, h, c
     states = [time_first(h_all), time_first(c_all)][: 2 if name == "LSTM" else 1]
     return (y.transpose(2, 0, 1, 3) if layout else y, *states)

@@ -86,10 +86,11 @@ class Cell:
         y = self.states[:, 1:]
         if self.over is not None:
             y = np.where(self.over, y.dtype.type(0), y)
-        y = np.stack(self._in_time(y), axis=1)
+        parts = self._in_time(y)
+        y = parts[0][:, None] if len(parts) == 1 else np.stack(parts, axis=1)
         if self.layout:
-            y = np.ascontiguousarray(np.moveaxis(y, 2, 0))
-        return y, *(self._outside(item[:, -1]) for item in self.carried)
+            y = np.moveaxis(y, 2, 0)
+        return np.ascontiguousarray(y), *(self._outside(item[:, -1].copy()) for item in self.carried)
 
     def back(self, dy: Array | None, *last: Array | None) -> None:
         """Take the gradients of the outputs back through all steps, into ``dpre`` and ``dinitial``."""
