@@ -1,5 +1,7 @@
 """Cases of ``toolkit.operators.activation_operators``."""
 
+import numpy as np
+
 from tests.cases.activation import naive_activation
 from tests.support.case import Case, integers, spread, uniform
 
@@ -31,6 +33,21 @@ CASES = [
     Case("Elu", [X], {"alpha": -0.6}, note="negative alpha"),
     Case("Selu", [X], version=6),
     Case("Selu", [X], {"alpha": 1.2, "gamma": 0.9}, note="alpha and gamma"),
+    Case(
+        "Selu",
+        [X],
+        {"consumed_inputs": [0]},
+        version=1,
+        judge=lambda x, consumed_inputs: np.where(x > 0, 1.0507 * x, 1.0507 * 1.6732 * (np.exp(x) - 1)).astype(x.dtype),
+    ),
+    Case(
+        "Relu",
+        [X],
+        {"consumed_inputs": [0]},
+        version=1,
+        judge=lambda x, consumed_inputs: x * (x > 0),
+        note="consumed inputs",
+    ),
     Case("Celu", [X], version=12),
     Case("Celu", [X], {"alpha": 0.5}, version=12, note="alpha"),
     Case("ThresholdedRelu", [X], version=10),

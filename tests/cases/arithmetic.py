@@ -1,5 +1,7 @@
 """Cases of ``toolkit.operators.arithmetic``."""
 
+import numpy as np
+
 from tests.support.case import Case, constant, integers, spread, uniform, variable
 
 CASES = [
@@ -19,11 +21,25 @@ CASES = [
     Case("Mod", [integers("N", 5, low=-9, high=9), constant([3, -4, 5, -2, 7])]),
     Case("Mod", [integers("N", 5, low=-9, high=9), constant([3, -4, 5, -2, 7])], {"fmod": 1}, note="fmod"),
     Case("Mod", [variable([[5.3, -5.3, 0.7, -7.1]]), variable([2.0, 2.0, -3.0, 1.5])], {"fmod": 1}, note="floats"),
+    *(
+        Case(name, [spread("N", 3), spread("N", 3, low=-1.9), spread("N", 3, high=1.3)], version=6)
+        for name in ("Sum", "Mean", "Max", "Min")
+    ),
+    Case(
+        "Sum",
+        [uniform("N", 3), uniform("N", 3)],
+        {"consumed_inputs": [0, 0]},
+        version=1,
+        judge=lambda a, b, consumed_inputs: a + b,
+    ),
     Case("Sum", [uniform("N", 3), uniform(3), uniform("N", 1)], version=8),
+    Case("Mod", [integers("N", 5, low=-9, high=9, dtype="int8"), constant([3, -4, 5, -2, 7], "int8")], version=10),
+    Case("Mod", [variable([[5.3, -5.3, 0.0, -7.1]]), variable([2.0, -2.0, -3.0, np.inf])], version=28, note="floor",
+         differentiable=(), judge=lambda a, b: np.array([[1.3, -1.3, -0.0, np.inf]], np.float32)),
     Case("Sum", [uniform("N", 3)], note="one"),
     Case("Mean", [uniform("N", 3), uniform(3), uniform("N", 1)]),
     Case("Max", [spread("N", 4), spread(4, low=-1.9), spread("N", 1, high=1.3)], version=8),
     Case("Max", [uniform("N", 4)], note="one"),
     Case("Max", [integers("N", 4, low=-9, high=9, dtype="int32"), constant([1], "int32")], note="integers"),
     Case("Min", [spread("N", 4), spread(4, low=-1.9)], version=13),
-]
+]  # fmt: skip

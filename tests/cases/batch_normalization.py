@@ -37,9 +37,25 @@ def judge_training(
     return (*made, (y > 0).astype(np.uint8)) if activation else tuple(made)
 
 
+def judge_frozen(x: Any, *statistics: Any) -> Any:
+    """One statistic per channel."""
+    scale, bias, mean, variance = (by_channel(item, x) if x.ndim > 1 else item for item in statistics)
+    return ((x - mean) / np.sqrt(variance + 1e-5) * scale + bias).astype(x.dtype)
+
+
 def judge_spatial(x: Any, scale: Any, bias: Any, mean: Any, variance: Any, *, spatial: int) -> Any:
     """Version 7 with one statistic per element of an image."""
     return ((x - mean) / np.sqrt(variance + 1e-5) * scale + bias).astype(x.dtype)
+
+
+def judge_former(x: Any, *statistics: Any, spatial: int = 1, **attributes: Any) -> Any:
+    """Training before version 14, in float64: all five outputs."""
+    scale, bias, mean, variance = (item.astype(np.float64).reshape(-1) for item in statistics)
+    seen = x.astype(np.float64) if spatial else x.astype(np.float64).reshape(len(x), -1)
+    y, batch_mean, batch_variance = naive(seen, scale, bias, 1e-5)
+    moved = [0.8 * mean + 0.2 * batch_mean, 0.8 * variance + 0.2 * batch_variance]
+    made = [item.reshape(statistics[0].shape) for item in (*moved, batch_mean, batch_variance)]
+    return tuple(item.astype(x.dtype) for item in (y.reshape(x.shape), *made))
 
 
 def judge_gradient(
@@ -99,7 +115,54 @@ def gradient(activation: str) -> Case:
     )
 
 
+def former(version: int, note: str, statistics: Any = VECTORS, **attributes: Any) -> Case:
+    """A form before version 14 that trains."""
+    return Case(
+        "BatchNormalization",
+        [uniform(*IMAGES), *statistics],
+        {"momentum": 0.8, **attributes},
+        version=version,
+        outputs=5,
+        differentiable=[0, 1, 2],
+        seeded=[0],
+        judge=judge_former,
+        note=note,
+        gradient_tolerance=1e-4,
+        tolerance=1e-4,
+    )
+
+
 CASES = [
+    former(1, "training", consumed_inputs=[0, 0, 0, 1, 1]),
+    former(6, "training per element", PER_ELEMENT, spatial=0),
+    former(7, "training", training_mode=1),
+    former(9, "training", training_mode=1),
+    Case(
+        "BatchNormalization",
+        [uniform(*IMAGES), *VECTORS],
+        {"is_test": 1},
+        version=6,
+        differentiable=[0, 1, 2],
+        judge=lambda x, *statistics, is_test: judge_frozen(x, *statistics),
+        note="test",
+    ),
+    Case(
+        "BatchNormalization",
+        [uniform("N", 3, 4, dtype="float16"), *VECTORS],
+        version=15,
+        differentiable=[0, 1, 2],
+        judge=judge_frozen,
+        tolerance=3e-3,
+        note="wider statistics",
+    ),
+    Case(
+        "BatchNormalization",
+        [uniform("N"), *[uniform(1, low=0.5)] * 4],
+        version=9,
+        differentiable=[0, 1, 2],
+        judge=judge_frozen,
+        note="one axis",
+    ),
     Case("BatchNormalization", [uniform(*IMAGES), *VECTORS], version=7, differentiable=[0, 1, 2]),
     Case(
         "BatchNormalization",

@@ -22,6 +22,9 @@ def judge_boolean(x: Any, *, ratio: float) -> Any:
 
 
 CASES = [
+    Case("Dropout", [X], {"ratio": 0.3, "is_test": 1}, version=6, outputs=2, seeded=[0], note="test"),
+    Case("Dropout", [X], {"ratio": 0.3}, version=6, outputs=2, seeded=[0], note="training"),
+    Case("Dropout", [X], {"is_test": 1, "consumed_inputs": [0]}, version=1, note="one output"),
     Case("Dropout", [X], {"ratio": 0.3}, version=7, outputs=2, seeded=[0], judge=judge),
     Case("Dropout", [X], {"ratio": 0.3}, version=10, outputs=2, seeded=[0], judge=judge_boolean),
     Case("Dropout", [X], version=12, note="inference"),

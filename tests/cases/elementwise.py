@@ -1,10 +1,13 @@
 """Cases of ``toolkit.operators.elementwise``."""
 
+import numpy as np
+
 from tests.support.case import Case, constant, integers, spread, uniform, variable
 
 CASES = [
     Case("Neg", [uniform("N", 3, 4)], version=6),
     Case("Neg", [integers("N", 3, low=-9, high=9, dtype="int32")], note="integers"),
+    Case("Neg", [uniform("N", 3)], {"consumed_inputs": [0]}, version=1, judge=lambda x, consumed_inputs: -x),
     Case("Abs", [spread("N", 3, 4)]),
     Case("Sqrt", [uniform("N", 5, low=0.1)]),
     Case("Exp", [uniform("N", 5)]),
@@ -32,8 +35,10 @@ CASES = [
     Case("Clip", [spread("N", 9)], {"min": -0.7, "max": 0.9}, version=6),
     Case("Clip", [spread("N", 9)], {"max": 0.9}, version=6, note="upper"),
     Case("Clip", [spread("N", 9)], version=6, note="unbounded"),
+    Case("Clip", [spread("N", 9)], {"consumed_inputs": [0], "min": 0.1}, version=1, note="consumed inputs",
+         judge=lambda x, **attributes: x.clip(np.float32(0.1))),
     Case("Clip", [spread("N", 9), constant(-0.7), constant(0.9)], version=11),
     Case("Clip", [spread("N", 9), variable(-0.7), variable(0.9)], version=13, note="learned bounds"),
     Case("Clip", [spread("N", 9), None, constant(0.9)], note="upper"),
     Case("Clip", [integers("N", 9, low=-9, high=9), constant(-2), constant(3)], version=12, note="integers"),
-]
+]  # fmt: skip

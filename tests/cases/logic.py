@@ -1,5 +1,7 @@
 """Cases of ``toolkit.operators.logic``."""
 
+import numpy as np
+
 from tests.support.case import Case, booleans, constant, integers, uniform, variable
 
 STRANGE = [[1.0, float("nan"), float("inf"), -float("inf"), 0.0]]
@@ -22,6 +24,12 @@ CASES = [
          {"direction": "LEFT"}, version=11),
     Case("BitShift", [integers("N", 5, low=0, high=99, dtype="uint32"), constant([1, 2, 3, 0, 1], "uint32")],
          {"direction": "RIGHT"}, note="right"),
+    Case("BitShift", [variable([[-9, -1, 5, 100, -7]], "int8"), constant([1, 2, -3, 9, 100], "int8")],
+         {"direction": "RIGHT"}, version=28, note="signed right",
+         judge=lambda x, amount, direction: np.array([[-5, -1, 0, 0, -1]], np.int8)),
+    Case("BitShift", [variable([[-9, 65, 5, 100, -7]], "int8"), constant([1, 1, -3, 9, 0], "int8")],
+         {"direction": "LEFT"}, version=28, note="signed left",
+         judge=lambda x, amount, direction: np.array([[-18, -126, 0, 0, -7]], np.int8)),
     Case("BitwiseAnd", [integers("N", 5, low=0, high=99), integers(5, low=0, high=99)]),
     Case("BitwiseOr", [integers("N", 5, low=0, high=99), integers(5, low=0, high=99)]),
     Case("BitwiseXor", [integers("N", 5, low=0, high=99), integers(5, low=0, high=99)]),

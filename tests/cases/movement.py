@@ -1,5 +1,7 @@
 """Cases of ``toolkit.operators.movement``."""
 
+import numpy as np
+
 from tests.support.case import Case, constant, integers, uniform
 
 CASES = [
@@ -33,6 +35,12 @@ CASES = [
     Case("Transpose", [uniform("N", 3, dtype="bfloat16")], note="bfloat16", judge="onnx.reference"),
     Case("Expand", [uniform("N", 1, 4), constant([2, 1, 3, 1])], version=8),
     Case("Expand", [uniform(3, 1), constant(lambda batch: [batch, 1, 4])], note="both stretch"),
+    Case(
+        "Tile",
+        [uniform("N", 3), constant(2.0), constant([1.0])],
+        version=1,
+        judge=lambda x, tiles, axis: np.concatenate([x, x], axis=1),
+    ),
     Case("Tile", [uniform("N", 3), constant([2, 3])], version=6),
     Case("Tile", [integers("N", 3, low=0, high=9), constant([1, 2])], version=13, note="integers"),
 ]

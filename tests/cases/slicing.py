@@ -1,5 +1,7 @@
 """Cases of ``toolkit.operators.slicing``."""
 
+import numpy as np
+
 from tests.support.case import Case, constant, integers, uniform, variable
 
 EVERYTHING = 2**63 - 1
@@ -29,6 +31,10 @@ CASES = [
         is_data_dependent=True,
         differentiable=(),
     ),
+    Case("Pad", [uniform("N", 3)], {"paddings": [0, 1, 1, 2], "value": 0.5}, version=1,
+         judge=lambda x, paddings, value: np.pad(x, ((0, 1), (1, 2)), constant_values=value)),
+    Case("Pad", [uniform("N", 3)], {"paddings": [0, 1, 0, 2], "mode": "edge"}, version=1, note="edge",
+         judge=lambda x, paddings, mode: np.stack([x[:, i] for i in (0, 0, 1, 2, 2, 2)], axis=1)),
     Case("Pad", [uniform("N", 3)], {"pads": [0, 1, 1, 2], "value": 0.5}, version=2),
     Case("Pad", [uniform("N", 3), constant([0, 1, 1, 2]), uniform()], version=11),
     Case("Pad", [uniform("N", 4), constant([0, -1, 0, 2]), uniform()], version=13, note="crop"),
@@ -37,4 +43,4 @@ CASES = [
     Case("Pad", [uniform("N", 4), constant([1, 3, 0, 2])], {"mode": "edge"}, version=13, note="edge"),
     Case("Pad", [uniform("N", 4), constant([0, 3, 0, 6])], {"mode": "wrap"}, version=19, note="wrap"),
     Case("Pad", [integers("N", 4, low=0, high=9), constant([0, 1, 0, 1]), constant(7)], version=13, note="integers"),
-]
+]  # fmt: skip

@@ -1,8 +1,10 @@
-"""The activation operators of ONNX, and Silu and GeluTanh of our own domain that fusion finds in larger patterns."""
+"""The activation operators of ONNX, and Silu and GeluTanh of our own domain that fusion finds in larger patterns.
+
+``consumed_inputs`` of opset 1 is a hint to engines of its time. PRelu before opset 7 is in ``limited_broadcast``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,20 +12,17 @@ import numpy as np
 from toolkit.operators.activation import activate, activation_gradient, elu, expand_activation, follows_from_output
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, unbroadcast, where
 from toolkit.operators.precision import in_float32
-from toolkit.operators.record import Call, Gradient, Reference, TensorType, operator
+from toolkit.operators.record import Call, Gradient, Reference, operator
+from toolkit.operators.shape_rules import same_type
 from toolkit.operators.special_functions import sigmoid, softplus
 
 SELU_ALPHA, SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875  # the float32 defaults of the schema
-
-
-def _same(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
-    assert inputs[0] is not None
-    return [inputs[0]]
+FIRST_SELU_ALPHA, FIRST_SELU_GAMMA = 1.6732, 1.0507  # before opset 6
 
 
 def _reference(name: str) -> Reference:
     @in_float32
-    def evaluate(x: np.ndarray) -> np.ndarray:
+    def evaluate(x: np.ndarray, *, consumed_inputs: Any = None) -> np.ndarray:
         return activate(name, x)
 
     return evaluate
@@ -42,17 +41,17 @@ def _gradient(name: str, alpha: float = 0.0, beta: float = 0.0) -> Gradient:
 
 
 @in_float32
-def _leaky_relu(x: np.ndarray, *, alpha: float = 0.01) -> np.ndarray:
+def _leaky_relu(x: np.ndarray, *, alpha: float = 0.01, consumed_inputs: Any = None) -> np.ndarray:
     return activate("LeakyRelu", x, alpha)
 
 
 @in_float32
-def _elu(x: np.ndarray, *, alpha: float = 1.0) -> np.ndarray:
+def _elu(x: np.ndarray, *, alpha: float = 1.0, consumed_inputs: Any = None) -> np.ndarray:
     return elu(x, alpha)
 
 
 @in_float32
-def _hard_sigmoid(x: np.ndarray, *, alpha: float = 0.2, beta: float = 0.5) -> np.ndarray:
+def _hard_sigmoid(x: np.ndarray, *, alpha: float = 0.2, beta: float = 0.5, consumed_inputs: Any = None) -> np.ndarray:
     return activate("HardSigmoid", x, alpha, beta)
 
 
@@ -71,10 +70,20 @@ def _selu(x: np.ndarray, *, alpha: float = SELU_ALPHA, gamma: float = SELU_GAMMA
     return elu(x, alpha) * gamma
 
 
-def _selu_gradient(call: Call, g: Expression) -> list[Expression | None]:
-    alpha, gamma = call.attribute("alpha", SELU_ALPHA), call.attribute("gamma", SELU_GAMMA)
-    shape = emit("Exp", emit("Min", call.x, 0.0)) * (alpha * gamma)
-    return [g * where(emit("Greater", call.x, 0.0), gamma, shape)]
+@in_float32
+def _selu_1(
+    x: np.ndarray, *, alpha: float = FIRST_SELU_ALPHA, gamma: float = FIRST_SELU_GAMMA, consumed_inputs: Any = None
+) -> np.ndarray:
+    return elu(x, alpha) * gamma
+
+
+def _selu_gradient(default_alpha: float, default_gamma: float) -> Gradient:
+    def rule(call: Call, g: Expression) -> list[Expression | None]:
+        alpha, gamma = call.attribute("alpha", default_alpha), call.attribute("gamma", default_gamma)
+        slope = emit("Exp", emit("Min", call.x, 0.0)) * (alpha * gamma)
+        return [g * where(emit("Greater", call.x, 0.0), gamma, slope)]
+
+    return rule
 
 
 @in_float32
@@ -155,22 +164,23 @@ def _expansion(name: str) -> Any:
 
 
 for _name in ("Relu", "Sigmoid", "Tanh", "HardSwish", "Softplus"):
-    operator(_name, reference=_reference(_name), gradient=_gradient(_name))
+    operator(_name, reference=_reference(_name), gradient=_gradient(_name), infer=same_type)
 for _name in ("Silu", "GeluTanh"):
     operator(
         _name,
         domain=TOOLKIT_DOMAIN,
         reference=_reference(_name),
         gradient=_gradient(_name),
-        infer=_same,
+        infer=same_type,
         expansion=_expansion(_name),
     )
-operator("LeakyRelu", reference=_leaky_relu, gradient=_gradient("LeakyRelu", 0.01))
-operator("Elu", reference=_elu, gradient=_gradient("Elu", 1.0))
-operator("HardSigmoid", reference=_hard_sigmoid, gradient=_gradient("HardSigmoid", 0.2, 0.5))
+operator("LeakyRelu", reference=_leaky_relu, gradient=_gradient("LeakyRelu", 0.01), infer=same_type)
+operator("Elu", reference=_elu, gradient=_gradient("Elu", 1.0), infer=same_type)
+operator("HardSigmoid", reference=_hard_sigmoid, gradient=_gradient("HardSigmoid", 0.2, 0.5), infer=same_type)
 operator("Gelu", reference=_gelu, gradient=_gelu_gradient)
-operator("Selu", reference=_selu, gradient=_selu_gradient)
-operator("Celu", reference=_celu, gradient=_celu_gradient, infer=_same)
+operator("Selu", reference=_selu_1, gradient=_selu_gradient(FIRST_SELU_ALPHA, FIRST_SELU_GAMMA), infer=same_type)
+operator("Selu", since=6, reference=_selu, gradient=_selu_gradient(SELU_ALPHA, SELU_GAMMA))
+operator("Celu", reference=_celu, gradient=_celu_gradient, infer=same_type)
 operator("ThresholdedRelu", reference=_thresholded_relu, gradient=_thresholded_gradient)
 operator("PRelu", since=7, reference=_prelu, gradient=_prelu_gradient)
 operator("Softsign", reference=_softsign, gradient=_softsign_gradient)

@@ -1,19 +1,20 @@
 """Arithmetic with broadcasting: Add, Sub, Mul, Div, Pow, Mod, and Sum, Mean, Max, Min of any number of inputs.
 
-Where several inputs of Max or Min share the extreme value, the gradient is split evenly between them. Opsets below 7
-(axis and broadcast attributes) are refused by having no record.
+Where several inputs of Max or Min share the extreme value, the gradient is split evenly between them. Before opset 8
+the inputs of Sum, Mean, Max and Min had to have one shape; the first opsets of the others are in ``limited_broadcast``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
 from toolkit.operators.derivative import binary, cast, indicator, masked
 from toolkit.operators.expression import Expression, emit, unbroadcast
-from toolkit.operators.record import Call, operator
+from toolkit.operators.record import Call, Gradient, Reference, TensorType, operator
 
 
 def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -73,6 +74,30 @@ def mean(*inputs: np.ndarray) -> np.ndarray:
     return (total(*inputs) / np.asarray(len(inputs), inputs[0].dtype)).astype(inputs[0].dtype)
 
 
+def largest(*inputs: np.ndarray) -> np.ndarray:
+    """The largest element at each place."""
+    return reduce(np.maximum, inputs[1:], inputs[0])
+
+
+def smallest(*inputs: np.ndarray) -> np.ndarray:
+    """The smallest element at each place."""
+    return reduce(np.minimum, inputs[1:], inputs[0])
+
+
+def _of_one_shape(function: Reference) -> Reference:
+    def reference(*inputs: np.ndarray, consumed_inputs: Any = None) -> Any:
+        return function(*inputs)
+
+    return reference
+
+
+def _infer_one_shape(types: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
+    assert types[0] is not None
+    if any(item is not None and item[1] != types[0][1] for item in types):
+        raise ValueError("before opset 8 all inputs must have one shape")
+    return [types[0]]
+
+
 def _sum_gradient(call: Call, g: Expression) -> list[Expression | None]:
     return _spread(call, lambda x: g)
 
@@ -111,7 +136,12 @@ operator(
     reference=modulo,
     gradient=binary(lambda g, a, b, y: g, lambda g, a, b, y: -g * emit("Round", (a - y) / b)),
 )
-operator("Sum", since=6, reference=total, gradient=_sum_gradient)
-operator("Mean", since=6, reference=mean, gradient=_mean_gradient)
-operator("Max", since=6, reference=lambda *xs: reduce(np.maximum, xs[1:], xs[0]), gradient=_extreme_gradient)
-operator("Min", since=6, reference=lambda *xs: reduce(np.minimum, xs[1:], xs[0]), gradient=_extreme_gradient)
+_VARIADIC: tuple[tuple[str, Reference, Gradient], ...] = (
+    ("Sum", total, _sum_gradient),
+    ("Mean", mean, _mean_gradient),
+    ("Max", largest, _extreme_gradient),
+    ("Min", smallest, _extreme_gradient),
+)
+for _name, _function, _gradient in _VARIADIC:
+    operator(_name, reference=_of_one_shape(_function), gradient=_gradient, infer=_infer_one_shape)
+    operator(_name, since=8, reference=_function, gradient=_gradient)

@@ -1,58 +1,73 @@
 """BatchNormalization: with frozen statistics, and the training form of our own that keeps what its gradient needs.
 
 Channels are axis 1. Statistics of a batch are taken over all other axes; the variance is the biased one throughout, as
-ONNX says.
+ONNX says. Versions before 14 are in ``former_batch_normalization``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from toolkit.errors import ShapeError
+from toolkit.operators.derivative import cast
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, reshape, unbroadcast
-from toolkit.operators.precision import in_float32
+from toolkit.operators.precision import HALF_WIDTH, in_float32
 from toolkit.operators.record import Call, TensorType, not_differentiable, operator
 
 
-def _channelwise(vector: np.ndarray, ndim: int, spatial: int = 1) -> np.ndarray:
-    """Broadcastable to (batch, channels, ...); without ``spatial`` the vector has the shape of one image already."""
-    return vector.reshape(1, -1, *(1,) * (ndim - 2)) if spatial else vector[None]
+def _channelwise(vector: np.ndarray, ndim: int) -> np.ndarray:
+    """Broadcastable to (batch, channels, ...)."""
+    return vector.reshape(1, -1, *(1,) * (ndim - 2))
 
 
-def _normalized(x: np.ndarray, statistics: Sequence[np.ndarray], epsilon: float, spatial: int = 1) -> np.ndarray:
+def statistics_shape(shape: Sequence[int], spatial: int = 1) -> tuple[int, ...]:
+    """The shape in which a tensor has one statistic per entry of axis 1.
+
+    A tensor of one axis has one channel; without ``spatial`` every element of an image is a channel.
+    """
+    if len(shape) == 1:
+        return (shape[0], 1)
+    return tuple(shape) if spatial else (shape[0], math.prod(shape[1:]))
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype in HALF_WIDTH else array
+
+
+def _like(results: Sequence[np.ndarray], models: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """The results in type and shape of their models: the statistics may be wider than what they describe."""
+    pairs = zip(results, models, strict=True)
+    return tuple(result.astype(model.dtype, copy=False).reshape(model.shape) for result, model in pairs)
+
+
+def _normalized(x: np.ndarray, statistics: Sequence[np.ndarray], epsilon: float) -> np.ndarray:
     scale, bias, mean, variance = statistics
     factor = scale / np.sqrt(variance + np.asarray(epsilon, variance.dtype))
-    y = x * _channelwise(factor, x.ndim, spatial)
-    y += _channelwise(bias - mean * factor, x.ndim, spatial)
-    return y.astype(x.dtype, copy=False)
+    y = x * _channelwise(factor, x.ndim)
+    y += _channelwise(bias - mean * factor, x.ndim)
+    return y
 
 
-@in_float32
-def _with_spatial(
-    x: np.ndarray,
-    *statistics: np.ndarray,
-    epsilon: float = 1e-5,
-    momentum: float = 0.9,
-    spatial: int = 1,
+def normalise(x: np.ndarray, *statistics: np.ndarray, epsilon: float, spatial: int = 1) -> np.ndarray:
+    """``x`` scaled and shifted by the statistics that are given."""
+    view = _wide(x).reshape(statistics_shape(x.shape, spatial))
+    y = _normalized(view, [_wide(item).reshape(-1) for item in statistics], epsilon)
+    return y.astype(x.dtype, copy=False).reshape(x.shape)
+
+
+def normalise_batch(
+    x: np.ndarray, *statistics: np.ndarray, epsilon: float, momentum: float, spatial: int = 1
 ) -> tuple[np.ndarray, ...]:
-    """Version 7: ``spatial`` 0 has a statistic per element of an image. Its further outputs keep the statistics."""
-    mean, variance = statistics[2:]
-    return _normalized(x, statistics, epsilon, spatial), mean, variance, mean, variance
+    """``x`` scaled and shifted by its own statistics; the moved running ones, and its own mean and variance."""
+    view, scale, mean = _wide(x).reshape(statistics_shape(x.shape, spatial)), statistics[0], statistics[2]
+    results = _train(view, *(_wide(item).reshape(-1) for item in statistics), epsilon=epsilon, momentum=momentum)
+    return _like(results, (x, mean, statistics[3], scale, scale))
 
 
-@in_float32
-def _frozen(
-    x: np.ndarray, *statistics: np.ndarray, epsilon: float = 1e-5, momentum: float = 0.9
-) -> tuple[np.ndarray, ...]:
-    """Version 9."""
-    mean, variance = statistics[2:]
-    return _normalized(x, statistics, epsilon), mean, variance, mean, variance
-
-
-@in_float32
 def _batch_normalization(
     x: np.ndarray,
     scale: np.ndarray,
@@ -66,8 +81,8 @@ def _batch_normalization(
 ) -> tuple[np.ndarray, ...]:
     """From version 14 on: with ``training_mode`` the batch's statistics are used and the running ones are moved."""
     if not training_mode:
-        return _normalized(x, (scale, bias, mean, variance), epsilon), mean, variance
-    return _train(x, scale, bias, mean, variance, epsilon, momentum)[:3]
+        return normalise(x, scale, bias, mean, variance, epsilon=epsilon), mean, variance
+    return normalise_batch(x, scale, bias, mean, variance, epsilon=epsilon, momentum=momentum)[:3]
 
 
 def _batch_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -81,19 +96,19 @@ def _train(
     bias: np.ndarray,
     mean: np.ndarray,
     variance: np.ndarray,
+    *,
     epsilon: float,
     momentum: float,
 ) -> tuple[np.ndarray, ...]:
     batch_mean, batch_variance = _batch_statistics(x)
     y = _normalized(x, (scale, bias, batch_mean, batch_variance), epsilon)
     moved = (
-        (running * momentum + batch * (1.0 - momentum)).astype(running.dtype, copy=False)
+        running * momentum + batch * (1.0 - momentum)
         for running, batch in ((mean, batch_mean), (variance, batch_variance))
     )
     return y, *moved, batch_mean, batch_variance
 
 
-@in_float32
 def _training(
     x: np.ndarray,
     scale: np.ndarray,
@@ -105,7 +120,7 @@ def _training(
     momentum: float = 0.9,
     activation: str = "",
 ) -> tuple[np.ndarray | None, ...]:
-    y, *statistics = _train(x, scale, bias, mean, variance, epsilon, momentum)
+    y, *statistics = normalise_batch(x, scale, bias, mean, variance, epsilon=epsilon, momentum=momentum)
     if activation != "Relu":
         return (y, *statistics, None)
     return (np.maximum(y, 0), *statistics, (y > 0).view(np.uint8))
@@ -160,40 +175,48 @@ def _infer_gradient(inputs: Sequence[TensorType | None], attributes: dict[str, A
     return [x, scale, scale]
 
 
-def _frozen_gradient(call: Call, g: Expression) -> list[Expression | None]:
+def gradient_of_inputs(call: Call, g: Expression | None, trains: bool, spatial: int = 1) -> list[Expression | None]:
+    """The gradients of input, scale and bias; the statistics get none."""
+    if g is None:
+        return [None] * 5
+    first, *vectors = (item for item in call.inputs if item is not None)
+    types = {item.dtype for item in (first, *vectors)}
+    dtype = types.pop() if len(types) == 1 else np.dtype(np.float32)
+    view = statistics_shape(first.shape, spatial)
+    x, g = cast(reshape(first, view), dtype), cast(reshape(g, view), dtype)
+    channels = [cast(reshape(item, (view[1],)), dtype) for item in vectors]
+    rule = _batch_gradient if trains else _frozen_gradient
+    parts = rule(call, g, x, channels)
+    pairs = zip(parts, (first, *vectors), strict=False)
+    found = [None if part is None else cast(reshape(part, item.shape), item.dtype) for part, item in pairs]
+    return [*found, None, None]
+
+
+def _frozen_gradient(
+    call: Call, g: Expression, x: Expression, vectors: Sequence[Expression]
+) -> Sequence[Expression | None]:
     """Statistics are frozen: the operator is a scale and a shift of every channel."""
-    scale, _, mean, variance = (_vector(item, call) for item in call.inputs[1:5])
+    across = (1, x.shape[1], *(1,) * (x.ndim - 2))
+    scale, _, mean, variance = (reshape(item, across) for item in vectors)
     inverse = 1.0 / emit("Sqrt", variance + float(call.attribute("epsilon", 1e-5)))
-    dx = g * (scale * inverse) if call.wants[0] else None
-    dscale = dbias = None
-    if call.wants[1]:
-        dscale = _folded(g * ((call.x - mean) * inverse), scale, call.inputs[1])
-    if call.wants[2]:
-        dbias = _folded(g, scale, call.inputs[2])
-    return [dx, dscale, dbias, None, None]
+    return [
+        g * (scale * inverse) if call.wants[0] else None,
+        unbroadcast(g * ((x - mean) * inverse), across) if call.wants[1] else None,
+        unbroadcast(g, across) if call.wants[2] else None,
+    ]
 
 
-def _vector(item: Expression | None, call: Call) -> Expression:
-    assert item is not None
-    if call.version < 9 and not call.attribute("spatial", 1):
-        return reshape(item, (1, *item.shape))
-    return reshape(item, (1, *item.shape, *(1,) * (call.x.ndim - 2)))
-
-
-def _folded(g: Expression, broadcast: Expression, like: Expression | None) -> Expression:
-    assert like is not None
-    return reshape(unbroadcast(g, broadcast.shape), like.shape)
+def _batch_gradient(
+    call: Call, g: Expression, x: Expression, vectors: Sequence[Expression]
+) -> Sequence[Expression | None]:
+    """For a node that was not replaced by its training form: the statistics of the batch are taken again."""
+    epsilon = float(call.attribute("epsilon", 1e-5))
+    made = emit("BatchNormalizationTraining", x, *vectors, domain=TOOLKIT_DOMAIN, epsilon=epsilon, outputs=5)
+    return _emitted(g, x, vectors[0], made[3], made[4], None, {"epsilon": epsilon, "activation": ""})
 
 
 def _gradient(call: Call, g: Expression | None, *moved: Expression | None) -> list[Expression | None]:
-    """In training mode, for a node that was not replaced by its training form: the statistics are taken again."""
-    if g is None:
-        return [None] * 5
-    if not call.attribute("training_mode", 0):
-        return _frozen_gradient(call, g)
-    epsilon = float(call.attribute("epsilon", 1e-5))
-    made = emit("BatchNormalizationTraining", *call.inputs, domain=TOOLKIT_DOMAIN, epsilon=epsilon, outputs=5)
-    return _emitted(call, g, made[3], made[4], None, {"epsilon": epsilon, "activation": ""})
+    return gradient_of_inputs(call, g, bool(call.attribute("training_mode", 0)))
 
 
 def _training_gradient(call: Call, g: Expression | None, *moved: Expression | None) -> list[Expression | None]:
@@ -202,24 +225,23 @@ def _training_gradient(call: Call, g: Expression | None, *moved: Expression | No
     mean, variance = call.outputs[3:5]
     mask = call.outputs[5] if len(call.outputs) > 5 else None
     attributes = {"epsilon": call.attribute("epsilon", 1e-5), "activation": call.attribute("activation", "")}
-    return _emitted(call, g, mean, variance, mask, attributes)
+    return [*_emitted(g, call.x, call.inputs[1], mean, variance, mask, attributes), None, None]
 
 
 def _emitted(
-    call: Call,
     g: Expression,
+    x: Expression,
+    scale: Expression | None,
     mean: Expression | None,
     variance: Expression | None,
     mask: Expression | None,
     attributes: dict[str, Any],
-) -> list[Expression | None]:
-    inputs = [g, call.x, call.inputs[1], mean, variance, *([] if mask is None else [mask])]
-    dx, dscale, dbias = emit("BatchNormalizationGradient", *inputs, domain=TOOLKIT_DOMAIN, **attributes, outputs=3)
-    return [dx, dscale, dbias, None, None]
+) -> list[Expression]:
+    inputs = [g, x, scale, mean, variance, *([] if mask is None else [mask])]
+    made: list[Expression] = emit("BatchNormalizationGradient", *inputs, domain=TOOLKIT_DOMAIN, **attributes, outputs=3)
+    return made
 
 
-operator("BatchNormalization", since=7, reference=_with_spatial, gradient=_gradient)
-operator("BatchNormalization", since=9, reference=_frozen, gradient=_gradient)
 operator("BatchNormalization", since=14, reference=_batch_normalization, gradient=_gradient)
 operator(
     "BatchNormalizationTraining",

@@ -11,6 +11,7 @@ import numpy as np
 from toolkit.graph.sparse import SparseTensor
 from toolkit.operators import wire
 from toolkit.operators.axes import known
+from toolkit.operators.precision import HALF_WIDTH
 from toolkit.operators.record import TensorType, not_differentiable, operator
 
 FIXED = not_differentiable("its values depend on nothing that can be learnt")
@@ -44,13 +45,14 @@ def constant_of_shape(shape: np.ndarray, *, value: Any = None) -> np.ndarray:
     return np.full(tuple(int(size) for size in shape), fill.reshape(-1)[0], dtype=fill.dtype)
 
 
-def span(start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
-    """Numbers from ``start`` in steps of ``delta``, before ``limit``."""
+def span(start: np.ndarray, limit: np.ndarray, delta: np.ndarray, *, stash_type: int = 1) -> np.ndarray:
+    """Numbers from ``start`` in steps of ``delta``, before ``limit``; half-width ones computed in ``stash_type``."""
     first, step = np.asarray(start).reshape(()), np.asarray(delta).reshape(())
     count = span_length(start, limit, delta)
     if first.dtype.kind in "iu":
         return (first + step * np.arange(count)).astype(first.dtype)
-    return (first.astype(np.float64) + step.astype(np.float64) * np.arange(count)).astype(first.dtype)
+    wide = wire.element_dtype(stash_type) if first.dtype in HALF_WIDTH else np.dtype(np.float64)
+    return (first.astype(wide) + step.astype(wide) * np.arange(count).astype(wide)).astype(first.dtype)
 
 
 def span_length(start: Any, limit: Any, delta: Any) -> int:

@@ -1,7 +1,7 @@
-"""Dropout: the identity when inferring; from version 12 on the node itself can be told to train.
+"""Dropout: the identity when inferring; before version 7 and from 12 on the node itself can be told to train.
 
 Versions 7 and 10 have no training mode of their own, and leave open what their mask says: here everything is kept. The
-compiler replaces them, in a training context, by version 13.
+compiler replaces them, in a training context, by version 13. Versions 1 and 6 train unless ``is_test`` says otherwise.
 """
 
 from __future__ import annotations
@@ -15,6 +15,31 @@ from toolkit.errors import NotDifferentiableError
 from toolkit.operators.derivative import cast
 from toolkit.operators.expression import Expression, where
 from toolkit.operators.record import Call, TensorType, operator
+
+
+def _dropout_1(
+    x: np.ndarray,
+    *,
+    ratio: float = 0.5,
+    is_test: int = 0,
+    consumed_inputs: Any = None,
+    random: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Versions 1 and 6: the mask is of the input's type, and not filled in test mode; here it then keeps everything."""
+    y, mask = _dropout(x, np.asarray(ratio), np.asarray(not is_test), random=random)
+    return y, mask.astype(x.dtype)
+
+
+def _gradient_1(call: Call, g: Expression | None, mask_grad: Expression | None = None) -> list[Expression | None]:
+    if g is None or call.attribute("is_test", 0):
+        return [g]
+    mask = call.outputs[1] if len(call.outputs) > 1 else None
+    if mask is None:
+        raise NotDifferentiableError(
+            "Dropout in training mode has no gradient without its mask: connect its second output."
+        )
+    ratio = float(call.attribute("ratio", 0.5))
+    return [g * mask * (1.0 / (1.0 - ratio) if ratio < 1.0 else 0.0)]
 
 
 def _dropout_7(x: np.ndarray, *, ratio: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
@@ -77,11 +102,12 @@ def _gradient(call: Call, g: Expression | None, mask_grad: Expression | None = N
     return [dropped if live.value is not None else where(live, dropped, g)]
 
 
-def _infer_7(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
+def _infer_mask_like_input(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
     assert inputs[0] is not None
     return [inputs[0], inputs[0]]
 
 
-operator("Dropout", since=7, reference=_dropout_7, gradient=_identity_gradient, infer=_infer_7)
+operator("Dropout", reference=_dropout_1, gradient=_gradient_1, infer=_infer_mask_like_input, is_random=True)
+operator("Dropout", since=7, reference=_dropout_7, gradient=_identity_gradient, infer=_infer_mask_like_input)
 operator("Dropout", since=10, reference=_dropout_10, gradient=_identity_gradient)
 operator("Dropout", since=12, reference=_dropout, gradient=_gradient, is_random=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,14 +16,18 @@ from toolkit.operators.activation import activation_gradient
 from toolkit.operators.derivative import UnaryDerivative, masked, unary
 from toolkit.operators.expression import Expression, as_expression, emit, unbroadcast
 from toolkit.operators.precision import in_float32
-from toolkit.operators.record import Call, not_differentiable, operator
+from toolkit.operators.record import Call, Reference, not_differentiable, operator
+from toolkit.operators.shape_rules import same_type
 from toolkit.operators.special_functions import erf
 
 
-def quietly(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """``function`` in the element type of its input, silent about NaN and infinity, which ONNX means to happen."""
+def quietly(function: Callable[[np.ndarray], np.ndarray]) -> Reference:
+    """``function`` in the element type of its input, silent about NaN and infinity, which ONNX means to happen.
 
-    def reference(x: np.ndarray) -> np.ndarray:
+    ``consumed_inputs`` of opset 1 is a hint to engines of its time.
+    """
+
+    def reference(x: np.ndarray, *, consumed_inputs: Any = None) -> np.ndarray:
         with np.errstate(all="ignore"):
             return np.asarray(function(x), dtype=x.dtype)
 
@@ -30,12 +35,12 @@ def quietly(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarra
 
 
 FUNCTIONS: dict[str, tuple[int, Callable[[np.ndarray], np.ndarray], UnaryDerivative]] = {
-    "Neg": (6, np.negative, lambda g, x, y: -g),
-    "Abs": (6, np.abs, lambda g, x, y: g * emit("Sign", x)),
-    "Sqrt": (6, np.sqrt, lambda g, x, y: g * 0.5 / y),
-    "Exp": (6, np.exp, lambda g, x, y: g * y),
-    "Log": (6, np.log, lambda g, x, y: g / x),
-    "Reciprocal": (6, lambda x: 1 / x, lambda g, x, y: -(g * y) * y),
+    "Neg": (1, np.negative, lambda g, x, y: -g),
+    "Abs": (1, np.abs, lambda g, x, y: g * emit("Sign", x)),
+    "Sqrt": (1, np.sqrt, lambda g, x, y: g * 0.5 / y),
+    "Exp": (1, np.exp, lambda g, x, y: g * y),
+    "Log": (1, np.log, lambda g, x, y: g / x),
+    "Reciprocal": (1, lambda x: 1 / x, lambda g, x, y: -(g * y) * y),
     "Sin": (7, np.sin, lambda g, x, y: g * emit("Cos", x)),
     "Cos": (7, np.cos, lambda g, x, y: -g * emit("Sin", x)),
     "Tan": (7, np.tan, lambda g, x, y: g * (y * y + 1)),
@@ -51,19 +56,20 @@ FUNCTIONS: dict[str, tuple[int, Callable[[np.ndarray], np.ndarray], UnaryDerivat
 }
 STEPS: dict[str, tuple[int, Callable[[np.ndarray], np.ndarray]]] = {
     "Sign": (9, np.sign),
-    "Floor": (6, np.floor),
-    "Ceil": (6, np.ceil),
+    "Floor": (1, np.floor),
+    "Ceil": (1, np.ceil),
     "Round": (11, np.rint),
 }
 
 for _name, (_since, _function, _derivative) in FUNCTIONS.items():
-    operator(_name, since=_since, reference=quietly(_function), gradient=unary(_derivative))
+    operator(_name, since=_since, reference=quietly(_function), gradient=unary(_derivative), infer=same_type)
 for _name, (_since, _function) in STEPS.items():
     operator(
         _name,
         since=_since,
         reference=quietly(_function),
         gradient=not_differentiable("it is constant between its steps, so its slope is zero or undefined"),
+        infer=same_type,
     )
 
 
@@ -75,7 +81,11 @@ def clip(x: np.ndarray, minimum: np.ndarray | None = None, maximum: np.ndarray |
 
 
 def clip_by_attributes(
-    x: np.ndarray, *, min: float = float(np.finfo(np.float32).min), max: float = float(np.finfo(np.float32).max)
+    x: np.ndarray,
+    *,
+    min: float = float(np.finfo(np.float32).min),
+    max: float = float(np.finfo(np.float32).max),
+    consumed_inputs: Any = None,
 ) -> np.ndarray:
     """Clip before opset 11."""
     with np.errstate(over="ignore"):
@@ -125,5 +135,5 @@ def _constant_bounds(lower: Expression | None, upper: Expression | None) -> tupl
     return (low, high) if low < high else None
 
 
-operator("Clip", since=6, reference=clip_by_attributes, gradient=_clip_by_attributes_gradient)
+operator("Clip", reference=clip_by_attributes, gradient=_clip_by_attributes_gradient, infer=same_type)
 operator("Clip", since=11, reference=clip, gradient=_clip_gradient)

@@ -7,14 +7,26 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.operators.axes import known, normalised
 from toolkit.operators.derivative import filled
 from toolkit.operators.expression import Expression, emit, indices, reshape, transpose
-from toolkit.operators.record import Call, operator
+from toolkit.operators.record import Call, TensorType, operator
 
 
 def concatenate(*inputs: np.ndarray, axis: int = 1) -> np.ndarray:
     """All inputs, one after the other along ``axis``."""
     return np.concatenate(inputs, axis=axis)
+
+
+def infer_concatenate(types: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
+    """ONNX has no rule of its own for version 1, whose default axis is 1. Raises ``ValueError`` for unequal sizes."""
+    parts = [item for item in types if item is not None]
+    dtype, first = parts[0]
+    axis = normalised(attributes.get("axis", 1), len(first))[0]
+    for _, shape in parts:
+        if len(shape) != len(first) or (*shape[:axis], *shape[axis + 1 :]) != (*first[:axis], *first[axis + 1 :]):
+            raise ValueError(f"all inputs must have one shape but for axis {axis}, got {first} and {shape}")
+    return [(dtype, (*first[:axis], sum(shape[axis] for _, shape in parts), *first[axis + 1 :]))]
 
 
 def _concatenate_gradient(call: Call, g: Expression) -> list[Expression | None]:
@@ -30,15 +42,52 @@ def split(x: np.ndarray, split: Any = None, *, axis: int = 0, num_outputs: int |
 
     ``num_outputs`` is an attribute since version 18 only; before, binding derives it from the node's outputs.
     """
-    if split is not None:
-        sizes = [int(size) for size in np.asarray(split).reshape(-1)]
+    return _parts(x, split, axis, num_outputs)
+
+
+def _parts(x: np.ndarray, wanted: Any, axis: int, num_outputs: int | None) -> tuple[np.ndarray, ...]:
+    sizes = _sizes(x.shape[axis], wanted, num_outputs)
+    return tuple(np.ascontiguousarray(part) for part in np.split(x, np.cumsum(sizes)[:-1], axis=axis))
+
+
+def _sizes(total: int, wanted: Any, num_outputs: int | None) -> list[int]:
+    """The sizes of the parts. Raises ``ValueError`` where nothing tells them, or they do not add up to ``total``."""
+    if wanted is not None:
+        sizes = [int(size) for size in np.asarray(wanted).reshape(-1)]
     elif num_outputs:
-        each = -(-x.shape[axis] // num_outputs)
-        sizes = [each] * (num_outputs - 1) + [x.shape[axis] - each * (num_outputs - 1)]
+        each = -(-total // num_outputs)
+        sizes = [each] * (num_outputs - 1) + [total - each * (num_outputs - 1)]
     else:
         raise ValueError("either the sizes of the parts or their number must be known")
-    parts = np.split(x, np.cumsum(sizes)[:-1], axis=axis)
-    return tuple(np.ascontiguousarray(part) for part in parts)
+    if min(sizes, default=0) < 0 or sum(sizes) != total:
+        raise ValueError(f"the parts {sizes} must add up to the {total} elements there are")
+    return sizes
+
+
+def split_1(
+    x: np.ndarray,
+    sizes: np.ndarray | None = None,
+    *,
+    axis: int = 0,
+    split: Any = None,
+    num_outputs: int | None = None,
+) -> tuple[np.ndarray, ...]:
+    """Split before opset 2: sizes may come as an input too, in the type of ``x``; the default axis is not documented."""
+    return _parts(x, split if sizes is None else sizes, axis, num_outputs)
+
+
+def infer_split_1(
+    types: Sequence[TensorType | None], attributes: dict[str, Any], constants: Sequence[np.ndarray | None]
+) -> list[TensorType]:
+    """ONNX has no rule of its own for version 1."""
+    assert types[0] is not None
+    dtype, shape = types[0]
+    wanted = attributes.get("split")
+    if len(types) > 1 and types[1] is not None:
+        wanted = known(constants[1], "split")
+    axis = normalised(attributes.get("axis", 0), len(shape))[0]
+    sizes = _sizes(shape[axis], wanted, attributes.get("num_outputs"))
+    return [(dtype, (*shape[:axis], size, *shape[axis + 1 :])) for size in sizes]
 
 
 def _split_gradient(call: Call, *grads: Expression | None) -> list[Expression | None]:
@@ -88,7 +137,8 @@ def _space_to_depth_gradient(call: Call, g: Expression) -> list[Expression | Non
     return [emit("DepthToSpace", g, blocksize=call.attributes["blocksize"], mode=mode)]
 
 
-operator("Concat", reference=concatenate, gradient=_concatenate_gradient)
+operator("Concat", reference=concatenate, gradient=_concatenate_gradient, infer=infer_concatenate)
+operator("Split", reference=split_1, gradient=_split_gradient, infer=infer_split_1)
 operator("Split", since=2, reference=split, gradient=_split_gradient)
 operator("DepthToSpace", reference=depth_to_space, gradient=_depth_to_space_gradient)
 operator("SpaceToDepth", reference=space_to_depth, gradient=_space_to_depth_gradient)

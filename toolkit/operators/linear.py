@@ -39,6 +39,27 @@ def _gemm(
     return y.astype(a.dtype, copy=False)
 
 
+def _gemm_1(a: np.ndarray, b: np.ndarray, c: np.ndarray, *, broadcast: int = 0, **attributes: Any) -> np.ndarray:
+    """Before opset 7; that C may be broadcast had to be said."""
+    y: np.ndarray = _gemm(a, b, c, **attributes)
+    return y
+
+
+def _infer_gemm_1(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
+    a, b, c = inputs
+    assert a is not None
+    assert b is not None
+    assert c is not None
+    shape = _product_shape(a[1], b[1], attributes.get("transA", 0), attributes.get("transB", 0))
+    if len(shape) != 2:
+        raise ShapeError(f"A and B must be matrices, got {a[1]} and {b[1]}")
+    if not attributes.get("broadcast", 0) and c[1] != shape:
+        raise ShapeError(f"without broadcast=1 C must have the product's shape {shape}, got {c[1]}")
+    if not _broadcasts_to(c[1], shape):
+        raise ShapeError(f"C must broadcast to the product's shape {shape}, got {c[1]}")
+    return [(a[0], shape)]
+
+
 def _turned(x: np.ndarray, flag: int) -> np.ndarray:
     return x.swapaxes(-1, -2) if flag else x
 
@@ -179,6 +200,7 @@ def _expansion(call: Call) -> list[Expression | None]:
 
 
 operator("MatMul", reference=_matmul, gradient=_matmul_gradient)
+operator("Gemm", reference=_gemm_1, gradient=_gemm_gradient, infer=_infer_gemm_1)
 operator("Gemm", since=7, reference=_gemm, gradient=_gemm_gradient)
 operator(
     "FusedMatMul",

@@ -1,6 +1,7 @@
 """Shapes and orders of whole tensors: Reshape, Flatten, Squeeze, Unsqueeze (views), Transpose, Expand, Tile.
 
-What older versions take as an attribute and newer ones as an input arrives under the same name.
+What older versions take as an attribute and newer ones as an input arrives under the same name. ``consumed_inputs``
+of opset 1 is a hint to engines of its time.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def target_shape(shape: tuple[int, ...], wanted: Any, allowzero: int) -> tuple[i
     return tuple(shape[axis] if size == 0 and not allowzero else size for axis, size in enumerate(sizes))
 
 
-def reshaped(x: np.ndarray, shape: Any, *, allowzero: int = 0) -> np.ndarray:
+def reshaped(x: np.ndarray, shape: Any, *, allowzero: int = 0, consumed_inputs: Any = None) -> np.ndarray:
     """``x`` with another shape."""
     return x.reshape(target_shape(x.shape, shape, allowzero))
 
@@ -33,6 +34,8 @@ def infer_reshape(
     """The wanted shape with its 0 and -1 filled in; ONNX has no rule for version 1, and this one names both counts."""
     assert types[0] is not None
     dtype, shape = types[0]
+    if "shape" not in attributes and len(constants) < 2:
+        raise ValueError("the attribute 'shape' is required")
     wanted = attributes["shape"] if "shape" in attributes else known(constants[1], "shape")
     if any(size == 0 and axis >= len(shape) for axis, size in enumerate(wanted)) and not attributes.get("allowzero"):
         raise ValueError(f"shape {list(map(int, wanted))} copies a size of an axis that the data does not have")
@@ -76,6 +79,30 @@ def tiled(x: np.ndarray, repeats: np.ndarray) -> np.ndarray:
     return np.tile(x, tuple(int(count) for count in repeats))
 
 
+def tiled_along(x: np.ndarray, tiles: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """Tile before opset 6: ``x`` repeated along one axis; both numbers come in the type of ``x``."""
+    return np.concatenate([x] * int(np.asarray(tiles).reshape(-1)[0]), axis=int(np.asarray(axis).reshape(-1)[0]))
+
+
+def infer_tiled_along(
+    types: Sequence[TensorType | None], attributes: dict[str, Any], constants: Sequence[np.ndarray | None]
+) -> list[TensorType]:
+    """One axis grows as many times as ``tiles`` says; both inputs must be known."""
+    assert types[0] is not None
+    dtype, shape = types[0]
+    repeats = _repeats(len(shape), known(constants[1], "tiles"), known(constants[2], "axis"))
+    return [(dtype, tuple(size * count for size, count in zip(shape, repeats, strict=True)))]
+
+
+def _repeats(rank: int, tiles: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """How often each axis is repeated. Raises ``ValueError`` for an axis out of range and for fewer than one tile."""
+    repeats = np.ones(rank, np.int64)
+    repeats[normalised(int(np.asarray(axis).reshape(-1)[0]), rank)[0]] = int(np.asarray(tiles).reshape(-1)[0])
+    if repeats.min(initial=1) < 1:
+        raise ValueError(f"tiles must be 1 or more, got {repeats.min()}")
+    return repeats
+
+
 def _first_only(call: Call, grad: Expression) -> list[Expression | None]:
     return [grad, *[None] * (len(call.inputs) - 1)]
 
@@ -95,7 +122,11 @@ def _expand_gradient(call: Call, g: Expression) -> list[Expression | None]:
 
 def _tile_gradient(call: Call, g: Expression) -> list[Expression | None]:
     """The sum over the copies, which stand on an axis of their own once the shape is split."""
-    repeats = known(given(call, "repeats", 1), "repeats")
+    if call.version < 6:
+        tiles, axis = (known(given(call, name, index), name) for index, name in enumerate(("tiles", "axis"), 1))
+        repeats = _repeats(call.x.ndim, tiles, axis)
+    else:
+        repeats = known(given(call, "repeats", 1), "repeats")
     apart = [size for pair in zip(repeats.tolist(), call.x.shape, strict=True) for size in pair]
     copies = [2 * axis for axis, count in enumerate(repeats.tolist()) if count != 1]
     return _first_only(call, reshape(reduce_sum(reshape(g, apart), copies, keepdims=False), call.x.shape))
@@ -111,4 +142,5 @@ for _name, _reference, _gradient in _VIEWS:
 operator("Reshape", reference=reshaped, gradient=_reshape_gradient, infer=infer_reshape, is_view=True)
 operator("Transpose", reference=transposed, gradient=_transpose_gradient)
 operator("Expand", since=8, reference=expanded, gradient=_expand_gradient)
+operator("Tile", reference=tiled_along, gradient=_tile_gradient, infer=infer_tiled_along)
 operator("Tile", since=6, reference=tiled, gradient=_tile_gradient)

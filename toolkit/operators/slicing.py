@@ -106,9 +106,26 @@ def padded(
     return result
 
 
+def padded_1(x: np.ndarray, *, paddings: Any, mode: str = "constant", value: float = 0.0) -> np.ndarray:
+    """Pad before opset 2."""
+    return padded(x, paddings, mode=mode, value=value)
+
+
+def _infer_pad_1(types: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
+    """ONNX has no rule of its own for version 1."""
+    assert types[0] is not None
+    dtype, shape = types[0]
+    widths = pad_widths(len(shape), attributes["paddings"])
+    sizes = tuple(size + low + high for size, (low, high) in zip(shape, widths, strict=True))
+    if min(sizes, default=0) < 0:
+        raise ValueError(f"paddings {list(attributes['paddings'])} take away more than the shape {shape} has")
+    return [(dtype, sizes)]
+
+
 def _pad_gradient(call: Call, g: Expression) -> list[Expression | None]:
     x = call.x
-    pads, axes = known(given(call, "pads", 1), "pads"), given(call, "axes", 3)
+    name = "paddings" if call.version < 2 else "pads"
+    pads, axes = known(given(call, name, 1), name), given(call, "axes", 3)
     others: list[Expression | None] = [None] * (len(call.inputs) - 1)
     if call.attribute("mode", "constant") != "constant":
         source = np.arange(element_count(x), dtype=np.int64).reshape(x.shape)
@@ -125,4 +142,5 @@ def _pad_gradient(call: Call, g: Expression) -> list[Expression | None]:
 
 
 operator("Slice", reference=sliced, gradient=_slice_gradient, infer=infer_slice)
+operator("Pad", reference=padded_1, gradient=_pad_gradient, infer=_infer_pad_1)
 operator("Pad", since=2, reference=padded, gradient=_pad_gradient)
