@@ -17,7 +17,7 @@ from toolkit.operators import wire
 from toolkit.operators.cast import convert
 from toolkit.operators.derivative import cast
 from toolkit.operators.expression import Expression, as_expression, emit, indices, reduce_sum, reshape
-from toolkit.operators.record import Call, Inference, TensorType, not_differentiable, operator
+from toolkit.operators.record import Call, TensorType, not_differentiable, operator
 
 ROUNDS = not_differentiable("rounding has no slope but 0; a straight-through rule is a choice of the training")
 NARROW_INTEGERS = frozenset(np.dtype(getattr(ml_dtypes, name)) for name in ("int2", "uint2", "int4", "uint4"))
@@ -175,7 +175,7 @@ def dequantize_linear(
     return y.astype(target, copy=False)
 
 
-def _dequantize_gradient(call: Call, g: Expression) -> list[Expression | None]:
+def dequantize_gradient(call: Call, g: Expression) -> list[Expression | None]:
     """The output is linear in the scale; each scale collects from the elements that it multiplies."""
     x, scale, *rest = call.inputs
     assert x is not None and scale is not None
@@ -183,7 +183,8 @@ def _dequantize_gradient(call: Call, g: Expression) -> list[Expression | None]:
     if not call.wants[1]:
         return [None, None, *none_further]
     ones = as_expression(np.ones(scale.shape, scale.dtype), x)
-    integers = emit("DequantizeLinear", x, ones, *rest, version=call.version, **call.attributes)
+    version = max(call.version, 13)  # com.microsoft's is version 1, and knows nothing that 13 does not
+    integers = emit("DequantizeLinear", x, ones, *rest, version=version, **call.attributes)
     each = cast(g, scale.dtype) * cast(integers, scale.dtype)
     axis, block = call.attribute("axis", 1), call.attribute("block_size", 0)
     return [None, sum_per_scale(each, scale.shape, axis, block), *none_further]
@@ -205,23 +206,28 @@ def sum_per_scale(each: Expression, shape: tuple[int, ...], axis: int, block_siz
     return reshape(reduce_sum(each, [number for number in range(each.ndim) if number != place]), shape)
 
 
-def _infer(kind: str) -> Inference:
-    """The shape of the first input in the type that output_dtype, zero point or scale name."""
+def infer_quantized(types: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
+    """The shape of the input in the type that ``output_dtype`` or the zero point names, else uint8."""
+    shape, zero_point = _scaled_shape(types, attributes), types[2] if len(types) > 2 else None
+    if attributes.get("output_dtype"):
+        return [(wire.element_dtype(attributes["output_dtype"]), shape)]
+    return [(np.dtype(np.uint8) if zero_point is None else zero_point[0], shape)]
 
-    def infer(types: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
-        x, scale, *rest = types
-        assert x is not None and scale is not None
-        zero_point = rest[0] if rest else None
-        for parameter in (scale, zero_point):
-            if parameter is not None:
-                scaled_axis(parameter[1], x[1], attributes.get("axis", 1), attributes.get("block_size", 0))
-        if attributes.get("output_dtype"):
-            return [(wire.element_dtype(attributes["output_dtype"]), x[1])]
-        if kind == "DequantizeLinear":
-            return [(scale[0], x[1])]
-        return [(np.dtype(np.uint8) if zero_point is None else zero_point[0], x[1])]
 
-    return infer
+def infer_dequantized(types: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
+    """The shape of the input in the type that ``output_dtype`` names, else that of the scale."""
+    shape, scale = _scaled_shape(types, attributes), types[1]
+    assert scale is not None
+    return [(wire.element_dtype(attributes["output_dtype"]) if attributes.get("output_dtype") else scale[0], shape)]
+
+
+def _scaled_shape(types: Sequence[TensorType | None], attributes: dict[str, Any]) -> tuple[int, ...]:
+    first = types[0]
+    assert first is not None
+    for parameter in types[1:]:
+        if parameter is not None:
+            scaled_axis(parameter[1], first[1], attributes.get("axis", 1), attributes.get("block_size", 0))
+    return first[1]
 
 
 def dynamic_range(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -237,19 +243,19 @@ def dynamic_quantize_linear(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     return quantize(x, scale, zero_point), scale, zero_point
 
 
-operator("QuantizeLinear", since=10, reference=quantize_linear, gradient=ROUNDS, infer=_infer("QuantizeLinear"))
+operator("QuantizeLinear", since=10, reference=quantize_linear, gradient=ROUNDS, infer=infer_quantized)
 operator(
     "QuantizeLinear",
     since=23,
     reference=quantize_linear_with_precision,
     gradient=ROUNDS,
-    infer=_infer("QuantizeLinear"),
+    infer=infer_quantized,
 )
 operator(
     "DequantizeLinear",
     since=10,
     reference=dequantize_linear,
-    gradient=_dequantize_gradient,
-    infer=_infer("DequantizeLinear"),
+    gradient=dequantize_gradient,
+    infer=infer_dequantized,
 )
 operator("DynamicQuantizeLinear", since=11, reference=dynamic_quantize_linear, gradient=ROUNDS)

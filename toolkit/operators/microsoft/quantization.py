@@ -1,0 +1,30 @@
+"""com.microsoft QuantizeLinear and DequantizeLinear: those of ONNX, for models older than opset 10, 13 or 21."""
+
+from __future__ import annotations
+
+from toolkit.operators.quantization import (
+    ROUNDS,
+    dequantize_gradient,
+    dequantize_linear,
+    infer_dequantized,
+    infer_quantized,
+    quantize_linear,
+)
+from toolkit.operators.record import operator
+
+MICROSOFT = "com.microsoft"
+
+operator(
+    "QuantizeLinear",
+    domain=MICROSOFT,
+    reference=quantize_linear,
+    gradient=ROUNDS,
+    infer=infer_quantized,
+)
+operator(
+    "DequantizeLinear",
+    domain=MICROSOFT,
+    reference=dequantize_linear,
+    gradient=dequantize_gradient,
+    infer=infer_dequantized,
+)
