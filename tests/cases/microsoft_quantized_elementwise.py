@@ -6,7 +6,7 @@ from tests.cases.microsoft_quantization import DOMAIN
 from tests.cases.quantized_linear import signed, unsigned
 from tests.support.case import Case, booleans, constant
 
-GRIDS = {"uint8": [(0.021, 113), (0.0312, 7), (0.0473, 131)], "int8": [(0.021, -13), (0.0312, 7), (0.0473, 1)]}
+GRIDS = {"uint8": [(0.02113, 113), (0.03137, 7), (0.04729, 131)], "int8": [(0.02113, -13), (0.03137, 7), (0.04729, 1)]}
 
 
 def grid(number, kind):

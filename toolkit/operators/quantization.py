@@ -67,7 +67,7 @@ def rounded(quotient: np.ndarray, zero_point: np.ndarray | None, dtype: np.dtype
         return convert(
             quotient if zero_point is None else quotient + zero_point.astype(quotient.dtype), dtype, saturate
         )
-    y = np.rint(quotient.astype(np.promote_types(quotient.dtype, np.float32), copy=False))
+    y = np.asarray(np.rint(quotient.astype(np.promote_types(quotient.dtype, np.float32), copy=False)))
     if zero_point is not None:
         y += zero_point.astype(y.dtype)
     limits = ml_dtypes.iinfo(dtype)
@@ -80,7 +80,7 @@ def centered(x: np.ndarray, zero_point: np.ndarray | None, dtype: np.dtype) -> n
     if zero_point is not None and x.dtype == np.int32:
         return (x.astype(np.int64) - zero_point).astype(dtype)
     wide = x.astype(np.float32) if x.dtype.kind == "V" else x
-    y = wide.astype(dtype)
+    y = np.asarray(wide.astype(dtype))
     if zero_point is not None:
         y -= zero_point.astype(np.float32).astype(dtype)
     return y
