@@ -8,7 +8,7 @@ expanded, and If is replaced by its branch when the condition is known. What onl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
 from toolkit.operators.inference import CONSTANT_LIMIT, explicit_attributes, since_version
 from toolkit.operators.long_tail import reference_for
+from toolkit.operators.preview_gradient import GRADIENT
 from toolkit.operators.record import TensorType, lookup
 
 Types = Sequence[TensorType | None]  # None for a value that is no tensor
@@ -213,7 +214,30 @@ class _Binder:
         for name, parameter in graph.parameters.items():
             scope[name] = _parameter_variable(prefix + name, parameter)
         for leaf in _needed(graph, wanted):
-            self.bind_leaf(leaf, scope, prefix)
+            if (leaf.domain, leaf.op_type) == GRADIENT:
+                self.bind_gradient(graph, leaf, scope, prefix)
+            else:
+                self.bind_leaf(leaf, scope, prefix)
+
+    def bind_gradient(self, graph: Graph, leaf: Leaf, scope: Scope, prefix: str) -> None:
+        """Bind once more what leads from the inputs of a Gradient leaf to its ``y``, and a node that asks for it."""
+        layer, y = prefix + leaf.path, leaf.attributes["y"]
+        by, fixed = leaf.attributes["xs"], leaf.attributes.get("zs", ())
+        given = [self.read(name, scope, layer) for name in leaf.inputs]
+        inner = {**scope, **{name: item for name, item in zip((*by, *fixed), given, strict=True) if item is not None}}
+        for child in _needed(graph, [y], stop={*by, *fixed}):
+            self.bind_leaf(child, inner, f"{layer}/")
+        operands = [item for item in (self.read(name, inner, layer) for name in (*by, y)) if isinstance(item, Variable)]
+        if len(operands) <= len(by):
+            raise DataDependentShapeError(
+                f"Gradient {layer!r}: what leads from {list(by)} to {y!r} depends on the data. Only a part of the "
+                "graph whose shapes are known can be differentiated."
+            )
+        names = [name and f"{layer}:{name}" for name in leaf.outputs]
+        node = self.program.append(
+            leaf.op_type, operands, leaf.attributes, domain=leaf.domain, outputs=names, layer=layer
+        )
+        scope.update((name, made) for name, made in zip(leaf.outputs, node.outputs, strict=True) if made is not None)
 
     def bind_leaf(self, leaf: Leaf, scope: Scope, prefix: str) -> None:
         layer = prefix + leaf.path
@@ -320,13 +344,14 @@ def _parameter_variable(name: str, parameter: Parameter) -> Variable:
     return Variable(name, parameter.dtype, parameter.shape, parameter=parameter)
 
 
-def _needed(graph: Graph, wanted: Sequence[str]) -> list[Leaf]:
+def _needed(graph: Graph, wanted: Sequence[str], stop: Collection[str] = ()) -> list[Leaf]:
+    """The leaves that lead to ``wanted``, in order; what lies before the values ``stop`` is not among them."""
     needed = set(wanted)
     kept = []
     for leaf in reversed(graph.leaves):
         if any(name in needed for name in leaf.outputs if name):
             kept.append(leaf)
-            needed.update(reads(leaf))
+            needed.update(name for name in reads(leaf) if name not in stop)
     return kept[::-1]
 
 

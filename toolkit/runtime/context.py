@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.autodiff import differentiate
+from toolkit.autodiff import differentiate, expand_gradients
 from toolkit.backends.protocol import Resources
 from toolkit.backends.registry import resolve
 from toolkit.compiler.bind import bind, first_segment
@@ -110,7 +110,7 @@ class Context:
 
     def _training_program(self, judged: tuple[str, ...]) -> Program:
         program = bind(self.network, self.batch_size, self._dims, outputs=self._outputs)
-        return self._differentiated(prepare_for_training(program), judged)
+        return self._differentiated(prepare_for_training(expand_gradients(program)), judged)
 
     def _default_judged(self) -> tuple[str, ...]:
         names = self._outputs or list(self.network.outputs)

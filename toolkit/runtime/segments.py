@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from toolkit.autodiff import expand_gradients
 from toolkit.backends.protocol import Resources
 from toolkit.compiler.bind import body_segment, next_segment
 from toolkit.compiler.pipeline import optimise_for_inference
@@ -49,7 +50,7 @@ class Stage:
         self.segment = segment
         self.plan = None
         if segment.program.outputs:
-            self.plan = workshop.compile(optimise_for_inference(segment.program))
+            self.plan = workshop.compile(optimise_for_inference(expand_gradients(segment.program)))
         self.calls = [DataCall(waiting, workshop) for waiting in segment.calls]
         self.carries = segment.carried() if not segment.is_last else []
         self.following: OrderedDict[Hashable, Stage] = OrderedDict()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from toolkit.autodiff import differentiate
+from toolkit.autodiff import differentiate, expand_gradients
 from toolkit.compiler.pipeline import prepare_for_training, tidy_after_differentiation
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.errors import GraphError, NotDifferentiableError
@@ -105,7 +105,7 @@ def training_program(program: Program, loss: Loss, output_name: str, optimizer: 
 
     Raises ``NotDifferentiableError`` when nothing that may learn influences the loss.
     """
-    prepare_for_training(program)
+    prepare_for_training(expand_gradients(program))
     value = append_loss(program, loss, output_name)
     statistics = [target.parameter for target, _ in program.assignments if target.parameter is not None]
     seed = program.constant(np.ones(value.shape, value.dtype)).variable

@@ -1,0 +1,37 @@
+"""ONNX's operator Gradient: a model may ask for derivatives of its own values.
+
+Binding leaves one node for it, whose inputs are the variables to differentiate by and, last, the one to differentiate.
+Here that node becomes the nodes that compute the derivatives.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolkit.autodiff.gradients import differentiate
+from toolkit.compiler.program import Node, Program, Variable
+from toolkit.compiler.rewrite import Replacement, rewrite
+from toolkit.operators.preview_gradient import GRADIENT
+
+
+def expand_gradients(program: Program) -> Program:
+    """Replace every Gradient node by what computes it; the derivative by something that nothing depends on is zero.
+
+    Raises ``NotDifferentiableError`` naming the layer when an operator without a gradient lies on the way.
+    """
+
+    def rule(node: Node) -> Replacement | None:
+        if (node.domain, node.op_type) != GRADIENT:
+            return None
+        *by, y = [item for item in node.inputs if item is not None]
+        seed = program.constant(np.ones(y.shape, y.dtype)).variable
+        found = differentiate(program, {y: seed}, by)
+        return [found[item] if item in found else _zeros(program, item) for item in by]
+
+    rewrite(program, rule)
+    return program
+
+
+def _zeros(program: Program, like: Variable) -> Variable:
+    made: Variable = program.constant(np.zeros(like.shape, like.dtype)).variable
+    return made
