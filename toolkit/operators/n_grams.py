@@ -60,27 +60,47 @@ class _Grams:
 
 
 class _Pool:
-    """Everything about a pool that does not depend on the tokens of a call."""
+    """Everything about a pool that does not depend on the tokens of a call: its n-grams, their columns and weights."""
 
-    def __init__(self, pool: tuple[Any, ...], counts: tuple[int, ...]) -> None:
-        words = {word: number for number, word in enumerate(dict.fromkeys(pool))}
-        self._words = words
-        encoded = np.array([words[word] for word in pool], dtype=np.int64)
+    def __init__(
+        self,
+        pool: tuple[Any, ...],
+        starts: tuple[int, ...],
+        columns: tuple[int, ...],
+        weights: tuple[float, ...] | None,
+    ) -> None:
+        self._words = {word: number for number, word in enumerate(dict.fromkeys(pool))}
+        encoded = np.array([self._words[word] for word in pool], dtype=np.int64)
         self.grams: list[_Grams] = []
         first = 0
-        for size, (begin, end) in enumerate(zip(counts, (*counts[1:], len(pool)), strict=True), 1):
+        for size, (begin, end) in enumerate(zip(starts, (*starts[1:], len(pool)), strict=True), 1):
             if not 0 <= begin <= end <= len(pool) or (end - begin) % size:
-                raise ValueError(f"ngram_counts {counts} must ascend and leave whole {size}-grams of {len(pool)} items")
+                raise ValueError(f"ngram_counts {starts} must ascend and leave whole {size}-grams of {len(pool)} items")
             if end > begin:
-                self.grams.append(_Grams(encoded[begin:end].reshape(-1, size), first, len(words)))
+                self.grams.append(_Grams(encoded[begin:end].reshape(-1, size), first, len(self._words)))
             first += (end - begin) // size
-        self.n_grams = first
+        if first != len(columns) or (weights is not None and len(weights) != first):
+            raise ValueError(f"ngram_indexes and weights must have one entry for each of {first} n-grams")
+        self.columns = np.array(columns, dtype=np.int64)
+        self.width = max(columns) + 1
+        self.weights = None if weights is None else np.array(weights, dtype=np.float32)
 
     def encode(self, tokens: np.ndarray) -> np.ndarray:
         """The numbers of the tokens, ``UNKNOWN`` for those that no n-gram has."""
         number = self._words.get
         flat = [number(token, UNKNOWN) for token in tokens.reshape(-1).tolist()]
         return np.array(flat, dtype=np.int64).reshape(tokens.shape)
+
+    def occurrences(self, rows: np.ndarray, sizes: range, max_skip_count: int) -> np.ndarray:
+        """Row times pool size plus position in the pool, for all n-grams there are; single tokens have no gaps."""
+        offsets = np.arange(len(rows))[:, None] * len(self.columns)
+        parts = [np.empty(0, dtype=np.int64)]
+        for grams in self.grams:
+            if grams.size in sizes:
+                for gap in range(1, 2 if grams.size == 1 else max_skip_count + 2):
+                    found = grams.find(rows, gap)
+                    parts.append((found + offsets)[found != UNKNOWN])
+        return np.concatenate(parts)
 
 
 _pool = lru_cache(maxsize=32)(_Pool)
@@ -107,32 +127,15 @@ def tf_idf_vectorizer(
     items = pool_strings if pool_strings is not None else pool_int64s
     if items is None or (pool_strings is not None) != (x.dtype == object):
         raise ValueError("strings need pool_strings and integers need pool_int64s")
-    pool = _pool(tuple(items), tuple(ngram_counts))
-    if pool.n_grams != len(ngram_indexes) or (weights and len(weights) != pool.n_grams):
-        raise ValueError(f"ngram_indexes and weights must have one entry for each of {pool.n_grams} n-grams")
+    pool = _pool(tuple(items), tuple(ngram_counts), tuple(ngram_indexes), tuple(weights) if weights else None)
     rows = pool.encode(x.reshape(1, -1) if x.ndim < 2 else x)
-    counts = _counted(rows, pool, range(min_gram_length, max_gram_length + 1), max_skip_count)
+    found = pool.occurrences(rows, range(min_gram_length, max_gram_length + 1), max_skip_count)
     if mode == "IDF":
-        counts = np.minimum(counts, 1)
-    values = counts.astype(np.float32)
-    if mode != "TF" and weights:
-        values *= np.asarray(weights, dtype=np.float32)
-    result = np.zeros((len(rows), max(ngram_indexes) + 1), dtype=np.float32)
-    np.add.at(result.T, np.asarray(ngram_indexes), values.T)
-    return result[0] if x.ndim < 2 else result
-
-
-def _counted(rows: np.ndarray, pool: _Pool, sizes: range, max_skip_count: int) -> np.ndarray:
-    """How often each n-gram of the pool occurs in each row; single tokens have no gaps."""
-    total = np.zeros(len(rows) * pool.n_grams, dtype=np.int64)
-    offsets = np.arange(len(rows))[:, None] * pool.n_grams
-    for grams in pool.grams:
-        if grams.size not in sizes:
-            continue
-        for gap in range(1, 2 if grams.size == 1 else max_skip_count + 2):
-            found = grams.find(rows, gap)
-            total += np.bincount((found + offsets)[found != UNKNOWN], minlength=total.size)
-    return total.reshape(len(rows), pool.n_grams)
+        found = np.unique(found)
+    row, gram = np.divmod(found, len(pool.columns))
+    weight = None if mode == "TF" or pool.weights is None else pool.weights[gram]
+    total = np.bincount(row * pool.width + pool.columns[gram], weight, minlength=len(rows) * pool.width)
+    return total.astype(np.float32).reshape(*x.shape[:-1], pool.width)
 
 
 def infer_tf_idf_vectorizer(
