@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.operators.ml.rows import FLOAT, STRING
+from toolkit.operators.ml.rows import FLOAT
 from toolkit.operators.record import TensorType
 
 Strings = Sequence[str] | None
@@ -19,13 +19,6 @@ def labels_of(strings: Strings, integers: Integers) -> np.ndarray:
     if bool(strings) == bool(integers):
         raise ValueError("exactly one of the classlabels attributes must be given and not be empty")
     return np.array(strings, dtype=object) if strings else np.array(integers, dtype=np.int64)
-
-
-def sign_labels(labels: np.ndarray) -> np.ndarray:
-    """The labels of a score that is not positive, and of one that is; 0 and 1 where the node does not name two."""
-    if len(labels) == 2:
-        return labels
-    return np.array(["0", "1"], dtype=object) if labels.dtype == STRING else np.array([0, 1])
 
 
 def classified(rows: int, labels: np.ndarray, columns: int) -> list[TensorType]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from toolkit.operators.derivative import cast
 from toolkit.operators.expression import Expression, as_expression, reshape
-from toolkit.operators.ml.class_labels import Integers, Strings, classified, labels_of, one_of, sign_labels
+from toolkit.operators.ml.class_labels import Integers, Strings, classified, labels_of, one_of
 from toolkit.operators.ml.packing import Packing
 from toolkit.operators.ml.post_transform import through_opposite, through_transform, transformed, with_opposite
 from toolkit.operators.ml.rows import DOMAIN, FLOAT, Types, as_rows, first, narrowed, row_shape
@@ -83,21 +83,19 @@ def linear_classifier(
     """
     labels = labels_of(classlabels_strings, classlabels_ints)
     targets = _class_count(intercepts, coefficients, row_shape(x.shape)[1])
+    if len(labels) != max(targets, 2):
+        raise ValueError(f"{targets} rows of weights need {max(targets, 2)} labels, got {len(labels)}")
     scores = _linear(x, coefficients, intercepts, targets)
     if targets == 1:
-        chosen = sign_labels(labels)[(scores[:, 0] > 0).astype(np.int64)]
-        if len(labels) == 2:
-            return chosen, with_opposite(scores[:, 0], post_transform, True)
-    else:
-        chosen = labels[scores.argmax(axis=1)]
-    return chosen, transformed(scores, post_transform)
+        return labels[(scores[:, 0] > 0).astype(np.int64)], with_opposite(scores[:, 0], post_transform, True)
+    return labels[scores.argmax(axis=1)], transformed(scores, post_transform)
 
 
 def _infer_classifier(types: Types, attributes: dict[str, Any], _: Any) -> list[TensorType]:
     rows, features = row_shape(first(types)[1])
     labels = one_of(attributes, "classlabels_strings", "classlabels_ints")
     targets = _class_count(attributes.get("intercepts"), attributes.get("coefficients"), features)
-    return classified(rows, labels, 2 if targets == 1 and len(labels) == 2 else targets)
+    return classified(rows, labels, max(targets, 2))
 
 
 def _classifier_gradient(call: Call, _: Expression | None, g: Expression | None) -> list[Expression | None]:
@@ -106,7 +104,7 @@ def _classifier_gradient(call: Call, _: Expression | None, g: Expression | None)
         return [None]
     name, y = call.attribute("post_transform", "NONE"), cast(scores, g.dtype)
     targets = _class_count(call.attribute("intercepts"), call.attribute("coefficients"), row_shape(call.x.shape)[1])
-    g = through_opposite(g, y, name, True) if targets < y.shape[1] else through_transform(g, y, name)
+    g = through_opposite(g, y, name) if targets < y.shape[1] else through_transform(g, y, name)
     return _through_weight(call, g, targets)
 
 

@@ -17,16 +17,13 @@ class LookupTable:
     strings: dict[Any, int] | None
 
     @classmethod
-    def of(cls, keys: np.ndarray, keep_first: bool = False) -> LookupTable:
+    def of(cls, keys: np.ndarray) -> LookupTable:
         """The table of a vector of keys; NaN is equal to NaN."""
         places = np.arange(len(keys))
         if keys.dtype == object:
-            order = reversed(list(zip(keys, places, strict=True))) if keep_first else zip(keys, places, strict=True)
-            return cls(keys[:0], places[:0], {key: int(place) for key, place in order})
-        if not keep_first:
-            keys, places = keys[::-1], places[::-1]
-        found, where_first = np.unique(keys, return_index=True)
-        return cls(found, places[where_first], None)
+            return cls(keys[:0], places[:0], {key: int(place) for key, place in zip(keys, places, strict=True)})
+        found, from_end = np.unique(keys[::-1], return_index=True)
+        return cls(found, places[::-1][from_end], None)
 
     def find(self, x: np.ndarray) -> np.ndarray:
         """The position of every element of ``x`` in the list of keys, -1 where it is not among them."""

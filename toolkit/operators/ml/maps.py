@@ -18,12 +18,13 @@ MISSING: dict[str, Any] = {"TO_FLOAT": 0.0, "TO_INT64": 0, "TO_STRING": "0.f"}  
 def zip_map(
     x: np.ndarray, *, classlabels_int64s: Integers = None, classlabels_strings: Strings = None
 ) -> list[dict[Any, float]]:
-    """One dict per row, from label to the value in the label's column."""
-    labels = labels_of(classlabels_strings, classlabels_int64s).tolist()
-    rows = as_rows(x)
+    """One dict per row, from label to the value in the label's column, labels in ascending order."""
+    labels, rows = labels_of(classlabels_strings, classlabels_int64s), as_rows(x)
     if rows.shape[1] != len(labels):
         raise ValueError(f"the input must have a column for each of the {len(labels)} labels, got {rows.shape[1]}")
-    return [dict(zip(labels, row, strict=True)) for row in rows.tolist()]
+    order = labels.argsort(kind="stable")
+    names = labels[order].tolist()
+    return [dict(zip(names, row, strict=True)) for row in rows[:, order].tolist()]
 
 
 def dict_vectorizer(
@@ -67,7 +68,12 @@ def cast_map(
 def _cast(value: Any, cast_to: str) -> Any:
     if cast_to == "TO_STRING":
         return str(value) if isinstance(value, str) else f"{float(value):f}"
-    return float(value) if cast_to == "TO_FLOAT" else int(value)
+    if cast_to == "TO_FLOAT":
+        return float(value)
+    try:
+        return int(value)
+    except ValueError:  # a text with a fraction, which is cut off
+        return int(float(value))
 
 
 operator(

@@ -56,17 +56,14 @@ def probit(scores: np.ndarray) -> np.ndarray:
 def with_opposite(scores: np.ndarray, name: str, is_probability: np.ndarray | bool) -> np.ndarray:
     """Two columns from the one score (rows,) of the second of two classes.
 
-    A score that counts as a probability p stands beside 1 - p, another one, s, beside -s. LOGISTIC applies to the
-    latter only, PROBIT to all, and the other transforms leave both as they are.
+    LOGISTIC and PROBIT apply to s and -s. Otherwise a score that counts as a probability p stands beside 1 - p, another
+    one, s, beside -s, whatever the transform.
     """
-    if name == "PROBIT":
-        second = probit(scores)
-        return np.stack([-second, second], axis=1)
-    first = np.where(is_probability, 1 - scores, -scores)
-    second = scores
-    if name == "LOGISTIC":
-        first = np.where(is_probability, first, sigmoid(-scores))
-        second = np.where(is_probability, second, sigmoid(scores))
+    if name in ("LOGISTIC", "PROBIT"):
+        second = transformed(np.stack([scores, scores], axis=1), name)[:, 1]
+        first = 1 - second if name == "LOGISTIC" else -second
+    else:
+        first, second = np.where(is_probability, 1 - scores, -scores), scores
     return np.stack([first, second], axis=1).astype(scores.dtype)
 
 
@@ -79,11 +76,11 @@ def through_transform(g: Expression, y: Expression, name: str) -> Expression:
     return g * y * (1.0 - y) if name == "LOGISTIC" else softmax_gradient(g, y, 1, 0)
 
 
-def through_opposite(g: Expression, y: Expression, name: str, is_probability: bool) -> Expression:
+def through_opposite(g: Expression, y: Expression, name: str) -> Expression:
     """The gradient (rows, 1) of ``with_opposite``'s argument."""
     first, second = emit("Split", g, outputs=2, axis=1, num_outputs=2)
     difference: Expression = second - first
-    if name not in ("PROBIT", "LOGISTIC") or (name == "LOGISTIC" and is_probability):
+    if name not in ("LOGISTIC", "PROBIT"):
         return difference
-    _, second = emit("Split", y, outputs=2, axis=1, num_outputs=2)
-    return through_transform(difference, second, "PROBIT") if name == "PROBIT" else difference * second * (1.0 - second)
+    _, answer = emit("Split", y, outputs=2, axis=1, num_outputs=2)
+    return difference * answer * (1.0 - answer) if name == "LOGISTIC" else through_transform(difference, answer, name)

@@ -235,7 +235,7 @@ def _classifier_gradient(call: Call, _: Expression | None, g: Expression | None)
     machine = CLASSIFICATION(*map(attributes.get, names), labels)
     name, y = call.attribute("post_transform", "NONE"), cast(scores, g.dtype)
     if machine.weight.shape[0] < scores.shape[1]:
-        return machine.gradient(call, through_opposite(g, y, name, name != "NONE"))
+        return machine.gradient(call, through_opposite(g, y, name))
     return machine.gradient(call, through_transform(g, y, name))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.operators.ml.class_labels import classified, labels_of, one_of, sign_labels
+from toolkit.operators.ml.class_labels import classified, labels_of, one_of
 from toolkit.operators.ml.leaf_weights import AGGREGATES, LeafVector, LeafWeights, aggregate
 from toolkit.operators.ml.post_transform import NAMES, transformed, with_opposite
 from toolkit.operators.ml.rows import DOMAIN, FLOAT, Types, as_rows, first, narrowed, row_shape
@@ -116,9 +116,10 @@ def tree_ensemble_classifier(
     if base.size:
         scores, given = scores + base, np.ones_like(given)
     if len(labels) == 1:
-        return sign_labels(labels)[(scores[:, 0] > 0).astype(np.int64)], narrowed(transformed(scores, post_transform))
-    chosen = np.where(given, scores, -np.inf).argmax(axis=1)
-    return labels[chosen], narrowed(transformed(scores, post_transform))
+        chosen = np.array([0, 1]).astype(labels.dtype)[(scores[:, 0] > 0).astype(np.int64)]  # as onnxruntime does
+    else:
+        chosen = labels[np.where(given, scores, -np.inf).argmax(axis=1)]
+    return chosen, narrowed(transformed(scores, post_transform))
 
 
 def _sole_class(leaf: LeafWeights) -> bool:
