@@ -72,7 +72,7 @@ def split_1(
     split: Any = None,
     num_outputs: int | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """Split before opset 2: sizes may come as an input too, in the type of ``x``; the default axis is not documented."""
+    """Split before opset 2: sizes may come as an input too, in the type of ``x``; the default axis is not told."""
     return _parts(x, split if sizes is None else sizes, axis, num_outputs)
 
 
