@@ -58,6 +58,8 @@ def attribute_proto(
     same_kind = origin is not None and origin.kind == kind
     if origin is None or origin.typed or not same_kind:
         proto.type = kind  # type: ignore[assignment]
+    elif "type" in origin.explicit:
+        proto.type = AttributeProto.UNDEFINED
     if origin is not None and same_kind and not origin.present and _says_nothing(value):
         return proto
     _fill(proto, VALUE_FIELDS[kind], value, origin, write_graph, where)

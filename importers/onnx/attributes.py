@@ -50,6 +50,7 @@ class AttributeReader:
         kind, typed = int(attribute.type), attribute.HasField("type")
         if attribute.ref_attr_name:
             return self._reference(attribute, kind, where)
+        typed = kind != AttributeProto.UNDEFINED  # a file may also spell out that it leaves the type open
         kind = kind or _inferred_kind(attribute, where)
         name = VALUE_FIELDS[kind]
         present = name not in SINGULAR or attribute.HasField(name)
@@ -60,7 +61,7 @@ class AttributeReader:
         else:
             singular = name.removesuffix("s") if name != "type_protos" else "tp"
             value = [self._value(singular, item, elements, where) for item in content]
-        explicit = explicit_defaults(attribute, "name", "ref_attr_name")
+        explicit = explicit_defaults(attribute, "name", "ref_attr_name", "type")
         rest = remainder(attribute, "name", "type", name, "ref_attr_name")
         plain = typed and present and not rest and not explicit and not elements and value != []
         origin = None if plain else AttributeOrigin(kind, typed, present, rest, explicit, tuple(elements))

@@ -192,3 +192,9 @@ def test_values_that_no_attribute_can_hold(value):
         ModelError, match=r"Attribute 'bad' of my.domain::Custom 'n' is .*an attribute holds int, float"
     ):
         to_proto(network)
+
+
+def test_a_type_that_is_spelled_out_as_undefined(tmp_path):
+    model = model_of([helper.make_node("LeakyRelu", ["x"], ["y"], alpha=0.5)])
+    model.graph.node[0].attribute[0].type = AttributeProto.UNDEFINED
+    assert assert_round_trip(model, tmp_path).graph.leaves[0].attributes == {"alpha": 0.5}

@@ -26,8 +26,11 @@ def element_type(dtype: np.dtype) -> int:
 
 @cache
 def element_dtype(number: int) -> np.dtype:
-    """The numpy element type for ONNX's number; strings are ``object``."""
-    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number))
+    """The numpy element type for ONNX's number; strings are ``object``. Raises ``ShapeError`` for other numbers."""
+    try:
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number))
+    except KeyError as error:
+        raise ShapeError(f"ONNX has no element type number {number}: give one of TensorProto.DataType.") from error
 
 
 @lru_cache(maxsize=8192)
