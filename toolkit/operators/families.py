@@ -43,6 +43,7 @@ FAMILIES: tuple[str, ...] = (
     "microsoft.quantized_elementwise",
     "microsoft.quantized_linear",
     "microsoft.quantized_pooling",
+    "microsoft.quantized_weights",
     "ml.encoders",
     "ml.linear",
     "ml.maps",
