@@ -36,6 +36,4 @@ CASES = [
     Case("ReduceMax", [integers("N", 4, low=-9, high=9), constant([1])], version=18, note="integers"),
     Case("ReduceMax", [uniform("N", 0), constant([1])], version=20, note="empty", differentiable=()),
     Case("ReduceLogSumExp", [variable([[1e4, 1e4 - 1.0]]), constant([1])], version=18, note="large"),
-    Case("CumSum", [uniform("N", 4), constant(1)], version=11),
-    Case("CumSum", [uniform("N", 4), constant(-1)], {"exclusive": 1, "reverse": 1}, version=14, note="backwards"),
 ]  # fmt: skip

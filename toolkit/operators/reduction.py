@@ -136,22 +136,3 @@ REDUCTIONS: dict[str, tuple[Callable[[np.ndarray, Axes, bool], np.ndarray], Deri
 
 for _name, (_function, _derivative) in REDUCTIONS.items():
     operator(_name, reference=reduction(_function), gradient=gradient_of(_derivative))
-
-
-@in_float32
-def cumulative_sum(x: np.ndarray, axis: np.ndarray, *, exclusive: int = 0, reverse: int = 0) -> np.ndarray:
-    """Running sums along an axis, without the element itself when ``exclusive``, from the end when ``reverse``."""
-    along = int(np.asarray(axis).reshape(-1)[0])
-    ordered = np.flip(x, along) if reverse else x
-    result = np.cumsum(ordered, axis=along, dtype=x.dtype)
-    if exclusive:
-        result = result - ordered
-    return np.flip(result, along) if reverse else result
-
-
-def _cumulative_sum_gradient(call: Call, g: Expression) -> list[Expression | None]:
-    reverse = 0 if call.attribute("reverse", 0) else 1
-    return [emit("CumSum", g, call.inputs[1], exclusive=call.attribute("exclusive", 0), reverse=reverse), None]
-
-
-operator("CumSum", since=11, reference=cumulative_sum, gradient=_cumulative_sum_gradient)
