@@ -13,6 +13,7 @@ from functools import cache
 from toolkit.backends import onednn
 from toolkit.backends.numpy.backend import NumpyBackend
 from toolkit.backends.onednn.backend import OneDNNBackend
+from toolkit.backends.onednn.registry import KERNELS
 from toolkit.backends.protocol import Backend
 from toolkit.errors import BackendError
 
@@ -55,3 +56,8 @@ def resolve(preference: str | Sequence[str]) -> list[Backend]:
             raise BackendError(f"There is no backend {name!r}; available are {', '.join(NAMES)}.{hint}")
         found.extend(backend for backend in _FACTORIES[name]() if backend not in found)
     return found
+
+
+def kernel_names(domain: str, operator: str) -> list[str]:
+    """The libraries, besides numpy, with a kernel for some nodes of an operator; available here or not."""
+    return ["oneDNN"] if (domain, operator) in KERNELS else []

@@ -16,11 +16,18 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from toolkit.cli import bench, evaluate, finetune, inspect, run
+from toolkit.cli import bench, coverage, evaluate, finetune, inspect, run
 from toolkit.cli.report import PROGRAM, Report, complain
 from toolkit.errors import ToolkitError
 
-COMMANDS = {"inspect": inspect, "run": run, "finetune": finetune, "evaluate": evaluate, "bench": bench}
+COMMANDS = {
+    "inspect": inspect,
+    "run": run,
+    "finetune": finetune,
+    "evaluate": evaluate,
+    "bench": bench,
+    "coverage": coverage,
+}
 
 
 class _Parser(argparse.ArgumentParser):

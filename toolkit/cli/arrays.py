@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -87,6 +88,25 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Values that may be sequences and maps as arrays: ``name/0`` for elements, ``name/key`` for entries.
+
+    A sequence of maps with the same keys (the probabilities of a classifier) gives one array per key. An optional that
+    is empty gives nothing.
+    """
+    found: dict[str, np.ndarray] = {}
+    for name, value in values.items():
+        if isinstance(value, (list, tuple)) and value and all(isinstance(item, Mapping) for item in value):
+            value = {key: np.stack([np.asarray(item[key]) for item in value]) for key in value[0]}
+        if isinstance(value, (list, tuple)):
+            found.update(flat({f"{name}/{index}": item for index, item in enumerate(value)}))
+        elif isinstance(value, Mapping):
+            found.update(flat({f"{name}/{key}": item for key, item in value.items()}))
+        elif value is not None:
+            found[name] = np.asarray(value)
+    return found
 
 
 def write_npz(path: str, arrays: Mapping[str, np.ndarray]) -> None:

@@ -91,9 +91,9 @@ def _all_feeds(network: Network, options: argparse.Namespace) -> list[Arrays]:
     return found
 
 
-def _random(random: np.random.Generator, network: Network, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def _random(random: np.random.Generator, network: Network, name: str, shape: tuple[int, ...] | None) -> np.ndarray:
     dtype = network.inputs[name].dtype
-    if dtype is None or dtype.kind not in "iubfV":
+    if dtype is None or shape is None or dtype.kind not in "iubfV":
         raise InputError(f"Input {name!r} {network.inputs[name].describe()}: pass real data with --input.")
     drawn = random.integers(0, 2, shape) if dtype.kind in "iub" else random.standard_normal(shape, np.float32)
     return drawn.astype(dtype)

@@ -9,7 +9,7 @@ from typing import Any
 from toolkit.cli.options import DIM_HINT, add_dims, add_model, count, read_model
 from toolkit.cli.report import Report
 from toolkit.cli.trainability import Verdict, trainability
-from toolkit.compiler.bind import bind, require_supported
+from toolkit.compiler.bind import first_segment, require_supported
 from toolkit.errors import InputError, ToolkitError, UnsupportedOperatorError
 from toolkit.graph import Leaf, Network, Scope, Value
 from toolkit.graph.layer import reads
@@ -50,7 +50,7 @@ def examine(network: Network, batch_size: int, dims: dict[str, int]) -> Findings
     """Bind and differentiate the network; what prevents it becomes the ``problem``."""
     findings = Findings()
     try:
-        program = bind(network, batch_size, dims)
+        program = first_segment(network, batch_size, dims).program
         findings.shapes = {item.name: item.shape for node in program.nodes for item in node.outputs if item is not None}
         findings.verdicts = trainability(network, batch_size, dims)
     except ToolkitError as error:

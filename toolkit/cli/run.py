@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from toolkit.cli.arrays import write_npz
+from toolkit.cli.arrays import flat, write_npz
 from toolkit.cli.feeds import Arrays, read_inputs
 from toolkit.cli.options import add_model, add_running, backends, count, read_model
 from toolkit.cli.report import Report, figure
@@ -37,7 +37,7 @@ def execute(options: argparse.Namespace, report: Report) -> int:
     network = read_model(options)
     feeds = read_inputs(network, options.input)
     start = time.perf_counter()
-    outputs = run_in_batches(network, feeds, options)
+    outputs = flat(run_in_batches(network, feeds, options))
     seconds = time.perf_counter() - start
     if options.output:
         write_npz(options.output, outputs)

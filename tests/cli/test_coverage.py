@@ -1,0 +1,30 @@
+"""The table of operators is what the command generates, and nothing is missing from it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.conftest import Cli
+from toolkit.cli.coverage import TABLE, Row, coverage, markdown
+
+ROWS = list(coverage())
+
+
+def test_table_is_up_to_date() -> None:
+    assert TABLE.read_text(encoding="utf-8") == markdown(ROWS), "run: onnx-toolkit coverage --write"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[f"{row.domain}.{row.operator}" for row in ROWS])
+def test_every_version_runs_and_has_a_gradient_or_a_reason(row: Row) -> None:
+    assert row.versions
+    assert not row.missing
+    assert row.gradient == "yes" or row.gradient.startswith("none: ")
+
+
+def test_command_lists_every_operator(cli: Cli) -> None:
+    outcome = cli("coverage", "--json")
+    listed = {row["operator"] for row in json.loads(outcome.out)["operators"]}
+    assert {"Relu", "LSTM", "TreeEnsemble"} <= listed
+    assert "LSTM" in cli("coverage").out
