@@ -79,6 +79,7 @@ FAMILIES: tuple[str, ...] = (
     "resize",
     "reverse_sequence",
     "rotary_embedding",
+    "selection",
     "sequences",
     "signal",
     "slicing",
