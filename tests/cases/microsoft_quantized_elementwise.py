@@ -55,4 +55,8 @@ CASES = [
                            *grid(1, "uint8")], {"axis": 1}, **DOMAIN),
     Case("QLinearConcat", [*grid(2, "int8"), signed("N", 3, 2), *grid(0, "int8"), signed("N", 1, 2), *grid(2, "int8"),
                            signed("N", 2, 2), *grid(1, "int8")], {"axis": -2}, **DOMAIN, note="three"),
+    Case("MulInteger", [unsigned("N", 3), constant(9, "uint8"), unsigned(3), constant(200, "uint8")], **DOMAIN,
+         judge=lambda a, za, b, zb: (a.astype(np.int32) - 9) * (b.astype(np.int32) - 200)),
+    Case("MulInteger", [signed("N", 3), None, signed(1, 1)], **DOMAIN, note="no zero points",
+         judge=lambda a, za, b: a.astype(np.int32) * b),
 ]  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 
 from tests.cases.microsoft_quantization import DOMAIN
 from tests.cases.quantized_linear import signed, unsigned
-from tests.support.case import Case, constant, integers, uniform
+from tests.support.case import Case, constant, integers, uniform, variable
 
 COLUMNS = [0.01, 0.02, 0.005, 0.03]
 BIAS = integers(4, low=-900, high=900, dtype="int32", is_constant=True)
@@ -18,12 +18,12 @@ def gemm(a="uint8", b="uint8", transposed=False):
 
 
 CASES = [
-    Case("MatMulIntegerToFloat", [unsigned("N", 3, 7), signed(7, 4), constant(0.02), constant(0.03)], **DOMAIN),
+    Case("MatMulIntegerToFloat", [unsigned("N", 3, 7), signed(7, 4), variable(0.02), variable(0.03)], **DOMAIN),
     Case("MatMulIntegerToFloat",
          [unsigned("N", 7), unsigned(7, 4), constant(0.02), constant(0.03), constant(113, "uint8"),
           constant(99, "uint8"), uniform(4)], **DOMAIN, note="zero points and bias"),
     Case("MatMulIntegerToFloat",
-         [signed("N", 7), signed(7, 4), constant([0.02]), constant(COLUMNS), constant(11, "int8"),
+         [signed("N", 7), signed(7, 4), variable([0.02]), variable(COLUMNS), constant(11, "int8"),
           constant([3, -2, 1, 0], "int8")], **DOMAIN, note="per column"),
     Case("MatMulIntegerToFloat",
          [unsigned("N", 7), signed(7, 4), constant(0.02, "float16"), constant(0.03, "float16")], **DOMAIN, note="half",

@@ -36,4 +36,8 @@ CASES = [
          {"axes": [1, 2], "keepdims": 0}, **DOMAIN, note="two axes", judge=mean),
     Case("QLinearReduceMean", [unsigned("N", 3), constant(0.02), None, constant(0.01)], {"keepdims": 0}, **DOMAIN,
          note="everything", judge=mean),
+    Case("ReduceSumInteger", [unsigned("N", 3, 4)], {"axes": [-1, 1], "keepdims": 0}, **DOMAIN,
+         judge=lambda x, **_: np.array([int(item.sum()) for item in x], np.uint32)),
+    Case("ReduceSumInteger", [signed("N", 3, 4)], {"axes": [1], "keepdims": 1}, **DOMAIN, note="signed",
+         judge=lambda x, **_: (x[:, :1].astype(np.int32) + x[:, 1:2] + x[:, 2:])),
 ]  # fmt: skip

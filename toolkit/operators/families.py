@@ -49,6 +49,7 @@ FAMILIES: tuple[str, ...] = (
     "microsoft.quantized_embedding",
     "microsoft.quantized_linear",
     "microsoft.quantized_pooling",
+    "microsoft.quantized_recurrent",
     "microsoft.quantized_weights",
     "microsoft.rotary_embedding",
     "ml.encoders",

@@ -1,6 +1,6 @@
 """com.microsoft operators that map quantised elements one by one: sums, products, choices, activations, Concat.
 
-All are ``quantize(function(dequantize(x)))``. Where the function has one 8-bit input, it is computed for the 256 values
+All but MulInteger are ``quantize(function(dequantize(x)))``. Where the function has one 8-bit input, it is computed for the 256 values
 that there are and looked up.
 """
 
@@ -13,8 +13,9 @@ import numpy as np
 
 from toolkit.operators.axes import normalised
 from toolkit.operators.microsoft.quantization import MICROSOFT
-from toolkit.operators.quantization import ROUNDS, dequantize, quantize
+from toolkit.operators.quantization import ROUNDS, centered, dequantize, quantize
 from toolkit.operators.quantized_convolution import one
+from toolkit.operators.quantized_linear import INTEGERS
 from toolkit.operators.record import Inference, TensorType, operator
 
 Array = np.ndarray
@@ -73,6 +74,12 @@ def qlinear_mul(
     """a * b, each on its own grid."""
     product = _number(a, a_scale, a_zero_point) * _number(b, b_scale, b_zero_point)
     return _on_grid(product, c_scale, c_zero_point, a.dtype)
+
+
+def mul_integer(a: Array, a_zero_point: Parameter, b: Array, b_zero_point: Parameter = None) -> Array:
+    """The products of integers above their zero points, as int32."""
+    wide = np.dtype(np.int32)
+    return centered(a, one(a_zero_point), wide) * centered(b, one(b_zero_point), wide)
 
 
 def qlinear_leaky_relu(
@@ -139,15 +146,15 @@ def qlinear_softmax(
     return _on_grid(weights / weights.sum(axis=over, keepdims=True), y_scale, y_zero_point, x.dtype)
 
 
-def _broadcast(*tensors: int) -> Inference:
-    """The rule of operators whose inputs of these numbers broadcast; the last of them has the type of the result."""
+def _broadcast(*tensors: int, dtype: type | None = None) -> Inference:
+    """The rule of operators whose inputs of these numbers broadcast; the result is of the last one's type."""
 
     def infer(types: Types, attributes: dict[str, Any], _: Any) -> list[TensorType]:
         found = [types[index] for index in tensors]
         shapes = [item[1] for item in found if item is not None]
         last = found[-1]
         assert last is not None and len(shapes) == len(tensors)
-        return [(last[0], np.broadcast_shapes(*shapes))]
+        return [(np.dtype(dtype or last[0]), np.broadcast_shapes(*shapes))]
 
     return infer
 
@@ -177,3 +184,6 @@ for _name, _reference, _infer in (
     ("QLinearConcat", qlinear_concat, _infer_concat),
 ):
     operator(_name, domain=MICROSOFT, reference=_reference, gradient=ROUNDS, infer=_infer)
+operator(
+    "MulInteger", domain=MICROSOFT, reference=mul_integer, gradient=INTEGERS, infer=_broadcast(0, 2, dtype=np.int32)
+)

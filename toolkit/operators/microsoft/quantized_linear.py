@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.operators.composed import argument, composed, required
+from toolkit.operators.derivative import cast
+from toolkit.operators.expression import Expression, emit, reshape
 from toolkit.operators.microsoft.quantization import MICROSOFT
 from toolkit.operators.quantization import ROUNDS, centered, dynamic_range, quantize
 from toolkit.operators.quantized_convolution import one
@@ -24,18 +27,29 @@ from toolkit.operators.quantized_linear import (
     per_column,
     requantized,
 )
-from toolkit.operators.record import TensorType, operator
+from toolkit.operators.record import Call, TensorType, operator
 
 Array = np.ndarray
 Types = Sequence[TensorType | None]
 
 
+def _to_float(call: Call) -> list[Expression | None]:
+    """MatMulIntegerToFloat from operators of ONNX, for the gradients of scales and bias."""
+    a_scale, b_scale = required(call, 2, "a_scale"), required(call, 3, "b_scale")
+    zero_points, bias = [argument(call, index) for index in (4, 5)], argument(call, 6)
+    total = emit("MatMulInteger", call.x, required(call, 1, "B"), *zero_points)
+    multiplier = reshape(a_scale, ()) * (reshape(b_scale, ()) if b_scale.shape == (1,) else b_scale)
+    y = cast(total, a_scale.dtype) * multiplier
+    return [y if bias is None else y + bias]
+
+
 def _scaled(total: Array, a_scale: Array, b_scale: Array, bias: Array | None) -> Array:
-    """Exact sums as float32 numbers."""
+    """Exact sums as numbers, in float32 or wider."""
     column_scale = per_column(b_scale)
     assert column_scale is not None
-    y = total.astype(np.float32) * (a_scale.astype(np.float32).reshape(()) * column_scale.astype(np.float32))
-    return y if bias is None else y + bias.astype(np.float32)
+    compute = np.promote_types(a_scale.dtype, np.float32)
+    y = total.astype(compute) * (a_scale.astype(compute).reshape(()) * column_scale.astype(compute))
+    return y if bias is None else y + bias.astype(compute)
 
 
 def matmul_integer_to_float(
@@ -136,8 +150,14 @@ def _infer_gemm(types: Types, attributes: dict[str, Any], _: Any) -> list[Tensor
     return [(np.dtype(np.float32) if zero_point is None else zero_point[0], shape)]
 
 
+composed(
+    "MatMulIntegerToFloat",
+    _to_float,
+    domain=MICROSOFT,
+    reference=matmul_integer_to_float,
+    infer=_infer_to_float,
+)
 for _name, _reference, _rule, _reason in (
-    ("MatMulIntegerToFloat", matmul_integer_to_float, _infer_to_float, INTEGERS),
     ("DynamicQuantizeMatMul", dynamic_quantize_matmul, _infer_to_float, ROUNDS),
     ("MatMulInteger16", matmul_integer16, _infer_integer16, INTEGERS),
     ("QGemm", qgemm, _infer_gemm, ROUNDS),

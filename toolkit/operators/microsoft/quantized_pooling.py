@@ -1,4 +1,4 @@
-"""com.microsoft means of quantised tensors: QLinearAveragePool, QLinearGlobalAveragePool, QLinearReduceMean.
+"""com.microsoft reductions of quantised tensors: means over windows, channels and axes, and ReduceSumInteger.
 
 Windows are small, so their sums are float32 numbers, as in onnxruntime; larger sums are exact, of integers.
 """
@@ -16,6 +16,7 @@ from toolkit.operators.microsoft.quantized_convolution import channels_back, cha
 from toolkit.operators.pooling import Box, pooled_shape
 from toolkit.operators.quantization import ROUNDS, centered, dequantize, quantize, rounded
 from toolkit.operators.quantized_convolution import one
+from toolkit.operators.quantized_linear import INTEGERS
 from toolkit.operators.record import TensorType, operator
 
 Array = np.ndarray
@@ -77,6 +78,15 @@ def qlinear_reduce_mean(
     return _requantized(total, count, x_scale, y_scale, y_zero_point, x.dtype)
 
 
+def reduce_sum_integer(x: Array, *, axes: Sequence[int] | None = None, keepdims: int = 1) -> Array:
+    """The 32-bit sum over ``axes``, all of them by default."""
+    return np.asarray(x.sum(axis=_axes(axes, x.ndim), keepdims=bool(keepdims), dtype=_sum_type(x.dtype)))
+
+
+def _sum_type(dtype: np.dtype) -> np.dtype:
+    return np.dtype(np.uint32 if dtype.kind == "u" else np.int32)
+
+
 def _axes(axes: Sequence[int] | None, rank: int) -> tuple[int, ...]:
     return normalised(axes, rank) if axes else tuple(range(rank))
 
@@ -95,7 +105,7 @@ def _infer_global(types: Types, attributes: dict[str, Any], _: Any) -> list[Tens
     return [(dtype, tuple(size if axis in kept else 1 for axis, size in enumerate(shape)))]
 
 
-def _infer_mean(types: Types, attributes: dict[str, Any], _: Any) -> list[TensorType]:
+def _infer_reduced(types: Types, attributes: dict[str, Any], _: Any) -> list[TensorType]:
     assert types[0] is not None
     dtype, shape = types[0]
     over = _axes(attributes.get("axes"), len(shape))
@@ -104,9 +114,15 @@ def _infer_mean(types: Types, attributes: dict[str, Any], _: Any) -> list[Tensor
     return [(dtype, tuple(size for axis, size in enumerate(shape) if axis not in over))]
 
 
+def _infer_sum(types: Types, attributes: dict[str, Any], _: Any) -> list[TensorType]:
+    (reduced,) = _infer_reduced(types, attributes, _)
+    return [(_sum_type(reduced[0]), reduced[1])]
+
+
 for _name, _reference, _rule in (
     ("QLinearAveragePool", qlinear_average_pool, _infer_pooled),
     ("QLinearGlobalAveragePool", qlinear_global_average_pool, _infer_global),
-    ("QLinearReduceMean", qlinear_reduce_mean, _infer_mean),
+    ("QLinearReduceMean", qlinear_reduce_mean, _infer_reduced),
 ):
     operator(_name, domain=MICROSOFT, reference=_reference, gradient=ROUNDS, infer=_rule)
+operator("ReduceSumInteger", domain=MICROSOFT, reference=reduce_sum_integer, gradient=INTEGERS, infer=_infer_sum)
