@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit
 from toolkit.operators.pooling import max_pool_gradient, power_share, power_slope
 from toolkit.operators.precision import in_float32
-from toolkit.operators.record import Call, operator
+from toolkit.operators.record import Call, TensorType, operator
 
 
 def _positions(x: np.ndarray) -> tuple[int, ...]:
@@ -27,7 +28,7 @@ def _global_max_pool(x: np.ndarray) -> np.ndarray:
 
 
 @in_float32
-def _global_lp_pool(x: np.ndarray, *, p: int = 2) -> np.ndarray:
+def _global_lp_pool(x: np.ndarray, *, p: float = 2) -> np.ndarray:
     powers = np.abs(x) ** p
     return powers.sum(axis=_positions(x), keepdims=True) ** np.asarray(1.0 / p, x.dtype)
 
@@ -57,10 +58,17 @@ def _max_gradient(call: Call, g: Expression) -> list[Expression | None]:
 
 
 def _lp_gradient(call: Call, g: Expression) -> list[Expression | None]:
-    p = int(call.attribute("p", 2))
+    p = call.attribute("p", 2)
     return [power_slope(call.x, p) * power_share(g, call.y, p)]
+
+
+def _infer(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
+    """ONNX has none for version 1."""
+    assert inputs[0] is not None
+    dtype, shape = inputs[0]
+    return [(dtype, (*shape[:2], *(1,) * (len(shape) - 2)))]
 
 
 operator("GlobalAveragePool", reference=_global_average_pool, gradient=_average_gradient)
 operator("GlobalMaxPool", reference=_global_max_pool, gradient=_max_gradient)
-operator("GlobalLpPool", since=2, reference=_global_lp_pool, gradient=_lp_gradient)
+operator("GlobalLpPool", reference=_global_lp_pool, gradient=_lp_gradient, infer=_infer)

@@ -169,7 +169,8 @@ def _average_pool(
 
 
 @in_float32
-def _lp_pool(x: np.ndarray, *, p: int = 2, **attributes: Any) -> np.ndarray:
+def _lp_pool(x: np.ndarray, *, p: float = 2, **attributes: Any) -> np.ndarray:
+    """The power is a float in version 1, an integer since."""
     powers = np.abs(x) ** p
     return Box(attributes, x.shape).sums(powers) ** np.asarray(1.0 / p, x.dtype)
 
@@ -213,7 +214,7 @@ def _average_gradient(call: Call, g: Expression) -> list[Expression | None]:
 
 def _lp_gradient(call: Call, g: Expression) -> list[Expression | None]:
     """Every window sends g y^(1-p) to its elements, which scale it by sign(x) |x|^(p-1)."""
-    p, box = int(call.attribute("p", 2)), Box(call.attributes, call.x.shape)
+    p, box = call.attribute("p", 2), Box(call.attributes, call.x.shape)
     shared = power_share(g, call.y, p) * float(np.prod(box.kernel))
     reached = emit(
         "AveragePoolGradient",
@@ -230,7 +231,7 @@ def _lp_gradient(call: Call, g: Expression) -> list[Expression | None]:
     return [reached * power_slope(call.x, p)]
 
 
-def power_share(g: Expression, y: Expression, p: int) -> Expression:
+def power_share(g: Expression, y: Expression, p: float) -> Expression:
     """g y^(1-p), zero where the norm ``y`` is zero."""
     if p == 1:
         return g
@@ -239,7 +240,7 @@ def power_share(g: Expression, y: Expression, p: int) -> Expression:
     return where(is_zero, 0.0, g / (norm if p == 2 else emit("Pow", norm, float(p - 1))))
 
 
-def power_slope(x: Expression, p: int) -> Expression:
+def power_slope(x: Expression, p: float) -> Expression:
     """sign(x) |x|^(p-1)."""
     if p == 2:
         return x
@@ -249,4 +250,4 @@ def power_slope(x: Expression, p: int) -> Expression:
 
 operator("MaxPool", reference=_max_pool, gradient=_max_gradient, infer=_infer_maximum)
 operator("AveragePool", reference=_average_pool, gradient=_average_gradient, infer=_infer_pooled)
-operator("LpPool", since=2, reference=_lp_pool, gradient=_lp_gradient, infer=_infer_pooled)
+operator("LpPool", reference=_lp_pool, gradient=_lp_gradient, infer=_infer_pooled)
