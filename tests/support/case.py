@@ -166,7 +166,7 @@ class Case:
 
     def differentiable_inputs(self) -> list[int]:
         """Indices of the inputs whose gradient is checked."""
-        if isinstance(self.record.gradient, NotDifferentiable):
+        if isinstance(self.record.gradient, NotDifferentiable) or self.is_data_dependent:
             return []
         if self.differentiable is not None:
             return list(self.differentiable)
