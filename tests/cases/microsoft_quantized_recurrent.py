@@ -33,7 +33,8 @@ CASES = [
     Case("DynamicQuantizeLSTM", given(2, per_column=True), attributes(direction="bidirectional"), **DOMAIN, outputs=3,
          tolerance=1e-4, note="both directions per column"),
     Case("DynamicQuantizeLSTM", given(peepholes=True),
-         attributes(clip=0.5, activations=["HardSigmoid", "Relu", "Tanh"]), **DOMAIN, outputs=3, tolerance=1e-4, note="peepholes and activations"),
+         attributes(clip=0.5, activations=["HardSigmoid", "Relu", "Tanh"]), **DOMAIN,
+         outputs=3, tolerance=1e-4, note="peepholes and activations"),
     Case("DynamicQuantizeLSTM", given(lengths=constant(lambda n: [STEPS, 2, 3][:n], "int32")), attributes(), **DOMAIN,
          outputs=3, tolerance=2e-2, note="lengths"),
 ]  # fmt: skip

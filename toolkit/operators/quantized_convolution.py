@@ -24,7 +24,7 @@ def integer_convolution(
     """The convolution of the numbers above their zero points, plus an int32 bias: exact, as floats."""
     geometry = canonical_convolution(attributes, x.shape, w.shape)
     image, kernel = centered(x, one(x_zero_point), SINGLE), centered(w, per_output(w_zero_point, w.ndim), SINGLE)
-    compute = exact_type(image, kernel, int(np.prod(w.shape[1:])), bias)
+    compute = exact_type(image, kernel, tuple(range(1, w.ndim)), bias)
     y = convolve(image.astype(compute, copy=False), kernel.astype(compute, copy=False), geometry)
     if bias is not None:
         y += per_channel(bias.astype(compute), y.ndim)

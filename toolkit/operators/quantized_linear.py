@@ -1,6 +1,6 @@
 """Matrix products of integers: MatMulInteger, QLinearMatMul, and the exact product that they and convolutions rest on.
 
-Integers are multiplied as floats, which has every sum exact as long as no partial sum leaves the significand: float32
+Integers are multiplied as floats, which have every sum exact as long as no partial sum leaves the significand: float32
 where the largest possible sum stays below 2^24, else float64. That is as fast as the machine's float product.
 """
 
@@ -15,9 +15,15 @@ SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 INTEGERS = not_differentiable("its inputs and its result are integers")
 
 
-def exact_type(a: np.ndarray, b: np.ndarray, depth: int, addend: np.ndarray | None = None) -> np.dtype:
-    """The narrower float type in which sums of ``depth`` products of integers, and an addend, are exact."""
-    largest = _magnitude(a) * _magnitude(b) * depth + (0 if addend is None else _magnitude(addend))
+def exact_type(
+    x: np.ndarray, weight: np.ndarray, summed: int | tuple[int, ...], addend: np.ndarray | None = None
+) -> np.dtype:
+    """The narrower float type that has sums of ``x`` times ``weight`` over its axes ``summed``, and an addend, exact.
+
+    No partial sum can be larger than the largest ``x`` times the magnitudes of the weights of one result.
+    """
+    heaviest = np.abs(weight).sum(axis=summed, dtype=np.float64).max(initial=0)
+    largest = _magnitude(x) * heaviest + (0 if addend is None else _magnitude(addend))
     return SINGLE if largest < 1 << 24 else DOUBLE
 
 
@@ -33,7 +39,7 @@ def as_integers(total: np.ndarray, dtype: np.dtype | None = None) -> np.ndarray:
 
 def exact_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The matrix product of integers held as float32, in the float type that has it exact."""
-    compute = exact_type(a, b, a.shape[-1])
+    compute = exact_type(a, b, -2 if b.ndim > 1 else 0)
     return np.matmul(a.astype(compute, copy=False), b.astype(compute, copy=False))
 
 

@@ -1,7 +1,7 @@
 """com.microsoft operators that map quantised elements one by one: sums, products, choices, activations, Concat.
 
-All but MulInteger are ``quantize(function(dequantize(x)))``. Where the function has one 8-bit input, it is computed for the 256 values
-that there are and looked up.
+All but MulInteger are ``quantize(function(dequantize(x)))``. Where the function has one 8-bit input, it is computed for
+the 256 values that there are and looked up.
 """
 
 from __future__ import annotations
