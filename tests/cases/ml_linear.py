@@ -5,6 +5,7 @@ zero: there float32 is fine enough to resolve them. Transforms have a test of th
 """
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ Row = partial(Case, domain="ai.onnx.ml", version=1)
 
 WEIGHTS = [0.5, -1.0, 2.0, 0.25, -0.5, 1.5, 1.0, 0.75, -2.0, 0.1, -0.3, 0.7]
 INTERCEPTS = [0.2, -0.1, 0.4]
-THREE = {"coefficients": WEIGHTS, "intercepts": INTERCEPTS, "classlabels_ints": [7, 5, 9]}
+THREE: dict[str, Any] = {"coefficients": WEIGHTS, "intercepts": INTERCEPTS, "classlabels_ints": [7, 5, 9]}
 ONE = {"coefficients": WEIGHTS[:4], "intercepts": INTERCEPTS[:1]}
 NEAR_ZERO = uniform("N", 4, low=-1e-5, high=1e-5)
 TRANSFORMS = ("SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")

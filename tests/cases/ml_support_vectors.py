@@ -44,7 +44,7 @@ def classifier(note: str, attributes: dict[str, Any], x: Any = X, **more: Any) -
     return Row("SVMClassifier", [x], attributes, outputs=2, note=note, **{"differentiable": (), **more})
 
 
-REGRESSOR = {
+REGRESSOR: dict[str, Any] = {
     "coefficients": numbers(4, 6),
     "kernel_type": "RBF",
     "kernel_params": KERNELS["RBF"],
@@ -52,14 +52,14 @@ REGRESSOR = {
     "support_vectors": numbers(12, 7),
     "n_supports": 4,
 }
-LINEAR_REGRESSOR = {"coefficients": [0.5, -1.0, 2.0], "rho": [0.0], "kernel_params": KERNELS["LINEAR"]}
-LINEAR = {
+LINEAR_REGRESSOR: dict[str, Any] = {"coefficients": [0.5, -1.0, 2.0], "rho": [0.0], "kernel_params": KERNELS["LINEAR"]}
+LINEAR: dict[str, Any] = {
     "classlabels_ints": [7, 3, 9],
     "coefficients": numbers(9, 8),
     "rho": [0.1],
     "kernel_params": KERNELS["LINEAR"],
 }
-TWO_LINEAR = {**LINEAR, "classlabels_ints": [7, 3], "coefficients": numbers(6, 9)}
+TWO_LINEAR: dict[str, Any] = {**LINEAR, "classlabels_ints": [7, 3], "coefficients": numbers(6, 9)}
 TRANSFORMS = ("LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO")
 
 CASES = [

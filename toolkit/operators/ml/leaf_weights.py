@@ -15,11 +15,13 @@ AGGREGATES = ("AVERAGE", "SUM", "MIN", "MAX")  # TreeEnsemble numbers them in th
 
 @dataclass(frozen=True, slots=True)
 class LeafTable:
-    """``weight`` (leaves, targets), and which of them the model gives."""
+    """``weight`` (leaves, targets), and which of them the model gives; see ``LeafVector`` for the rest."""
 
     weight: np.ndarray
     given: np.ndarray
     is_full: bool
+    is_sole: bool
+    is_positive: bool
 
     @property
     def targets(self) -> int:
@@ -42,12 +44,17 @@ class LeafTable:
 
 @dataclass(frozen=True, slots=True)
 class LeafVector:
-    """One ``weight`` and one ``target`` per leaf; ``given`` is false for leaves without any."""
+    """One ``weight`` and one ``target`` per leaf; ``given`` is false for leaves without any.
+
+    ``is_sole`` says that all weights are for the same target, ``is_positive`` that none is negative.
+    """
 
     weight: np.ndarray
     target: np.ndarray
     given: np.ndarray
     targets: int
+    is_sole: bool
+    is_positive: bool
 
     def total(self, leaves: np.ndarray) -> np.ndarray:
         """As ``LeafTable.total``."""
@@ -80,14 +87,16 @@ def leaf_weights(leaf: np.ndarray, target: np.ndarray, weight: np.ndarray, leave
     """From parallel vectors that name leaf, target and weight. Raises ``ValueError`` for a target out of range."""
     if target.size and not 0 <= target.min() <= target.max() < targets:
         raise ValueError(f"targets must lie in [0, {targets - 1}], got {target.min()} to {target.max()}")
+    is_sole = bool(target.size) and bool((target == target[0]).all())
+    is_positive = bool((weight >= 0).all())
     if targets > 1 and np.bincount(leaf, minlength=leaves).max(initial=0) <= 1:
-        vector = LeafVector(np.zeros(leaves, weight.dtype), np.zeros(leaves, np.int64), np.zeros(leaves, bool), targets)
-        vector.weight[leaf], vector.target[leaf], vector.given[leaf] = weight, target, True
-        return vector
+        values, targeted, given = np.zeros(leaves, weight.dtype), np.zeros(leaves, np.int64), np.zeros(leaves, bool)
+        values[leaf], targeted[leaf], given[leaf] = weight, target, True
+        return LeafVector(values, targeted, given, targets, is_sole, is_positive)
     table, given = np.zeros((leaves, targets), weight.dtype), np.zeros((leaves, targets), bool)
     np.add.at(table, (leaf, target), weight)
     given[leaf, target] = True
-    return LeafTable(table, given, bool(given.all()))
+    return LeafTable(table, given, bool(given.all()), is_sole, is_positive)
 
 
 def aggregate(weights: LeafWeights, leaves: np.ndarray, function: str) -> np.ndarray:

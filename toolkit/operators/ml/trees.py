@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.operators.ml.class_labels import classified, labels_of, one_of
-from toolkit.operators.ml.leaf_weights import AGGREGATES, LeafVector, LeafWeights, aggregate
+from toolkit.operators.ml.leaf_weights import AGGREGATES, aggregate
 from toolkit.operators.ml.post_transform import NAMES, transformed, with_opposite
 from toolkit.operators.ml.rows import DOMAIN, FLOAT, Types, as_rows, first, narrowed, row_shape
 from toolkit.operators.ml.tree_attributes import SPLIT, either, listed_ensemble
@@ -104,33 +104,24 @@ def tree_ensemble_classifier(
     forest, leaf = listed_ensemble(
         dtype, len(labels), (class_treeids, class_nodeids, class_ids, weights), thresholds, nodes
     )
-    scores, given = np.empty((len(rows), len(labels)), dtype), np.empty((len(rows), len(labels)), bool)
-    for part, leaves in forest.leaves(rows):
-        scores[part], given[part] = leaf.total(leaves), leaf.is_given(leaves)
     base = _base(base_values, base_values_as_tensor, dtype)
     if base.size > max(len(labels), 1) or (len(labels) > 2 and base.size not in (0, len(labels))):
         raise ValueError(f"base_values must have one element for each of {len(labels)} classes, got {base.size}")
+    scores, given = np.empty((len(rows), len(labels)), dtype), np.ones((len(rows), len(labels)), bool)
+    for part, leaves in forest.leaves(rows):
+        scores[part] = leaf.total(leaves)
+        if len(labels) == 2 or not base.size:
+            given[part] = leaf.is_given(leaves)
     if len(labels) == 2:
-        chosen, scores = binary_scores(scores, given, base, _sole_class(leaf), _no_negative(leaf), post_transform)
+        chosen, scores = binary_scores(scores, given, base, leaf.is_sole, leaf.is_positive, post_transform)
         return labels[chosen], narrowed(scores)
     if base.size:
-        scores, given = scores + base, np.ones_like(given)
+        scores = scores + base
     if len(labels) == 1:
         chosen = np.array([0, 1]).astype(labels.dtype)[(scores[:, 0] > 0).astype(np.int64)]  # as onnxruntime does
     else:
         chosen = labels[np.where(given, scores, -np.inf).argmax(axis=1)]
     return chosen, narrowed(transformed(scores, post_transform))
-
-
-def _sole_class(leaf: LeafWeights) -> bool:
-    """Whether all weights are for one and the same class."""
-    if isinstance(leaf, LeafVector):
-        return len(np.unique(leaf.target[leaf.given])) == 1
-    return int(leaf.given.any(axis=0).sum()) == 1
-
-
-def _no_negative(leaf: LeafWeights) -> bool:
-    return bool((leaf.weight >= 0).all())
 
 
 def binary_scores(
