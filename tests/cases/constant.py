@@ -6,6 +6,15 @@ from onnx import TensorProto
 from tests.support.case import Case, constant, integers, uniform
 from toolkit.graph.sparse import SparseTensor
 
+
+def stepped(start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    """One number after the other, in single precision."""
+    found = []
+    while (float(start) + len(found) * float(delta) - float(limit)) * np.sign(float(delta)) < 0:
+        found.append(np.float32(start) + np.float32(len(found)) * np.float32(delta))
+    return np.array(found, dtype=start.dtype)
+
+
 CASES = [
     Case("Constant", [], {"value": np.arange(6, dtype=np.float32).reshape(2, 3)}, version=9),
     Case("Constant", [], {"value_float": 1.5}, version=12, note="float"),
@@ -28,6 +37,16 @@ CASES = [
     Case(
         "Range", [constant(0.0, "float16"), constant(2.0, "float16"), constant(0.5, "float16")], version=27, note="half"
     ),
+    Case(
+        "Range",
+        [constant(0.0, "bfloat16"), constant(-500.0, "bfloat16"), constant(-1.5, "bfloat16")],
+        version=27,
+        note="bfloat16",
+        judge=stepped,
+    ),
+    Case("Range", [constant(5, "int16"), constant(-4, "int16"), constant(-2, "int16")], version=11, note="down"),
+    Case("Range", [constant(3, "int32"), constant(3, "int32"), constant(1, "int32")], version=11, note="nothing"),
+    Case("Range", [constant(0.1, "float64"), constant(1.0, "float64"), constant(0.3, "float64")], note="double"),
     Case("Range", [uniform(), uniform(), uniform()], note="data dependent", is_data_dependent=True),
     Case("EyeLike", [uniform("N", 4)], version=9),
     Case(

@@ -1,6 +1,7 @@
 """Random tensors: normal, uniform, Bernoulli, Multinomial. The generator is the context's, unless the node has a seed.
 
-A node with a seed gives the same values in every run. None has a gradient.
+A node with a seed gives the same values in every run. None has a gradient. Numbers are drawn in double precision and
+rounded once, so the upper end of a range may be reached in a narrow type.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from toolkit.operators import wire
@@ -24,6 +26,14 @@ def _generator(random: np.random.Generator | None, seed: float | None) -> np.ran
     return random
 
 
+def _floating(dtype: int) -> np.dtype:
+    """The element type to draw. Raises ``ValueError`` unless it is a floating-point one."""
+    found = wire.element_dtype(dtype)
+    if found.kind != "f" and found != ml_dtypes.bfloat16:
+        raise ValueError(f"the element type must be a floating-point one, got {found.name}: set the attribute dtype")
+    return found
+
+
 def random_normal(
     *,
     shape: Sequence[int],
@@ -34,8 +44,10 @@ def random_normal(
     random: np.random.Generator | None = None,
 ) -> np.ndarray:
     """Normally distributed numbers of ``shape``."""
+    if scale < 0:
+        raise ValueError(f"scale, the standard deviation, must be 0 or more, got {scale}")
     drawn = _generator(random, seed).normal(mean, scale, tuple(shape))
-    return np.asarray(drawn).astype(wire.element_dtype(dtype))
+    return np.asarray(drawn).astype(_floating(dtype))
 
 
 def random_uniform(
@@ -48,8 +60,8 @@ def random_uniform(
     random: np.random.Generator | None = None,
 ) -> np.ndarray:
     """Evenly distributed numbers of ``shape`` in [low, high)."""
-    drawn = _generator(random, seed).uniform(low, high, tuple(shape))
-    return np.asarray(drawn).astype(wire.element_dtype(dtype))
+    drawn = low + (high - low) * _generator(random, seed).random(tuple(shape))
+    return np.asarray(drawn).astype(_floating(dtype))
 
 
 def random_normal_like(x: np.ndarray, *, dtype: int | None = None, **attributes: Any) -> np.ndarray:
@@ -83,12 +95,16 @@ def multinomial(
     random: np.random.Generator | None = None,
 ) -> np.ndarray:
     """Classes (batch, sample_size) drawn from unnormalised log-probabilities (batch, classes)."""
+    if logits.ndim != 2 or not logits.shape[1]:
+        raise ValueError(f"the log-probabilities must be (batch, classes) with a class at least, got {logits.shape}")
+    if sample_size < 1:
+        raise ValueError(f"sample_size must be positive, got {sample_size}")
     wide = logits.astype(np.float64)
-    weight = np.exp(wide - wide.max(axis=1, keepdims=True))
-    cumulative = np.cumsum(weight, axis=1)
+    cumulative = np.cumsum(np.exp(wide - wide.max(axis=1, keepdims=True)), axis=1)
     drawn = _generator(random, seed).random((len(logits), sample_size)) * cumulative[:, -1:]
-    classes = (drawn[:, :, None] >= cumulative[:, None, :]).sum(axis=2)
-    return classes.astype(wire.element_dtype(dtype))
+    classes = [np.searchsorted(row, points, side="right") for row, points in zip(cumulative, drawn, strict=True)]
+    found = np.array(classes, dtype=np.int64).reshape(len(logits), sample_size)
+    return np.minimum(found, logits.shape[1] - 1).astype(wire.element_dtype(dtype))
 
 
 operator("RandomNormal", reference=random_normal, gradient=DRAWN, is_random=True)

@@ -28,6 +28,8 @@ def arg_extreme(choose: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
 def top_k(x: np.ndarray, k: Any, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """The ``k`` largest or smallest elements along an axis, in order, and where they were; ties by index."""
     count = int(np.asarray(k).reshape(-1)[0])
+    if not 0 <= count <= x.shape[axis]:
+        raise ValueError(f"k must lie in [0, {x.shape[axis]}], the size of axis {axis}, got {count}")
     if largest:
         last = x.shape[axis] - 1
         order = np.flip(last - np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
