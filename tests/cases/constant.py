@@ -9,7 +9,7 @@ from toolkit.graph.sparse import SparseTensor
 
 def stepped(start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
     """One number after the other, in single precision."""
-    found = []
+    found: list[np.float32] = []
     while (float(start) + len(found) * float(delta) - float(limit)) * np.sign(float(delta)) < 0:
         found.append(np.float32(start) + np.float32(len(found)) * np.float32(delta))
     return np.array(found, dtype=start.dtype)
