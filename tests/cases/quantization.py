@@ -99,8 +99,8 @@ QUANTIZE = [
 ]  # fmt: skip
 
 DEQUANTIZE = [
-    Case("DequantizeLinear", [integers("N", 3, 4, low=0, high=256, dtype="uint8"), variable(0.02), constant(7, "uint8")],
-         version=10, note="tensor"),
+    Case("DequantizeLinear", [integers("N", 3, 4, low=0, high=256, dtype="uint8"), variable(0.02),
+                              constant(7, "uint8")], version=10, note="tensor"),
     Case("DequantizeLinear", [integers("N", 3, low=-900, high=900, dtype="int32"), variable(0.02)], version=10,
          note="of int32"),
     Case("DequantizeLinear",
