@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
+from importers.onnx import load
 from tests.support.case import Case, Value
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.operators.long_tail import reference_for
@@ -49,22 +50,24 @@ def apply(domain: str, op_type: str, version: int, inputs: Sequence[Value], attr
         reference = reference_for(domain, op_type, version, attributes)
     assert reference is not None, f"{op_type}-{version} has no reference"
     extra = {"random": np.random.default_rng(0)} if record is not None and record.is_random else {}
-    bound = {name: _callable_body(item) for name, item in attributes.items()}
+    bound = {
+        name: EvaluatedBody(item) if isinstance(item, onnx.GraphProto) else item for name, item in attributes.items()
+    }
     result = reference(*inputs, **bound, **extra)
     return tuple(map(_output, result if isinstance(result, tuple) else (result,)))
 
 
-def _callable_body(attribute: Any) -> Any:
-    """A graph as the function ``(*values) -> tuple of values`` that references take; other attributes as they are."""
-    if not isinstance(attribute, onnx.GraphProto):
-        return attribute
-    names = [item.name for item in attribute.input]
-    evaluator = ReferenceEvaluator(attribute, opsets={"": BODY_OPSET})
+class EvaluatedBody:
+    """A graph as the function ``(*values) -> tuple of values`` that references take; onnx.reference evaluates it."""
 
-    def body(*values: Value) -> tuple[Value, ...]:
-        return tuple(evaluator.run(None, dict(zip(names, values, strict=True))))
+    def __init__(self, proto: onnx.GraphProto) -> None:
+        opset = onnx.helper.make_opsetid("", BODY_OPSET)
+        self.graph = load(onnx.helper.make_model(proto, opset_imports=[opset])).graph
+        self._names = [item.name for item in proto.input]
+        self._evaluator = ReferenceEvaluator(proto, opsets={"": BODY_OPSET})
 
-    return body
+    def __call__(self, *values: Value) -> tuple[Value, ...]:
+        return tuple(self._evaluator.run(None, dict(zip(self._names, values, strict=True))))
 
 
 def _output(item: Value) -> Value:

@@ -6,12 +6,10 @@ its tensors look like is known only at run time, so no rule here tells a type.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from toolkit.operators.axes import normalised
+from toolkit.operators.control_flow import Body
 from toolkit.operators.record import data_dependent, not_differentiable, operator
 
 Tensors = list[np.ndarray]
@@ -102,13 +100,8 @@ def concat_from_sequence(sequence: Tensors, *, axis: int, new_axis: int = 0) -> 
     return np.stack(sequence, axis=place) if new_axis else np.concatenate(sequence, axis=place)
 
 
-def sequence_map(
-    sequence: Tensors, *others: Tensors | np.ndarray, body: Callable[..., tuple[Any, ...]]
-) -> tuple[Tensors, ...]:
-    """What ``body`` gives for each tensor, one sequence per output; other sequences go along, tensors are repeated.
-
-    A body that was never called does not tell how many outputs it has, unless it says so as ``n_outputs``.
-    """
+def sequence_map(sequence: Tensors, *others: Tensors | np.ndarray, body: Body) -> tuple[Tensors, ...]:
+    """What ``body`` gives for each tensor, one sequence per output; other sequences go along, tensors are repeated."""
     lengths = [len(item) for item in others if isinstance(item, list)]
     if any(length != len(sequence) for length in lengths):
         raise ValueError(f"every sequence must hold {len(sequence)} tensors like the first, got {lengths}")
@@ -116,8 +109,7 @@ def sequence_map(
         body(first, *(item[number] if isinstance(item, list) else item for item in others))
         for number, first in enumerate(sequence)
     ]
-    count = len(rows[0]) if rows else int(getattr(body, "n_outputs", 1))
-    return tuple([row[number] for row in rows] for number in range(count))
+    return tuple([row[number] for row in rows] for number in range(len(body.graph.outputs)))
 
 
 operator("SequenceConstruct", since=11, reference=sequence_construct, gradient=UNRESOLVED, infer=A_SEQUENCE)
