@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,9 @@ PIXEL_FORMATS = {"RGB": "RGB", "BGR": "RGB", "Grayscale": "L"}  # what pillow ca
 
 def _pillow() -> Any:
     try:
-        import PIL.Image
+        return import_module("PIL.Image")
     except ImportError as error:
         raise BackendError("ImageDecoder needs pillow, which is not installed: run `pip install pillow`.") from error
-    return PIL.Image
 
 
 def image_decoder(encoded: np.ndarray, *, pixel_format: str = "RGB") -> np.ndarray:
