@@ -24,6 +24,16 @@ def softmax(x: np.ndarray, axis: int) -> np.ndarray:
     return np.asarray(powers)
 
 
+def stepwise_softmax(x: np.ndarray, axis: int) -> np.ndarray:
+    """Softmax of float16 with every step rounded to it, as the function body that defines it in ONNX has it.
+
+    The sum still accumulates in float32. Exported attention is judged by these roundings.
+    """
+    powers = np.exp(x - x.max(axis=axis, keepdims=True))
+    total = powers.sum(axis=axis, keepdims=True, dtype=np.float32)
+    return np.asarray(powers / total.astype(np.float16))
+
+
 def log_softmax(x: np.ndarray, axis: int) -> np.ndarray:
     """log(softmax(x)) along ``axis``, exact where the probability is tiny."""
     shifted = x - x.max(axis=axis, keepdims=True)
@@ -52,6 +62,16 @@ def _along_axis(function: Function) -> Reference:
         return function(x, axis) if x.size else x.copy()
 
     return evaluate
+
+
+_wide_softmax = _along_axis(softmax)
+
+
+def _softmax_13(x: np.ndarray, *, axis: int = -1) -> np.ndarray:
+    if x.dtype == np.float16 and x.size:
+        return stepwise_softmax(x, axis)
+    y: np.ndarray = _wide_softmax(x, axis=axis)
+    return y
 
 
 def _on_rows(function: Function) -> Reference:
@@ -123,7 +143,7 @@ def _second_gradient(call: Call, gg: Expression) -> list[Expression | None]:
 CHOICE = not_differentiable("it is constant between its steps, so its slope is zero or undefined")
 
 operator("Softmax", since=1, reference=_on_rows(softmax), gradient=_row_gradient(log=0))
-operator("Softmax", since=13, reference=_along_axis(softmax), gradient=_axis_gradient(log=0))
+operator("Softmax", since=13, reference=_softmax_13, gradient=_axis_gradient(log=0))
 operator("LogSoftmax", since=1, reference=_on_rows(log_softmax), gradient=_row_gradient(log=1))
 operator("LogSoftmax", since=13, reference=_along_axis(log_softmax), gradient=_axis_gradient(log=1))
 operator("Hardmax", since=1, reference=_on_rows(hardmax), gradient=CHOICE)
