@@ -37,6 +37,8 @@ CASES = [
     Case("ReduceProd", [variable([[0.0, 2.0, 3.0], [0.0, 0.0, 5.0]]), constant([1])], version=18, note="zeros"),
     Case("ReduceMax", [integers("N", 4, low=-9, high=9), constant([1])], version=18, note="integers"),
     Case("ReduceMax", [uniform("N", 0), constant([1])], version=20, note="empty", differentiable=()),
+    Case("ReduceLogSumExp", [integers("N", 4, low=-9, high=9, dtype="int32"), constant([1])], version=18,
+         note="integers", judge=lambda x, axes: np.log(np.exp(x.astype(float)).sum(1, keepdims=True)).astype(x.dtype)),
     Case("ReduceLogSumExp", [variable([[1e4, 1e4 - 1.0]]), constant([1])], version=18, note="large",
          judge=lambda x, axes: np.logaddexp.reduce(x, axis=1, keepdims=True)),
 ]  # fmt: skip

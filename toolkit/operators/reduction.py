@@ -83,7 +83,9 @@ def _extreme(dtype: np.dtype, *, smallest: bool) -> Any:
 
 
 def log_sum_exp(x: np.ndarray, axes: Axes, keepdims: bool) -> np.ndarray:
-    """log(sum(exp(x))) that cannot overflow."""
+    """log(sum(exp(x))) that cannot overflow; of integers, truncated."""
+    if x.dtype.kind in "iu":
+        return log_sum_exp(x.astype(np.float64), axes, keepdims)
     top = np.max(x, axis=axes, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0)
     result = np.log(np.sum(np.exp(x - top), axis=axes, keepdims=True)) + top
