@@ -41,6 +41,7 @@ FAMILIES: tuple[str, ...] = (
     "microsoft.activation",
     "microsoft.attention",
     "microsoft.convolution",
+    "microsoft.experts",
     "microsoft.group_query_attention",
     "microsoft.linear_attention",
     "microsoft.matrix_product",
