@@ -1,60 +1,52 @@
-"""Models that others trained give what onnxruntime recorded for them, on both backends."""
+"""Models that others trained give what onnxruntime gives for them, on both backends, and at another batch size too."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 
 from importers import load
-from toolkit.errors import ShapeError, UnsupportedOperatorError
+from toolkit.graph import Network
 
 MODELS = Path(__file__).parents[2] / "shared" / "assets" / "models"
+NAMES = sorted(path.parent.name for path in MODELS.glob("*/model.onnx"))
 RECORDED = sorted(path.parent.name for path in MODELS.glob("*/ort_ref.npz"))
-pytestmark = pytest.mark.skipif(not RECORDED, reason="needs the assets beside the repository (../shared/assets)")
-MUST_PASS = {
-    "acasxu_1_1",
-    "basic_pitch",
-    "bodypix_mnet050",
-    "cifar10_winml",
-    "dnsmos_v8",
-    "esp_stream",
-    "fsanet_var",
-    "g1_motion_dynamo",
-    "godot_jumper",
-    "gpt2_past_tiny",
-    "jax_function",
-    "keypoint_cls",
-    "llm_scatter_op24",
-    "magika_v3_3",
-    "micro_kws_fp32",
-    "mj_g1_policy",
-    "mnist8_cntk",
-    "mnist_burn",
-    "mnist_cnn_torch11",
-    "mnist_dynamo_rten",
-    "mnist_dynq_int8",
-    "mnist_mlp_onnxmlir",
-    "ppocr_cls",
-    "selfattn_mnist",
-    "speech_embedding",
-    "superres_10",
-    "tf2_keras_mlp",
-    "tiny_bert_optimum",
-    "tinybert_tribuo",
-    "torch_dynamo_fn",
-    "tribuo_iris",
-    "trt_resblock",
-    "ultraface_rfb320",
-    "vespa_transformer",
-    "wakeword_arcosoph",
+pytestmark = pytest.mark.skipif(not NAMES, reason="needs the assets beside the repository (../shared/assets)")
+EVERY_BACKEND = pytest.mark.parametrize("backend", ["cpu", "numpy"])
+
+# The step of an 8-bit output: results may differ by one of them.
+QUANTA = {"micro_kws_qdq": 1 / 255, "mnist_dynq_int8": 0.05, "tashkeel_int8": 0.05, "shufflenet_v2_int8": 0.15}
+# Deep instance normalisation amplifies rounding: evaluated in float64, this model says that onnxruntime is 0.29 away
+# from the truth and the backend cpu 0.13, of a scale of 269.
+ROUNDING = {"fns_candy": 5.0}
+DRAWN = {"continuous_actions", "discrete_actions"}  # outputs of the mlagents models that are random numbers
+
+# Inputs whose batch axis no rule can tell, beside those that say it themselves.
+BATCH_AXES: dict[str, dict[str, int | None]] = {
+    "silero_vad_v2": {"h0": 1, "c0": 1},
+    "silero_vad_v62": {"state": 1},
+}
+NOT_BATCHED = {
+    "cntk_scan": "its first axis counts the steps of one sequence",
+    "qlstm_scan": "its first axis counts the steps of one sequence",
+    "gtcrn_simple": "one of its caches holds batch and frequency on one axis",
+    "fns_candy": "four of its images take a minute on numpy",
+    "torch_dynamo_fn": "its input is a number",
+    "seq_if": "its input is a sequence of tensors",
+    "dictvec_tree": "its input is one map",
+    "mnist_dynq_int8": "its activations are quantised by the range of the whole batch",
+    "tashkeel_int8": "its activations are quantised by the range of the whole batch",
 }
 
 
 @cache
-def recorded(name: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def recorded(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The inputs that a model was given, and the outputs that onnxruntime gave."""
     with np.load(MODELS / name / "ort_ref.npz", allow_pickle=True) as found:
         arrays = {key: found[key] for key in found.files}
@@ -62,24 +54,144 @@ def recorded(name: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     return inputs, {key.removeprefix("out:"): array for key, array in arrays.items() if key.startswith("out:")}
 
 
-@pytest.mark.parametrize("backend", ["cpu", "numpy"])
+@cache
+def judge(name: str) -> onnxruntime.InferenceSession:
+    """onnxruntime on a model; texts are lowered beforehand, because its normaliser needs a locale of the system."""
+    model = onnx.load(MODELS / name / "model.onnx")
+    for node in model.graph.node:
+        if node.op_type == "StringNormalizer":
+            del node.attribute[:]
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def judged(name: str, feeds: dict[str, Any]) -> dict[str, Any]:
+    """What onnxruntime gives."""
+    session = judge(name)
+    lowered = {key: _lowered(value) for key, value in feeds.items()}
+    return dict(zip([item.name for item in session.get_outputs()], session.run(None, lowered), strict=True))
+
+
+def _lowered(value: Any) -> Any:
+    is_text = isinstance(value, np.ndarray) and value.dtype == object
+    return np.vectorize(str.lower, otypes=[object])(value) if is_text else value
+
+
+@cache
+def loaded(name: str) -> Network:
+    """A model with its batch axes."""
+    return load(str(MODELS / name / "model.onnx"), batch_axis=BATCH_AXES.get(name, {}))
+
+
+def assert_agrees(name: str, found: Any, expected: Any, what: str) -> None:
+    """Floats within 1e-3 of themselves and 1e-4 of the largest, quantised ones within a quantum, the rest equal."""
+    if isinstance(expected, (list, tuple)):
+        assert len(found) == len(expected), what
+        for one, other in zip(found, expected, strict=True):
+            assert_agrees(name, one, other, what)
+        return
+    if isinstance(expected, dict):
+        assert list(found) == list(expected), what
+        ours, theirs = ([float(entries[key]) for key in expected] for entries in (found, expected))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4, err_msg=what)
+        return
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape), what
+    if expected.dtype.kind != "f":
+        np.testing.assert_array_equal(found, expected, err_msg=what)
+        return
+    scale, factor = float(np.abs(expected).max(initial=0.0)), ROUNDING.get(name, 1.0)
+    allowed = max(1e-4 * factor * scale, QUANTA.get(name, 0.0))
+    np.testing.assert_allclose(found, expected, rtol=1e-3 * factor, atol=allowed, err_msg=what)
+
+
+@EVERY_BACKEND
 @pytest.mark.parametrize("name", RECORDED)
 def test_model_gives_what_onnxruntime_gave(name: str, backend: str) -> None:
     feeds, expected = recorded(name)
-    try:
-        found = load(str(MODELS / name / "model.onnx")).run(feeds, backend=backend)
-    except (UnsupportedOperatorError, ShapeError) as error:
-        if name in MUST_PASS or (isinstance(error, ShapeError) and "depends on the data" not in str(error)):
-            raise
-        pytest.skip(str(error))
-    for output, array in expected.items():
-        assert (found[output].dtype, found[output].shape) == (array.dtype, array.shape), output
-        if array.dtype.kind == "f":
-            scale = float(np.abs(array).max(initial=0.0))
-            np.testing.assert_allclose(found[output], array, rtol=1e-3, atol=1e-4 * scale, err_msg=output)
+    found = loaded(name).run(feeds, backend=backend)
+    for output, value in expected.items():
+        if not (isinstance(value, np.ndarray) and value.dtype == object and isinstance(found[output], list)):
+            assert_agrees(name, found[output], value, output)
+
+
+def unrecorded_feeds(name: str) -> dict[str, Any]:
+    """Inputs for the models that carry no record."""
+    random = np.random.default_rng(0)
+    match name:
+        case "dictvec_tree":
+            return {"float_input": {1: 5, 3: 1.5}}
+        case "tfidf_20news":
+            lines = [["A Shuttle launch", "NASA said the shuttle. Is it 02 safe?"], ["For sale", "a car, good brakes"]]
+            return {"input": np.array(lines, dtype=object)}
+        case "seq_if":
+            return {"seq_in": [np.ones(2, np.float32), np.zeros(3, np.float32)]}
+    shapes = {
+        key: [dim if isinstance(dim, int) else 2 for dim in value.shape] for key, value in loaded(name).inputs.items()
+    }
+    return {key: random.standard_normal(shape, np.float32) for key, shape in shapes.items()}
+
+
+@EVERY_BACKEND
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in RECORDED])
+def test_model_without_a_record_gives_what_onnxruntime_gives(name: str, backend: str) -> None:
+    feeds = unrecorded_feeds(name)
+    found = loaded(name).run(feeds, backend=backend)
+    for output, value in judged(name, feeds).items():
+        if name.startswith("mlagents") and output in DRAWN:
+            assert (found[output].dtype, found[output].shape) == (value.dtype, value.shape)
         else:
-            np.testing.assert_array_equal(found[output], array, err_msg=output)
+            assert_agrees(name, found[output], value, output)
 
 
-def test_every_model_that_must_pass_is_there() -> None:
-    assert sorted(MUST_PASS - set(RECORDED)) == []
+@EVERY_BACKEND
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_BATCHED])
+def test_batch_of_four_gives_what_onnxruntime_gives_for_each_item(name: str, backend: str) -> None:
+    net = loaded(name)
+    feeds = four_items(net, recorded(name)[0] if name in RECORDED else unrecorded_feeds(name))
+    axes = {key: value.batch_axis for key, value in net.inputs.items()}
+    found = net.run(feeds, backend=backend)
+    per_item = items_in_file(net)
+    for item in range(4 // per_item):
+        rows = range(item * per_item, (item + 1) * per_item)
+        alone = judged(
+            name, {key: value if axes[key] is None else value.take(rows, axes[key]) for key, value in feeds.items()}
+        )
+        for output, value in alone.items():
+            if not (name.startswith("mlagents") and output in DRAWN):
+                assert_agrees(name, share_of(found[output], value, item), value, f"{output} of item {item}")
+
+
+def items_in_file(net: Network) -> int:
+    """How many items the file itself is for: 1, or the batch that it fixes."""
+    frozen = [value.shape[value.batch_axis] for value in net.inputs.values() if value.batch_axis is not None]
+    return next((size for size in frozen if isinstance(size, int)), 1) or 1
+
+
+def four_items(net: Network, feeds: dict[str, Any]) -> dict[str, Any]:
+    """The first item of the feeds, and three like it."""
+    random, made = np.random.default_rng(1), {}
+    for name, value in feeds.items():
+        axis = net.inputs[name].batch_axis
+        if axis is None:
+            made[name] = value
+            continue
+        first = value.take([0], axis)
+        if first.dtype.kind == "f":
+            near = [first * (1 + 0.1 * item) + 0.01 * random.standard_normal(first.shape) for item in range(4)]
+            made[name] = np.concatenate(near, axis).astype(value.dtype)
+        else:
+            made[name] = np.concatenate([first] * 4, axis)
+    return made
+
+
+def share_of(found: Any, alone: Any, item: int) -> Any:
+    """The part of a batch's output that belongs to an item: along the one axis on which the shapes differ."""
+    if isinstance(found, list):
+        return found[item * len(alone) : (item + 1) * len(alone)]
+    differing = [axis for axis, (size, one) in enumerate(zip(found.shape, alone.shape, strict=True)) if size != one]
+    if not differing:
+        return found
+    size = alone.shape[differing[0]]
+    return found.take(range(item * size, (item + 1) * size), differing[0])

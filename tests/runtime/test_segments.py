@@ -8,6 +8,7 @@ import pytest
 from tests.compiler.test_segment import CHOSEN
 from tests.support.models import network
 from toolkit.errors import GraphError, InputError
+from toolkit.graph import Network
 
 FLOAT = np.float32
 EVERY_BACKEND = pytest.mark.parametrize("backend", ["cpu", "numpy"])
@@ -25,7 +26,7 @@ LOOP = """repeat (int64 n, float[N, 3] x) => (float[N, 3] y, float[K, N, 3] hist
 }"""
 
 
-def looped() -> tuple[object, np.ndarray]:
+def looped() -> tuple[Network, np.ndarray]:
     net = network(LOOP, m=(3, 3))
     return net, net.parameters["m"].array
 

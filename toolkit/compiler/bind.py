@@ -14,7 +14,7 @@ from typing import Any
 
 from toolkit.compiler.folding import fold
 from toolkit.compiler.program import Program, Variable
-from toolkit.compiler.rebatch import Rebatch, Shapes
+from toolkit.compiler.rebatch import Rebatch, Shapes, may_hold_batch
 from toolkit.compiler.segment import Deferred, Item, Scope, Segment, Unknown, close
 from toolkit.compiler.sizes import frozen_batch, input_shapes
 from toolkit.errors import DataDependentShapeError, GraphError, ShapeError, UnsupportedOperatorError
@@ -78,7 +78,7 @@ def first_segment(
         segment = binder.segment(network.graph, scope, wanted, prefix="")
     except ShapeError as error:
         raise error if rebatch is None else ShapeError(f"{error} {_without_batch(network, frozen)}".strip()) from error
-    waiting = [*segment.calls, *segment.rest]
+    waiting = [item for item in (*segment.calls, *segment.rest) if may_hold_batch(item.leaf)]
     if rebatch is not None and waiting:
         raise ShapeError(
             f"The batch size {frozen} is baked into this model, and from {waiting[0].leaf.operator} "

@@ -227,6 +227,11 @@ RULES: dict[str, Callable[[_Site, list[Variable | None], dict[str, Any]], Adapte
 }
 
 
+def may_hold_batch(leaf: Leaf) -> bool:
+    """Whether a leaf could have the frozen batch baked in, by itself or in a body of it."""
+    return (not leaf.domain and leaf.op_type in RULES) or any(leaf.bodies)
+
+
 def _first(inputs: Sequence[Variable | None]) -> Variable:
     assert inputs[0] is not None
     return inputs[0]

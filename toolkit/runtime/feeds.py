@@ -42,7 +42,8 @@ def _given(value: Value, given: Any) -> Any:
     if value.kind == "optional":
         return _inner(given)
     if value.kind == "map" and isinstance(given, Mapping):
-        return dict(given)
+        is_number = value.dtype is not None and value.dtype != object
+        return {key: value.dtype.type(item) if is_number else item for key, item in given.items()}  # type: ignore[union-attr]
     wanted = {"sequence": "a list of arrays", "map": "a dict"}.get(value.kind, "a dense array: densify it")
     raise InputError(f"Input {value.name!r} is a {value.describe()}, which takes {wanted}, got {type(given).__name__}.")
 

@@ -209,16 +209,16 @@ class Plan:
     def _load_parameters(self) -> bool:
         """Point static sources at the parameters' host arrays; returns whether one that every run reads moved."""
         moved = False
-        for task in (*self.static, *self.tasks):
-            for item in task.inputs:
-                root = None if item is None else item.base()
-                parameter = None if root is None else root.variable.parameter
-                if root is None or root.storage != "static" or parameter is None or not _is_source(root):
-                    continue
-                array = parameter.array
-                if root.buffer is None or root.buffer.address != array.ctypes.data:
-                    root.buffer = host_buffer(root.layout, array)
-                    moved = moved or self._is_lasting(root)
+        read = (item for task in (*self.static, *self.tasks) for item in task.inputs)
+        for item in (*read, *self.outputs.values()):
+            root = None if item is None else item.base()
+            parameter = None if root is None else root.variable.parameter
+            if root is None or root.storage != "static" or parameter is None or not _is_source(root):
+                continue
+            array = parameter.array
+            if root.buffer is None or root.buffer.address != array.ctypes.data:
+                root.buffer = host_buffer(root.layout, array)
+                moved = moved or self._is_lasting(root)
         return moved
 
     def _static_readers(self) -> dict[Tensor, int]:

@@ -27,6 +27,8 @@ def _ufunc(function: Callable[..., Any]) -> Callable[[Node], Direct | None]:
     def lower(node: Node) -> Direct | None:
         if any(item is not None and item.dtype == object for item in (*node.inputs, *node.outputs)):
             return None
+        if "axis" in node.attributes:  # how broadcasting was placed before opset 7
+            return None
         kept = [
             (0, index)
             for index, item in enumerate(node.inputs)

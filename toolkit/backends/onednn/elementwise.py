@@ -43,7 +43,7 @@ _COMMUTATIVE = ("Add", "Mul", "Max", "Min")
 
 
 def _accepts(node: Node) -> bool:
-    if not is_float32(node) or len(node.inputs) != 2:
+    if not is_float32(node) or len(node.inputs) != 2 or "axis" in node.attributes:
         return False
     if _with_number(node) is not None:
         return True
