@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from onnx import ModelProto
 
 from importers.onnx.tensors import Content
-from importers.onnx.wire import Cut, WireError, split
+from importers.onnx.wire import Cut, DamagedError, WireError, split
 from toolkit.errors import ModelError
 
 SMALLEST_CUT = 1024  # bytes; below this the bookkeeping costs more than the copy
@@ -98,14 +98,16 @@ def _fill(file: FileIO, place: np.ndarray, label: str) -> None:
 
 
 def _parse(data: bytes | mmap.mmap, label: str) -> tuple[ModelProto, list[Cut]]:
-    try:
-        rest, cuts = split(data, SMALLEST_CUT)
-    except WireError:
-        rest, cuts = data[:], []
     proto = ModelProto()
     try:
+        try:
+            rest, cuts = split(data, SMALLEST_CUT)
+        except DamagedError:
+            raise
+        except WireError:
+            rest, cuts = data[:], []
         proto.ParseFromString(rest)
-    except DecodeError as error:
+    except (DamagedError, DecodeError) as error:
         raise ModelError(
             f"{label} is no ONNX model, or only a part of one: {len(data)} bytes that do not parse as a protobuf "
             "ModelProto. Check that the download or copy is complete."

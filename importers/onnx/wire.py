@@ -2,7 +2,8 @@
 
 What remains is a valid, small ModelProto for the protobuf library to parse; the cuts say where each tensor's bytes
 lie. Only top-level initializers are cut, and only their fixed-width fields. This module judges nothing: whatever it
-does not understand raises ``WireError``, and the caller gives the whole message to protobuf instead.
+does not understand raises ``WireError``, and the caller gives the whole message to protobuf instead, unless it is a
+``DamagedError``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ LARGEST_VARINT = 10  # bytes
 
 class WireError(ValueError):
     """The bytes are not in the part of the wire format that this module reads."""
+
+
+class DamagedError(WireError):
+    """The bytes are in no wire format at all: protobuf would not read them either."""
 
 
 class Cut(NamedTuple):
@@ -104,7 +109,7 @@ def fields(data: Buffer, start: int, end: int) -> Iterator[Field]:
         else:
             raise WireError(f"wire type {wire_type} at byte {key_at}")
         if number == 0 or at + length > end:
-            raise WireError(f"field {number} of {length} bytes at byte {key_at} does not fit")
+            raise DamagedError(f"field {number} of {length} bytes at byte {key_at} does not fit")
         yield Field(number, wire_type, key_at, at, at + length)
         at += length
 
@@ -117,7 +122,7 @@ def _varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, position + 1
         shift += 7
-    raise WireError(f"no end of the number at byte {at}")
+    raise DamagedError(f"no end of the number at byte {at}")
 
 
 def varint(value: int) -> bytes:

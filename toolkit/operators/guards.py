@@ -20,7 +20,8 @@ from toolkit.errors import DataDependentShapeError, ShapeError
 from toolkit.graph.sparse import SparseTensor
 from toolkit.operators.schema import Signature, signature
 
-EINSUM_ALPHABET = re.compile(r"[A-Za-z., ]*(->[A-Za-z. ]*)?")
+EINSUM_TERM = r"[A-Za-z ]*(\.\.\.)?[A-Za-z ]*"
+EINSUM_EQUATION = re.compile(rf"{EINSUM_TERM}(,{EINSUM_TERM})*(->{EINSUM_TERM})?")
 MOST_ELEMENTS = 1 << 48  # of one tensor; beyond the memory of any machine, and far from what 64 bits cannot count
 MOST_AXES = 64  # numpy's limit
 LARGEST_DENSE = 1 << 31  # bytes; a sparse attribute of a few bytes may claim any size
@@ -100,8 +101,9 @@ def require_form(node: NodeInQuestion, known: Signature) -> None:
     if not known.min_inputs <= len(inputs) <= known.max_inputs:
         bound = f"{known.min_inputs} to {known.max_inputs}" if known.max_inputs < 1 << 30 else f"{known.min_inputs}+"
         raise node.error(f"it takes {bound} inputs, got {len(inputs)}")
-    for index in range(min(known.min_inputs, len(inputs))):
-        if inputs[index] is None:
+    repeated = len(known.input_names) - 1 if known.repeats_last else len(inputs)
+    for index, item in enumerate(inputs):
+        if item is None and (index < known.min_inputs or index >= repeated):
             raise node.error(f"input {known.input_name(index)!r} is required", "Connect it.")
     for name in known.required_attributes:
         if name not in attributes:
@@ -202,8 +204,10 @@ def _guard_split(node: NodeInQuestion) -> None:
 def _guard_einsum(node: NodeInQuestion) -> None:
     equation = node.attributes["equation"]
     equation = equation.decode() if isinstance(equation, bytes) else equation
-    if not EINSUM_ALPHABET.fullmatch(equation):
-        raise node.error(f"an equation consists of letters, '.', ',', blanks and one '->', got {equation!r}")
+    if not EINSUM_EQUATION.fullmatch(equation):
+        raise node.error(
+            f"an equation consists of letters, blanks, ',', one '...' a term and one '->', got {equation!r:.80}"
+        )
 
 
 GUARDS = {

@@ -15,7 +15,7 @@ import onnx
 from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
 
-from toolkit.errors import ToolkitError, UnsupportedOperatorError
+from toolkit.errors import DataDependentShapeError, UnsupportedOperatorError
 from toolkit.operators import wire
 from toolkit.operators.guards import NodeInQuestion, Typed, is_possible, require_valid
 from toolkit.operators.record import DataDependentError, TensorType, canonical_domain, lookup
@@ -65,7 +65,7 @@ def infer_types(
         )
     except DataDependentError as error:
         raise node.depends_on_data(str(error)) from error
-    except ToolkitError:
+    except DataDependentShapeError:
         raise
     except Exception as error:  # a rule meets whatever a file holds; what it stumbles over does not fit
         raise node.error(str(error) or f"its shapes cannot be inferred ({type(error).__name__})") from error
@@ -98,17 +98,17 @@ def _native(node: NodeInQuestion, known: Signature, wanted: Sequence[str]) -> li
     if node.op_type == "STFT":  # without the attribute, native inference takes onesided for 0
         attributes = {"onesided": attribute_defaults("", "STFT", known.since).get("onesided", 1), **attributes}
     names, types, data = [], {}, {}
-    for index, item in enumerate(node.inputs):
-        if item is None:
-            names.append("")
-            continue
-        names.append(name := str(index))
-        types[name] = wire.tensor_type(item.dtype, item.shape)
-        content = item.constant
-        if content is not None and content.ndim <= 1 and content.size <= CONSTANT_LIMIT:
-            data[name] = wire.tensor(content)
     outputs = [f"y{index}" if name else "" for index, name in enumerate(wanted)]
     try:
+        for index, item in enumerate(node.inputs):
+            if item is None:
+                names.append("")
+                continue
+            names.append(name := str(index))
+            types[name] = wire.tensor_type(item.dtype, item.shape)
+            content = item.constant
+            if content is not None and content.ndim <= 1 and content.size <= CONSTANT_LIMIT:
+                data[name] = wire.tensor(content)
         serialised = wire.node(node.op_type, names, outputs, attributes, known.attribute_types)
         found = known.schema._infer_node_outputs(
             serialised, types, data, {}, {node.domain: node.version}, onnx.IR_VERSION
