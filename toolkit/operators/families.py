@@ -61,6 +61,7 @@ FAMILIES: tuple[str, ...] = (
     "microsoft.quantized_weights",
     "microsoft.rotary_embedding",
     "microsoft.tensors",
+    "microsoft.words",
     "ml.encoders",
     "ml.linear",
     "ml.maps",

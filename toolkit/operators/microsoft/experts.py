@@ -77,8 +77,6 @@ def _routing(call: Call) -> list[Expression | None]:
 
 def _parts(call: Call) -> tuple[list[Expression | None], list[Expression | None]]:
     """The inputs of the router, and those of the experts."""
-    if call.attribute("use_sparse_mixer", 0):
-        raise ValueError("use_sparse_mixer is not supported: leave it 0")
     tokens = reshape(call.x, (1, int(np.prod(call.x.shape[:-1], dtype=np.int64)), call.x.shape[-1]))
     return [required(call, 1, "router_probs")], [tokens, *(argument(call, index) for index in range(2, 8))]
 
@@ -95,8 +93,6 @@ def _all_experts(call: Call) -> list[Expression | None]:
 
 @in_float32
 def _chosen_experts(x: np.ndarray, router: np.ndarray, *weights: np.ndarray | None, **attributes: Any) -> np.ndarray:
-    if attributes.get("use_sparse_mixer", 0):
-        raise ValueError("use_sparse_mixer is not supported: leave it 0")
     routing = evaluated(_routing)(router, **attributes)
     tokens, through = x.reshape(-1, x.shape[-1]), evaluated(_experts)
     y = np.zeros_like(tokens)
@@ -107,7 +103,9 @@ def _chosen_experts(x: np.ndarray, router: np.ndarray, *weights: np.ndarray | No
     return y.reshape(x.shape)
 
 
-def _infer(inputs: Sequence[TensorType | None], _: dict[str, Any], __: Any) -> list[TensorType]:
+def _infer(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
+    if attributes.get("use_sparse_mixer", 0):
+        raise ValueError("use_sparse_mixer is not supported: leave it 0")
     x, router, first = inputs[0], inputs[1], inputs[2]
     assert x is not None and router is not None and first is not None
     tokens = int(np.prod(x[1][:-1], dtype=np.int64))
