@@ -53,7 +53,9 @@ def _is_per_channel(node: Node) -> bool:
         return False
     channels = (node.x.shape[1],)
     is_given = not node.attributes.get("training_mode", 0)
-    return is_given and all(item is not None and item.shape == channels for item in node.inputs[1:])
+    return (
+        is_given and is_float32(node) and all(item is not None and item.shape == channels for item in node.inputs[1:])
+    )
 
 
 def _knows_mask(node: Node) -> bool:
