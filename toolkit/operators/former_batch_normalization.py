@@ -1,7 +1,8 @@
 """BatchNormalization before version 14: up to five outputs, and with ``spatial`` 0 a statistic per element of an image.
 
 Up to version 6 ``is_test`` says whether a node uses the statistics it is given or those of its batch. In 7 and 9 the
-number of outputs says so: binding may write it out as ``training_mode``, the attribute that version 14 has for it.
+number of outputs says so, which a reference does not see: ``training_mode``, the attribute that version 14 has for it,
+writes it out. Expansions tell each form as version 15 or, with all five outputs, as our own training form.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from toolkit.operators.batch_normalization import (
     normalise_batch,
     statistics_shape,
 )
-from toolkit.operators.expression import Expression
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, reshape
 from toolkit.operators.record import Call, Inference, TensorType, operator
 
 FIRST_WITHOUT_TEST_MODE, FIRST_WITHOUT_SPATIAL = 7, 9
@@ -34,6 +35,12 @@ def uses_given_statistics(version: int, attributes: Mapping[str, Any]) -> bool:
 def has_statistics_per_channel(version: int, attributes: Mapping[str, Any]) -> bool:
     """Whether statistics are vectors over axis 1, not over all elements of an image."""
     return version >= FIRST_WITHOUT_SPATIAL or bool(attributes.get("spatial", 1))
+
+
+def _trains(call: Call) -> bool:
+    if call.version >= FIRST_WITHOUT_TEST_MODE and any(item is not None for item in call.outputs[1:]):
+        return True
+    return not uses_given_statistics(call.version, call.attributes)
 
 
 def _outputs(
@@ -88,10 +95,27 @@ def _infer(version: int) -> Inference:
 
 
 def _gradient(call: Call, g: Expression | None, *further: Expression | None) -> list[Expression | None]:
-    spatial = has_statistics_per_channel(call.version, call.attributes)
-    return gradient_of_inputs(call, g, not uses_given_statistics(call.version, call.attributes), spatial)
+    return gradient_of_inputs(call, g, _trains(call), has_statistics_per_channel(call.version, call.attributes))
 
 
-operator("BatchNormalization", reference=_version_1, gradient=_gradient, infer=_infer(1))
-operator("BatchNormalization", since=7, reference=_version_7, gradient=_gradient, infer=_infer(7))
-operator("BatchNormalization", since=9, reference=_version_9, gradient=_gradient, infer=_infer(9))
+def _expansion(call: Call) -> list[Expression | None]:
+    x, *statistics = (item for item in call.inputs if item is not None)
+    shape = statistics_shape(x.shape, has_statistics_per_channel(call.version, call.attributes))
+    inputs = [reshape(x, shape), *(reshape(item, (shape[1],)) for item in statistics)]
+    epsilon, momentum = float(call.attribute("epsilon", 1e-5)), float(call.attribute("momentum", 0.9))
+    numbers: dict[str, Any] = {"epsilon": epsilon, "momentum": momentum}
+    found: list[Expression]
+    if not _trains(call):
+        found = [emit("BatchNormalization", *inputs, epsilon=epsilon), *statistics[2:], *statistics[2:]]
+    elif any(item is not None for item in call.outputs[3:]):
+        found = emit("BatchNormalizationTraining", *inputs, domain=TOOLKIT_DOMAIN, **numbers, activation="", outputs=5)
+    else:
+        found = emit("BatchNormalization", *inputs, **numbers, training_mode=1, outputs=3)
+    models = [x, statistics[2], statistics[3], statistics[0], statistics[0]]
+    pairs = zip(found, models, strict=False)
+    return [reshape(item, model.shape) for item, model in list(pairs)[: len(call.outputs)]]
+
+
+operator("BatchNormalization", reference=_version_1, gradient=_gradient, infer=_infer(1), expansion=_expansion)
+operator("BatchNormalization", since=7, reference=_version_7, gradient=_gradient, infer=_infer(7), expansion=_expansion)
+operator("BatchNormalization", since=9, reference=_version_9, gradient=_gradient, infer=_infer(9), expansion=_expansion)
