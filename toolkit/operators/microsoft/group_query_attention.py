@@ -13,7 +13,7 @@ import numpy as np
 from toolkit.operators.axes import known
 from toolkit.operators.composed import argument, composed, required
 from toolkit.operators.derivative import cast, filled
-from toolkit.operators.expression import Expression, emit, expand, indices, reshape
+from toolkit.operators.expression import Expression, emit, expand, indices, reshape, where
 from toolkit.operators.microsoft.attention import split_features
 from toolkit.operators.microsoft.quantization import MICROSOFT
 from toolkit.operators.record import Call
@@ -136,8 +136,18 @@ def _group_query_attention(call: Call) -> list[Expression | None]:
         seen = emit("Less", np.arange(scores.shape[3]).reshape(1, 1, 1, -1), ends)
     bias = None if seen is None else as_bias(seen, scores, -math.inf)
     weights = _weights(call, scores, bias)
-    shown = weights if int(call.attribute("qk_output", 0)) == 2 else scores
+    shown = _shown(int(call.attribute("qk_output", 0)), scores, seen, weights, total)
     return [heads_last(weighted_sum(weights, value)), key, value, shown]
+
+
+def _shown(
+    mode: int, scores: Expression, seen: Expression | None, weights: Expression, total: int
+) -> Expression | None:
+    """The scores (1) or weights (2) of the keys that count, zeros for what a query may not see."""
+    if mode not in (1, 2):
+        return None
+    found = weights if mode == 2 else scores if seen is None else where(seen, scores, 0.0)
+    return found if found.shape[3] == total else split_features(found, [total, found.shape[3] - total])[0]
 
 
 composed("GroupQueryAttention", _group_query_attention, domain=MICROSOFT)
