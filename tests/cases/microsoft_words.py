@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.microsoft.words``."""
+"""Cases of ``toolkit.operators.microsoft.words``; onnxruntime leaves what it gives for an empty word to chance."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.support.case import Case, uniform, variable
 
-WORDS = [[1, 2, 3, 0, 0], [4, 0, 0, 0, 0], [1, 2, 3, 4, 5], [0, 0, 0, 0, 0], [2, 0, 3, 0, 0]]
+WORDS = [[1, 2, 3, 0, 0], [4, 0, 0, 0, 0], [1, 2, 3, 4, 5], [2, 0, 3, 0, 0]]
 
 CASES = [
     Case(

@@ -197,6 +197,12 @@ def test_values_that_do_not_fit_are_refused_at_run_time():
         reference(*arrays, score_mod=lambda scores: (scores[0],))
 
 
+def test_an_empty_word_is_zero():
+    words, weight, characters = np.zeros((1, 3), np.int32), np.ones((2, 1, 2, 4)), np.ones((5, 4))
+    (found,) = apply(MICROSOFT, "WordConvEmbedding", 1, [words, weight, np.ones(2), characters], {})
+    np.testing.assert_array_equal(found, np.zeros((1, 2)))
+
+
 def test_bodies_have_no_gradient():
     program = Program(layer="test")
     x = Expression(program, Variable("x", np.dtype(np.float32), (1, 1, 2, 4)))
