@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from onnx import AttributeProto, GraphProto, defs
 
-from exporters.onnx.tensors import sparse_proto, tensor_proto
+from exporters.onnx.tensors import NOWHERE, Places, sparse_proto, tensor_proto
 from importers.onnx.attributes import SINGULAR, VALUE_FIELDS
 from importers.onnx.elements import encode_text
 from importers.onnx.origin import AttributeOrigin
@@ -36,6 +36,7 @@ def attribute_proto(
     declared: int | None,
     write_graph: Callable[[Graph], GraphProto],
     what: str,
+    places: Places = NOWHERE,
 ) -> AttributeProto:
     """One attribute. ``declared`` is the type that the operator's schema asks for, if it is known.
 
@@ -62,7 +63,7 @@ def attribute_proto(
         proto.type = AttributeProto.UNDEFINED
     if origin is not None and same_kind and not origin.present and _says_nothing(value):
         return proto
-    _fill(proto, VALUE_FIELDS[kind], value, origin, write_graph, where)
+    _fill(proto, VALUE_FIELDS[kind], value, origin, write_graph, where, places)
     return proto
 
 
@@ -119,6 +120,7 @@ def _fill(
     origin: AttributeOrigin | None,
     write_graph: Callable[[Graph], GraphProto],
     where: str,
+    places: Places,
 ) -> None:
     items = [value] if field in SINGULAR else list(value)
     records = origin.elements if origin is not None else ()
@@ -129,10 +131,10 @@ def _fill(
             case str() | bytes():
                 encoded.append(encode_text(item))
             case np.ndarray():
-                encoded.append(tensor_proto(item, record, getattr(record, "name", ""), where))
+                encoded.append(tensor_proto(item, record, getattr(record, "name", ""), where, places))
             case SparseTensor():
                 label = getattr(getattr(record, "values", None), "name", "")
-                encoded.append(sparse_proto(item, record, label, where))
+                encoded.append(sparse_proto(item, record, label, where, places))
             case Graph():
                 encoded.append(write_graph(item))
             case Value():

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from onnx import SparseTensorProto, TensorProto
 
 from importers.onnx.elements import BY_DTYPE, STORAGE_DTYPES, Element, encode_text, raw_content, typed_content
-from importers.onnx.origin import ExternalRange, SparseOrigin, TensorOrigin
+from importers.onnx.origin import ExternalFile, ExternalRange, SparseOrigin, TensorOrigin
 from importers.onnx.wire import prefix
 from toolkit.errors import ModelError
 from toolkit.graph import Parameter, SparseTensor
+
+
+class Place(NamedTuple):
+    """Where a data file is written: its location beside the model, and its digest where that is another one now."""
+
+    location: str
+    digest: str | None
+
+
+Places = Mapping[ExternalFile, Place]
+NOWHERE: Places = {}
 
 
 class StoredTensor(NamedTuple):
@@ -22,8 +34,11 @@ class StoredTensor(NamedTuple):
     external: ExternalRange | None
 
 
-def store(array: np.ndarray, origin: object, name: str, what: str) -> StoredTensor:
-    """Encode an array; ``origin`` is its ``TensorOrigin``, if it has one. Raises ``ModelError`` for foreign dtypes."""
+def store(array: np.ndarray, origin: object, name: str, what: str, places: Places = NOWHERE) -> StoredTensor:
+    """Encode an array; ``origin`` is its ``TensorOrigin``, if it has one. Raises ``ModelError`` for foreign dtypes.
+
+    The message of a tensor whose data file has one of the ``places`` names that.
+    """
     element = BY_DTYPE.get(array.dtype if array.dtype.kind != "U" else np.dtype(np.object_))
     if element is None:
         raise ModelError(f"{what} has dtype {array.dtype}, which no ONNX tensor can have. Convert it first.")
@@ -36,6 +51,8 @@ def store(array: np.ndarray, origin: object, name: str, what: str) -> StoredTens
         header.name = name
     stored = record.stored if record.stored is not None and array is record.decoded else None
     if record.external is not None:
+        if record.external.file in places:
+            _point_at(header, places[record.external.file])
         return StoredTensor(header, raw_content(array, element) if stored is None else stored, record.external)
     storage = _fitting_storage(record.storage, element, array.size)
     if storage == "raw_data":
@@ -47,9 +64,11 @@ def store(array: np.ndarray, origin: object, name: str, what: str) -> StoredTens
     return StoredTensor(header, None, None)
 
 
-def tensor_proto(array: np.ndarray, origin: object, name: str, what: str) -> TensorProto:
-    """The whole message. External data is taken in: a message on its own has no folder."""
-    header, raw, external = store(array, origin, name, what)
+def tensor_proto(array: np.ndarray, origin: object, name: str, what: str, places: Places = NOWHERE) -> TensorProto:
+    """The whole message. External data without a place is taken in: a message on its own has no folder."""
+    header, raw, external = store(array, origin, name, what, places)
+    if external is not None and external.file in places:
+        return header
     if external is not None:
         header.ClearField("external_data")
         header.ClearField("data_location")
@@ -58,16 +77,18 @@ def tensor_proto(array: np.ndarray, origin: object, name: str, what: str) -> Ten
     return header
 
 
-def sparse_proto(sparse: SparseTensor, origin: object, name: str, what: str) -> SparseTensorProto:
+def sparse_proto(
+    sparse: SparseTensor, origin: object, name: str, what: str, places: Places = NOWHERE
+) -> SparseTensorProto:
     """A sparse tensor; its values bear the name."""
     record = origin if isinstance(origin, SparseOrigin) else None
     proto = SparseTensorProto()
     if record is not None:
         proto.MergeFromString(record.rest)
     values, positions = (record.values, record.positions) if record is not None else (None, None)
-    proto.values.CopyFrom(tensor_proto(sparse.values, values, name, what))
+    proto.values.CopyFrom(tensor_proto(sparse.values, values, name, what, places))
     label = positions.name if positions is not None else ""
-    proto.indices.CopyFrom(tensor_proto(sparse.indices, positions, label, what))
+    proto.indices.CopyFrom(tensor_proto(sparse.indices, positions, label, what, places))
     proto.dims.extend(sparse.shape)
     return proto
 
@@ -84,6 +105,14 @@ def sparse_parameter(parameter: Parameter, origin: SparseOrigin) -> SparseTensor
             return SparseTensor(flat[positions], origin.content.indices, array.shape)
     positions = np.flatnonzero(flat).astype(np.int64)
     return SparseTensor(flat[positions], positions, array.shape)
+
+
+def _point_at(header: TensorProto, place: Place) -> None:
+    for entry in header.external_data:
+        if entry.key == "location":
+            entry.value = place.location
+        elif entry.key == "checksum" and place.digest is not None:
+            entry.value = place.digest
 
 
 def _default_storage(element: Element) -> str:

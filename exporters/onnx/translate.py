@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import Message
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto
 
 from exporters.onnx.attributes import attribute_proto, declared_types
-from exporters.onnx.tensors import sparse_parameter, sparse_proto, tensor_proto
+from exporters.onnx.tensors import NOWHERE, Places, sparse_parameter, sparse_proto, tensor_proto
 from exporters.onnx.versions import opsets_with_new_leaves
 from importers.onnx.origin import (
     FunctionOrigin,
@@ -19,31 +20,42 @@ from importers.onnx.origin import (
     OpsetOrigin,
     SparseOrigin,
 )
+from importers.onnx.reader import LARGEST_PROTOBUF
 from importers.onnx.types import write_value
+from toolkit.errors import ModelError
 from toolkit.graph import Graph, Leaf, Network
 
 
 def to_proto(network: Network) -> ModelProto:
     """The network as a ModelProto, complete in itself: external data is taken in. Raises ``ModelError``."""
+    dense = [item for item in network.parameters.values() if not isinstance(item.origin, SparseOrigin)]
+    size = sum(parameter.array.nbytes for parameter in dense)
+    if size > LARGEST_PROTOBUF:
+        raise ModelError(
+            f"The weights take {size} bytes, but a ModelProto that can be serialized holds at most {LARGEST_PROTOBUF}. "
+            "Write a file, with the weights beside it: save(network, path, external_data='weights.data')."
+        )
     model = model_without_weights(network)
-    for parameter in network.parameters.values():
-        if not isinstance(parameter.origin, SparseOrigin):
-            what = f"Parameter {parameter.name!r}"
-            model.graph.initializer.append(tensor_proto(parameter.array, parameter.origin, parameter.name, what))
+    for parameter in dense:
+        what = f"Parameter {parameter.name!r}"
+        model.graph.initializer.append(tensor_proto(parameter.array, parameter.origin, parameter.name, what))
     return model
 
 
-def model_without_weights(network: Network) -> ModelProto:
-    """Everything but the dense initializers of the main graph, which the writer streams."""
+def model_without_weights(network: Network, places: Places = NOWHERE) -> ModelProto:
+    """Everything but the dense initializers of the main graph, which the writer streams.
+
+    Other tensors with external data are taken in, except those whose data file has one of the ``places``.
+    """
     origin = network.origin if isinstance(network.origin, ModelOrigin) else ModelOrigin()
     model = ModelProto()
     model.MergeFromString(origin.rest)
     _set(model, origin.explicit, ir_version=network.ir_version)
     model.opset_import.extend(_opsets(opsets_with_new_leaves(network), origin.opsets))
     _write_metadata(model, network, origin)
-    _write_graph(network.graph, model.graph)
+    _write_graph(network.graph, model.graph, places)
     for key, graph in network.functions.items():
-        model.functions.append(_function(key, graph, network.opsets))
+        model.functions.append(_function(key, graph, network.opsets, places))
     return model
 
 
@@ -58,29 +70,29 @@ def _write_metadata(model: ModelProto, network: Network, origin: ModelOrigin) ->
         model.metadata_props.add(key=key, value=value)
 
 
-def graph_proto(graph: Graph) -> GraphProto:
+def graph_proto(graph: Graph, places: Places = NOWHERE) -> GraphProto:
     """A body of control flow, with its initializers."""
     proto = GraphProto()
-    _write_graph(graph, proto)
+    _write_graph(graph, proto, places)
     for parameter in graph.parameters.values():
         if not isinstance(parameter.origin, SparseOrigin):
             what = f"Initializer {parameter.name!r}"
-            proto.initializer.append(tensor_proto(parameter.array, parameter.origin, parameter.name, what))
+            proto.initializer.append(tensor_proto(parameter.array, parameter.origin, parameter.name, what, places))
     return proto
 
 
-def _write_graph(graph: Graph, proto: GraphProto) -> None:
+def _write_graph(graph: Graph, proto: GraphProto, places: Places) -> None:
     origin = graph.origin if isinstance(graph.origin, GraphOrigin) else GraphOrigin()
     proto.MergeFromString(origin.rest)
     _set(proto, origin.explicit, name=graph.name)
-    proto.node.extend(_nodes(graph))
+    proto.node.extend(_nodes(graph, places))
     proto.input.extend(write_value(value) for value in graph.inputs.values())
     proto.output.extend(write_value(value) for value in graph.outputs.values())
     for parameter in graph.parameters.values():
         if isinstance(parameter.origin, SparseOrigin):
             sparse = sparse_parameter(parameter, parameter.origin)
             what = f"Parameter {parameter.name!r}"
-            proto.sparse_initializer.append(sparse_proto(sparse, parameter.origin, parameter.name, what))
+            proto.sparse_initializer.append(sparse_proto(sparse, parameter.origin, parameter.name, what, places))
     _write_declared(graph, origin, proto)
 
 
@@ -94,7 +106,7 @@ def _write_declared(graph: Graph, origin: GraphOrigin, proto: GraphProto | Funct
         proto.value_info.insert(position, extra)
 
 
-def _nodes(graph: Graph) -> list[NodeProto]:
+def _nodes(graph: Graph, places: Places) -> list[NodeProto]:
     """The nodes in the order of the file; leaves that came later stay behind the one they follow."""
     placed: list[tuple[int, Leaf]] = []
     position = -1
@@ -104,10 +116,10 @@ def _nodes(graph: Graph) -> list[NodeProto]:
         if not (isinstance(leaf.origin, NodeOrigin) and leaf.origin.synthetic):
             placed.append((position, leaf))
     placed.sort(key=lambda item: item[0])
-    return [_node(leaf) for _, leaf in placed]
+    return [_node(leaf, places) for _, leaf in placed]
 
 
-def _node(leaf: Leaf) -> NodeProto:
+def _node(leaf: Leaf, places: Places) -> NodeProto:
     fresh = not isinstance(leaf.origin, NodeOrigin)
     origin = NodeOrigin() if fresh else leaf.origin
     node = NodeProto()
@@ -119,13 +131,14 @@ def _node(leaf: Leaf) -> NodeProto:
     _set(node, origin.explicit, name=leaf.name or (leaf.path if fresh else ""), domain=domain, overload=leaf.overload)
     declared = declared_types(leaf) if fresh else {}
     what = f"{leaf.operator} {leaf.path!r}"
+    write_graph = partial(graph_proto, places=places)
     for name, value in leaf.attributes.items():
         record = origin.attributes.get(name)
-        node.attribute.append(attribute_proto(name, value, record, declared.get(name), graph_proto, what))
+        node.attribute.append(attribute_proto(name, value, record, declared.get(name), write_graph, what, places))
     return node
 
 
-def _function(key: tuple[str, str, str], graph: Graph, opsets: dict[str, int]) -> FunctionProto:
+def _function(key: tuple[str, str, str], graph: Graph, opsets: dict[str, int], places: Places) -> FunctionProto:
     domain, name, overload = key
     origin = graph.origin
     if not isinstance(origin, FunctionOrigin):
@@ -142,9 +155,11 @@ def _function(key: tuple[str, str, str], graph: Graph, opsets: dict[str, int]) -
         else:
             record = origin.attributes.get(attribute)
             proto.attribute_proto.append(
-                attribute_proto(attribute, default, record, None, graph_proto, f"function {name!r}")
+                attribute_proto(
+                    attribute, default, record, None, partial(graph_proto, places=places), f"function {name!r}", places
+                )
             )
-    proto.node.extend(_nodes(graph))
+    proto.node.extend(_nodes(graph, places))
     for item in origin.opsets:
         proto.opset_import.add().MergeFromString(item.content)
     _write_declared(graph, origin.graph, proto)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 
-from exporters.onnx.external import place_data_files
+from exporters.onnx.external import move_out, moved_path, place_data_files
 from exporters.onnx.files import Chunk, write_together
-from exporters.onnx.tensors import StoredTensor, store
+from exporters.onnx.tensors import Places, StoredTensor, store
 from exporters.onnx.translate import model_without_weights
 from importers.onnx.origin import ModelOrigin, SparseOrigin
+from importers.onnx.reader import LARGEST_PROTOBUF
 from importers.onnx.wire import GRAPH, INITIALIZER, RAW_DATA, prefix
 from toolkit.errors import ModelError
 from toolkit.graph import Network
-
-LARGEST_PROTOBUF = (1 << 31) - 1  # bytes; readers refuse more
 
 
 def save(network: Network, path: str | os.PathLike[str], *, external_data: str | None = None) -> None:
@@ -25,13 +24,16 @@ def save(network: Network, path: str | os.PathLike[str], *, external_data: str |
     """
     path = os.fspath(path)
     source = network.origin.source if isinstance(network.origin, ModelOrigin) else None
+    places, files = place_data_files(network, path, source)
     tensors = [
-        store(parameter.array, parameter.origin, name, f"Parameter {name!r}")
+        store(parameter.array, parameter.origin, name, f"Parameter {name!r}", places)
         for name, parameter in network.parameters.items()
         if not isinstance(parameter.origin, SparseOrigin)
     ]
-    tensors, files = place_data_files(tensors, path, source, external_data)
-    chunks = _model_chunks(network, tensors)
+    tensors = [StoredTensor(header, raw if span is None else None, None) for header, raw, span in tensors]
+    if external_data is not None:
+        files[moved_path(external_data, path, places)] = move_out(tensors, external_data)
+    chunks = _model_chunks(network, tensors, places)
     size = sum(len(chunk) for chunk in chunks)
     if size > LARGEST_PROTOBUF:
         raise ModelError(
@@ -41,9 +43,9 @@ def save(network: Network, path: str | os.PathLike[str], *, external_data: str |
     write_together({**files, path: chunks})
 
 
-def _model_chunks(network: Network, tensors: list[StoredTensor]) -> list[Chunk]:
+def _model_chunks(network: Network, tensors: list[StoredTensor], places: Places) -> list[Chunk]:
     """The serialized model in pieces; fields of a message may come in any order."""
-    model = model_without_weights(network)
+    model = model_without_weights(network, places)
     graph = model.graph.SerializeToString()
     model.ClearField("graph")
     pieces: list[Chunk] = []

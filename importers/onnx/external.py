@@ -12,7 +12,7 @@ import stat
 
 import numpy as np
 
-from importers.onnx.origin import ExternalFile, ExternalRange
+from importers.onnx.origin import DataHandle, ExternalFile, ExternalRange
 from toolkit.errors import ModelError
 
 UNTRUSTED = sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"))  # where the system has them
@@ -30,7 +30,7 @@ class DataFolder:
         location = entries.get("location", "")
         file = self._files.get(location)
         if file is None:
-            file = self._files[location] = ExternalFile(location, self._map(location, where))
+            file = self._files[location] = self._opened(location, where)
         size = file.content.size
         offset = _number(entries, "offset", 0, where)
         length = _number(entries, "length", max(size - offset, 0), where)
@@ -46,24 +46,28 @@ class DataFolder:
             )
         return ExternalRange(file, offset, length)
 
-    def _map(self, location: str, where: str) -> np.ndarray:
+    def _opened(self, location: str, where: str) -> ExternalFile:
         path = self._checked_path(location, where)
         try:
-            descriptor = os.open(path, os.O_RDONLY | UNTRUSTED)
+            handle = DataHandle(os.open(path, os.O_RDONLY | UNTRUSTED))
         except (OSError, ValueError) as error:
             raise ModelError(
                 f"{where} keeps its data in {location!r}, which cannot be opened in the folder {self.path!r}: "
                 f"{getattr(error, 'strerror', error)}. Put the data file next to the model."
             ) from error
+        status = os.fstat(handle.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            raise _refusal(location, where, "is not a plain file with a single name")
+        if status.st_size == 0:
+            return ExternalFile(location, np.empty(0, np.uint8), handle)
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-                raise _refusal(location, where, "is not a plain file with a single name")
-            if status.st_size == 0:
-                return np.empty(0, np.uint8)
-            return np.frombuffer(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), np.uint8)
-        finally:
-            os.close(descriptor)
+            mapped = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError, OverflowError) as error:
+            raise ModelError(
+                f"{where} keeps its data in {location!r}, whose {status.st_size} bytes cannot be mapped into memory: "
+                f"{getattr(error, 'strerror', error)}. Raise the limit of address space of this process."
+            ) from error
+        return ExternalFile(location, np.frombuffer(mapped, np.uint8), handle)
 
     def _checked_path(self, location: str, where: str) -> str:
         if self.path is None:

@@ -7,6 +7,7 @@ names the owned fields that the file spelled out although they hold their defaul
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,12 +15,38 @@ import numpy as np
 from toolkit.graph import Dim, SparseTensor
 
 
+class DataHandle:
+    """An open file, closed when nobody refers to it any more."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        """The descriptor, which the handle owns."""
+        return self._descriptor
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ExternalFile:
-    """A data file next to the model: ``location`` as the model spells it, and its content, mapped into memory."""
+    """A data file next to the model: ``location`` as the model spells it, and its content, mapped into memory.
+
+    ``handle`` is the open file, from which exporters copy without reading it. Copies of a network share the file.
+    """
 
     location: str
     content: np.ndarray
+    handle: DataHandle | None = None
+
+    def __deepcopy__(self, memo: object) -> ExternalFile:
+        return self
+
+    def __reduce__(self) -> tuple[type[ExternalFile], tuple[str, np.ndarray]]:
+        return ExternalFile, (self.location, self.content)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from toolkit.errors import ModelError
 
 SMALLEST_CUT = 1024  # bytes; below this the bookkeeping costs more than the copy
 ALIGNMENT = 64  # bytes
+LARGEST_PROTOBUF = (1 << 31) - 1  # bytes; protobuf reads and writes no more
 
 
 class ParsedModel(NamedTuple):
@@ -75,6 +76,11 @@ def _read_file(path: str) -> ParsedModel:
             raise ModelError(f"{label} must be an ONNX file, but is no regular file. Pass the path of the .onnx file.")
         if status.st_size == 0:
             raise ModelError(f"{label} is empty. Export or download the model again.")
+        if status.st_size > LARGEST_PROTOBUF:
+            raise ModelError(
+                f"{label} has {status.st_size} bytes, but an ONNX file holds at most {LARGEST_PROTOBUF}: more weights "
+                "must lie beside it. Export it again with external data."
+            )
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             proto, cuts = _parse(mapped, label)
         buffer = _Buffer(cuts)
