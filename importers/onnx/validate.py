@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator
 from toolkit.errors import ModelError
 from toolkit.graph import Graph, Leaf, Network
 
-MOST_EXPANDED_LEAVES = 1_000_000
+FREE_LEAVES = 5_000  # that functions may expand to in any model
+MOST_COPIES = 100  # of what a model holds beyond that: deep models repeat their layers, files made to do harm multiply
 MOST_NESTED_CALLS = 100
 
 
@@ -71,9 +72,10 @@ def check_functions(network: Network, where: str) -> None:
     for key, function in network.functions.items():
         sizes.setdefault(key, expanded(function, (key,)))
     total = expanded(network.graph, ())
-    if total > MOST_EXPANDED_LEAVES:
+    held = sum(sum(1 for _ in graph.walk()) for graph in (network.graph, *network.functions.values()))
+    if total > FREE_LEAVES + MOST_COPIES * held:
         raise ModelError(
-            f"{where}: its functions expand to {total} nodes, more than {MOST_EXPANDED_LEAVES}. "
+            f"{where}: its functions expand to {total} nodes, more than {MOST_COPIES} times the {held} that it holds. "
             "Call fewer functions; such a file is usually made to do harm."
         )
 

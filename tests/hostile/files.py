@@ -235,6 +235,21 @@ def pickle_that_would_run_a_command(folder: Path) -> bytes:
     return b"\x80\x04cposix\nsystem\n(S'touch /tmp/pwned'\ntR."
 
 
+@hostile("cannot be mapped into memory")
+def data_of_a_hundred_gibibytes(folder: Path) -> str:
+    path = external(folder)
+    with open(Path(path).with_name(EXTERNAL_FILE), "r+b") as file:
+        file.truncate(100 << 30)
+    return path
+
+
+@hostile("has 1099511627776 bytes, but an ONNX file holds at most")
+def model_of_a_tebibyte(folder: Path) -> str:
+    with open(folder / "model.onnx", "wb") as file:
+        file.truncate(1 << 40)
+    return os.fspath(folder / "model.onnx")
+
+
 @hostile("is no ONNX model, or only a part of one|holds no graph")
 def a_gibibyte_of_zeros(folder: Path) -> str:
     with open(folder / "model.onnx", "wb") as file:

@@ -250,17 +250,17 @@ for _name, (_text, _constants) in EXPLOSIONS.items():
 
 @hostile("trip|Loop")
 def loop_that_stacks_without_end(folder: Path) -> bytes:
-    wide = ", ".join(["s"] * 64)
     model: ModelProto = parsed(
-        f"""stacking (float[N, 4] x) => (float[K, A, B] y) {{
+        """stacking (float[N, 4] x) => (float[K, A, B] y) {
             last, y = Loop (trips, , x) <
-                body = step (int64 i, bool go, float[N, 4] s) => (bool on, float[A, 4] next, float[A, 4] each) {{
+                body = step (int64 i, bool go, float[N, 4] s) => (bool on, float[A, 4] next, float[A, 4] each) {
                     on = Identity (go)
-                    next = Concat <axis = 0> ({wide})
+                    next = Tile (s, many)
                     each = Identity (s)
-                }}
+                }
             >
-        }}""",
+        }""",
         trips=np.array(HUGE),
+        many=ints(30000, 1),
     )
     return model.SerializeToString()

@@ -56,7 +56,8 @@ def corpus() -> Iterator[dict]:
 def test_damaged_files():
     done = answers(corpus())
     assert len(done) >= LEAST
-    assert not failures(done), f"{failures(done)}"
+    report = failures(done)
+    assert not report, report
     verdicts = [answer["verdict"] for _, answer in done]
     assert verdicts.count("accepted") > len(done) // 10, "the damage is so great that nothing reaches the kernels"
     assert max(answer["peak"] for _, answer in done) < MEMORY
