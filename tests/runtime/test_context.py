@@ -127,7 +127,7 @@ def test_options_are_checked():
     with pytest.raises(BackendError, match="no backend 'tpu'"):
         net.context(1, backend="tpu")
     with pytest.raises(InputError, match="batch_size must be 0 or more"):
-        net.context(0)
+        net.context(-1)
     with pytest.raises(InputError, match="threads must be at least 1"):
         net.context(1, threads=0)
     with pytest.raises(BackendError, match="precision must be 'float32'"):

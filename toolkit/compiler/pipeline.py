@@ -7,14 +7,20 @@ from toolkit.compiler.passes.canonical import canonicalise
 from toolkit.compiler.passes.common_subexpressions import share_common_subexpressions
 from toolkit.compiler.passes.constants import fold_constants
 from toolkit.compiler.passes.dead_code import remove_dead_code
+from toolkit.compiler.passes.expansion import expand_composed
 from toolkit.compiler.passes.fusion import fuse
 from toolkit.compiler.passes.training_forms import use_training_forms
 from toolkit.compiler.program import Program
 
 
-def optimise_for_inference(program: Program) -> Program:
-    """Everything that makes inference faster; parameters count as fixed between two writes."""
-    canonicalise(program, training=False)
+def optimise_for_inference(program: Program, *, literal: bool = True) -> Program:
+    """Everything that makes inference faster; parameters count as fixed between two writes.
+
+    ``literal`` takes a file that was exported in training mode at its word, as other engines do; an evaluation does
+    not.
+    """
+    expand_composed(program)
+    canonicalise(program, training=False, literal=literal)
     fold_constants(program)
     share_common_subexpressions(program)
     fold_batch_normalization(program)
@@ -25,6 +31,7 @@ def optimise_for_inference(program: Program) -> Program:
 
 def prepare_for_training(program: Program) -> Program:
     """What may happen before differentiation: canonical forms, training forms and the fusions that keep gradients."""
+    expand_composed(program)
     canonicalise(program, training=True)
     fold_constants(program)
     share_common_subexpressions(program)

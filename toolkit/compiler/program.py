@@ -15,7 +15,7 @@ import numpy as np
 from toolkit.graph.parameter import Parameter
 from toolkit.operators.expression import Expression
 from toolkit.operators.inference import infer_types
-from toolkit.operators.record import Operator, lookup
+from toolkit.operators.record import Operator, TensorType, lookup
 
 
 @dataclass(eq=False, slots=True)
@@ -127,13 +127,18 @@ class Program:
         version: int = 1,
         outputs: int | Sequence[str] = 1,
         layer: str | None = None,
+        types: Sequence[TensorType] | None = None,
     ) -> Node:
-        """Append a node; ``outputs`` is how many there are, or their names (``""`` for one left out)."""
+        """Append a node; ``outputs`` is how many there are, or their names (``""`` for one left out).
+
+        Their ``types`` are inferred unless a run has told them.
+        """
         layer = self.layer if layer is None else layer
         names = (
             [self.fresh(f"{layer}/{op_type}") for _ in range(outputs)] if isinstance(outputs, int) else list(outputs)
         )
-        types = infer_types(domain, op_type, version, inputs, attributes, names, layer)
+        if types is None:
+            types = infer_types(domain, op_type, version, inputs, attributes, names, layer)
         node = Node(op_type, domain, version, list(inputs), [], attributes, layer, role=self.role)
         node.outputs = [
             Variable(name, *kind, producer=node) if name else None for name, kind in zip(names, types, strict=True)

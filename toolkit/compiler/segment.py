@@ -6,7 +6,7 @@ are deferred: once the calls of a segment have returned, the next one is bound f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from toolkit.compiler.program import Program, Variable
@@ -22,15 +22,51 @@ class Unknown:
     name: str
 
 
-Item = Variable | Unknown
+@dataclass(eq=False, slots=True)
+class Several:
+    """A sequence whose length is known: its elements."""
+
+    items: tuple[Item, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Perhaps:
+    """An optional of which it is known whether it holds something."""
+
+    item: Item | None
+
+
+Item = Variable | Unknown | Several | Perhaps
 Scope = dict[str, Item]
+
+
+def parts(item: Item) -> Iterator[Variable | Unknown]:
+    """The values that an item consists of; itself if it is no sequence or optional."""
+    if isinstance(item, Several):
+        for element in item.items:
+            yield from parts(element)
+    elif isinstance(item, Perhaps):
+        if item.item is not None:
+            yield from parts(item.item)
+    else:
+        yield item
+
+
+def replaced(item: Item, now: Mapping[Variable | Unknown, Item]) -> Item:
+    """An item with what it consists of exchanged for what stands for it now."""
+    if isinstance(item, Several):
+        return Several(tuple(replaced(element, now) for element in item.items))
+    if isinstance(item, Perhaps):
+        return Perhaps(None if item.item is None else replaced(item.item, now))
+    return now.get(item, item)
 
 
 @dataclass(eq=False, slots=True)
 class Deferred:
     """A leaf that could not be bound, with the values it reads (those of its bodies included) and produces by name.
 
-    ``prefix`` is the path of the layers around it, ``reason`` says what it waits for.
+    ``prefix`` is the path of the layers around it, ``inside`` the iterations of the unrolled loops around it, and
+    ``reason`` says what it waits for.
     """
 
     leaf: Leaf
@@ -38,6 +74,12 @@ class Deferred:
     scope: Scope
     outputs: dict[str, Unknown]
     reason: str
+    inside: tuple[int, ...] = ()
+
+    def reads(self) -> Iterator[Variable | Unknown]:
+        """Everything that it reads, sequences and optionals taken apart."""
+        for item in self.scope.values():
+            yield from parts(item)
 
     @property
     def layer(self) -> str:
@@ -62,7 +104,7 @@ class Segment:
     """
 
     program: Program
-    takes: list[Item]
+    takes: list[Variable | Unknown]
     outputs: dict[str, Item]
     calls: list[Deferred] = field(default_factory=list)
     rest: list[Deferred] = field(default_factory=list)
@@ -73,13 +115,15 @@ class Segment:
         """Whether every output is known when the calls have returned."""
         return not self.rest
 
-    def carried(self) -> list[Item]:
+    def carried(self) -> list[Variable | Unknown]:
         """What the next segment takes over: all that deferred leaves and outputs read and that is known by then."""
-        read = [item for waiting in self.rest for item in waiting.scope.values()]
+        read = [item for waiting in self.rest for item in waiting.reads()]
+        read += [item for output in self.outputs.values() for item in parts(output)]
         made = {item for call in self.calls for item in call.outputs.values()}
-        found = dict.fromkeys([*read, *self.outputs.values()])
         known = made.union(self.takes)
-        return [item for item in found if is_carried(item) and (item in known or isinstance(item, Variable))]
+        return [
+            item for item in dict.fromkeys(read) if is_carried(item) and (item in known or isinstance(item, Variable))
+        ]
 
     def require_static(self) -> Program:
         """The program of a segment that is all there is. Raises ``DataDependentShapeError`` naming the first layer."""
@@ -89,17 +133,20 @@ class Segment:
         return self.program
 
 
-def is_carried(item: Item) -> bool:
+def is_carried(item: Variable | Unknown) -> bool:
     """Whether a value lives in memory of its own: constants and parameters are known to every segment."""
     return isinstance(item, Unknown) or (item.constant is None and item.parameter is None)
 
 
 def close(
-    program: Program, deferred: Sequence[Deferred], outputs: Mapping[str, Item], takes: Sequence[Item]
+    program: Program,
+    deferred: Sequence[Deferred],
+    outputs: Mapping[str, Item],
+    takes: Sequence[Variable | Unknown],
 ) -> Segment:
     """Sort what was deferred into calls and rest, and make the program give what they and the outputs read."""
     segment = Segment(program, list(takes), dict(outputs))
-    made: set[Item] = set()
+    made: set[Variable | Unknown] = set()
     for waiting in deferred:
         if _can_be_called(waiting, made, set(takes)):
             segment.calls.append(waiting)
@@ -109,17 +156,18 @@ def close(
     if not deferred and all(isinstance(item, Variable) for item in outputs.values()):
         segment.crossing = {name: item for name, item in outputs.items() if isinstance(item, Variable)}
     else:
-        read = [item for waiting in deferred for item in waiting.scope.values()]
-        found = dict.fromkeys(item for item in [*read, *outputs.values()] if isinstance(item, Variable))
+        read = [item for waiting in deferred for item in waiting.reads()]
+        read += [item for output in outputs.values() for item in parts(output)]
+        found = dict.fromkeys(item for item in read if isinstance(item, Variable))
         computed = (item for item in found if is_carried(item) and item not in takes)
         segment.crossing = {f"{index}: {item.name}": item for index, item in enumerate(computed)}
     program.outputs = dict(segment.crossing)
     return segment
 
 
-def _can_be_called(waiting: Deferred, made: set[Item], taken: set[Item]) -> bool:
+def _can_be_called(waiting: Deferred, made: set[Variable | Unknown], taken: set[Variable | Unknown]) -> bool:
     """Whether all that a leaf reads is there, and nothing that a call has yet to give could help to bind it."""
-    for item in waiting.scope.values():
+    for item in waiting.reads():
         if isinstance(item, Unknown) and item not in taken and not (item in made and waiting.is_always_called):
             return False
     return True

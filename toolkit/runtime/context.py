@@ -16,6 +16,7 @@ from toolkit.autodiff import differentiate, expand_gradients
 from toolkit.backends.protocol import Resources
 from toolkit.backends.registry import resolve
 from toolkit.compiler.bind import bind, first_segment
+from toolkit.compiler.decisions import Decisions
 from toolkit.compiler.pipeline import prepare_for_training, tidy_after_differentiation
 from toolkit.compiler.placement import place
 from toolkit.compiler.program import Program, Variable
@@ -88,6 +89,7 @@ class Context:
         self._dims = dict(dims or {})
         self.resources = resources(threads, seed, training)
         self.is_profiled = False
+        self.decisions: Decisions | None = None
         self._outputs = outputs
         self._feeds: Arrays | None = None
         self._judged = self._default_judged() if training else ()

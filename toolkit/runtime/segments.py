@@ -16,9 +16,10 @@ import numpy as np
 from toolkit.autodiff import expand_gradients
 from toolkit.backends.protocol import Resources
 from toolkit.compiler.bind import body_segment, next_segment
+from toolkit.compiler.decisions import Decisions
 from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.program import Program, Variable
-from toolkit.compiler.segment import Deferred, Item, Scope, Segment, is_carried
+from toolkit.compiler.segment import Deferred, Item, Perhaps, Scope, Segment, Several, Unknown, is_carried, parts
 from toolkit.errors import BackendError, ToolkitError
 from toolkit.graph.layer import Graph
 from toolkit.graph.network import Network
@@ -31,6 +32,7 @@ KEPT_SUCCESSORS = 32  # bound forms that a segment keeps; more only cost memory 
 
 Types = list[TensorType | None]
 Values = Sequence[Any]
+Held = Mapping[Variable | Unknown, Any]
 
 
 class Workshop(Protocol):
@@ -39,6 +41,7 @@ class Workshop(Protocol):
     network: Network
     resources: Resources
     is_profiled: bool
+    decisions: Decisions | None  # where what the data decides is recorded, if somebody asked for it
 
     def compile(self, program: Program) -> Plan: ...
 
@@ -60,11 +63,12 @@ class Stage:
     @property
     def is_whole(self) -> bool:
         """Whether its plan is all that there is to execute."""
-        return self.plan is not None and self.segment.is_last and not self.calls
+        is_static = self.segment.is_last and not self.calls
+        return self.plan is not None and is_static and list(self.segment.crossing) == list(self.segment.outputs)
 
-    def run(self, values: Values) -> dict[Item, Any]:
+    def run(self, values: Values) -> dict[Variable | Unknown, Any]:
         """Execute plan and calls; returns every value that lives after them."""
-        held: dict[Item, Any] = dict(zip(self.segment.takes, values, strict=True))
+        held: dict[Variable | Unknown, Any] = dict(zip(self.segment.takes, values, strict=True))
         if self.plan is not None:
             if self._workshop.is_profiled != (self.plan.times is not None):
                 self.plan.profile(self._workshop.is_profiled)
@@ -86,7 +90,7 @@ class Stage:
         """This stage and those of the latest run behind it."""
         return [self, *(self.last_followed.path() if self.last_followed is not None else [])]
 
-    def next(self, held: Mapping[Item, Any]) -> tuple[Stage, list[Any]]:
+    def next(self, held: Held) -> tuple[Stage, list[Any]]:
         """The stage that follows for the values held now, and what it takes."""
         values = [held[item] for item in self.carries]
         types = [type_of(value) for value in values]
@@ -133,6 +137,7 @@ class DataCall:
     def __init__(self, waiting: Deferred, workshop: Workshop) -> None:
         leaf = waiting.leaf
         self.operator, self.layer = leaf.operator, waiting.layer
+        self._inside, self._workshop = waiting.inside, workshop
         self.times: list[float] = []
         self._reference: Callable[..., Any]
         self._inputs = [None if not name else waiting.scope[name] for name in leaf.inputs]
@@ -153,7 +158,7 @@ class DataCall:
             assert found is not None, "binding has asked for a kernel before"
             self.kernel, self._reference = "onnx.reference", found
 
-    def run(self, held: dict[Item, Any]) -> None:
+    def run(self, held: dict[Variable | Unknown, Any]) -> None:
         """Add the outputs to ``held``. Raises ``InputError`` naming the layer when the data does not fit it."""
         values = [None if item is None else content(item, held) for item in self._inputs]
         for body in self.bodies.values():
@@ -166,10 +171,11 @@ class DataCall:
             raise data_error(self.operator, self.layer, error) from error
         except MemoryError as error:
             raise BackendError(f"{self.operator} {self.layer!r}: there is not enough memory for its result.") from error
-        results = result if isinstance(result, tuple) else (result,)
-        for item, value in zip(self._outputs, results, strict=False):
-            if item is not None:
-                held[item] = as_value(value)
+        results = [as_value(item) for item in (result if isinstance(result, tuple) else (result,))]
+        held.update((item, value) for item, value in zip(self._outputs, results, strict=False) if item is not None)
+        if self._workshop.decisions is not None:
+            times = max((body.times for body in self.bodies.values()), default=0)
+            self._workshop.decisions.record(self._inside, self.layer, values, results, times)
 
 
 class Body:
@@ -180,9 +186,11 @@ class Body:
 
     def __init__(self, graph: Graph, waiting: Deferred, workshop: Workshop) -> None:
         self.graph = graph
-        self._known: Scope = {name: item for name, item in waiting.scope.items() if not is_carried(item)}
-        self._captured = {name: item for name, item in waiting.scope.items() if is_carried(item)}
-        self._captured = {name: item for name, item in self._captured.items() if name not in graph.inputs}
+        outside = {name: item for name, item in waiting.scope.items() if name not in graph.inputs}
+        self._captured = {name: item for name, item in outside.items() if any(map(is_carried, parts(item)))}
+        self._known: Scope = {name: item for name, item in outside.items() if name not in self._captured}
+        self._workshop, self._inside = workshop, waiting.inside
+        self.times = 0
         self._values: list[Any] = []
         names = [*graph.inputs, *self._captured]
 
@@ -192,9 +200,10 @@ class Body:
 
         self.segments = Segments(first, workshop)
 
-    def capture(self, held: Mapping[Item, Any]) -> None:
-        """Take what the body reads from outside as it is now."""
-        self._values = [held[item] for item in self._captured.values()]
+    def capture(self, held: Held) -> None:
+        """Take what the body reads from outside as it is now, before it is called any number of times."""
+        self._values = [content(item, held) for item in self._captured.values()]
+        self.times = 0
 
     def __call__(self, *inputs: Any) -> tuple[Any, ...]:
         if len(inputs) != len(self.graph.inputs):
@@ -202,17 +211,28 @@ class Body:
                 f"body {self.graph.name!r} takes {len(self.graph.inputs)} inputs {list(self.graph.inputs)}, "
                 f"got {len(inputs)}"
             )
-        found = self.segments.run([*inputs, *self._values])
+        decisions = self._workshop.decisions
+        if decisions is None:
+            found = self.segments.run([*inputs, *self._values])
+        else:
+            around, decisions.iterations = decisions.iterations, (*decisions.iterations, *self._inside, self.times)
+            found = self.segments.run([*inputs, *self._values])
+            decisions.iterations = around
+        self.times += 1
         return tuple(found[name] for name in self.graph.outputs)
 
 
-def content(item: Item, held: Mapping[Item, Any]) -> Any:
+def content(item: Item, held: Held) -> Any:
     """The value behind an item: a constant, a parameter, or what is held."""
     if isinstance(item, Variable):
         if item.constant is not None:
             return item.constant
         if item.parameter is not None:
             return item.parameter.array
+    if isinstance(item, Several):
+        return [content(element, held) for element in item.items]
+    if isinstance(item, Perhaps):
+        return None if item.item is None else content(item.item, held)
     return held[item]
 
 

@@ -101,14 +101,13 @@ class TrainingSession:
     def evaluate(self, feeds: Mapping[str, Any] | np.ndarray, labels: np.ndarray | None = None) -> StepResult:
         """Inference semantics; the loss is computed where labels are given."""
         arrays = named(self.network, feeds)
-        if labels is None:
-            return StepResult(None, self.network.run(arrays, backend=[item.name for item in self._backends][:1]))
         bound = sizes(self.network, arrays)
-        key = repr((bound, self.network.revision))
+        key = repr((bound, self.network.revision, labels is None))
         plan = self._evaluations.get(key)
         if plan is None:
-            program = optimise_for_inference(self._bind(bound))
-            append_loss(program, self.loss, self.judged_output())
+            program = optimise_for_inference(self._bind(bound), literal=False)
+            if labels is not None:
+                append_loss(program, self.loss, self.judged_output())
             plan = self._evaluations[key] = self._compile(program, self._judging)
         plan.refresh()
         _load(plan, arrays, labels)
@@ -225,16 +224,18 @@ class _StepPlan:
             target[0] *= rate
 
 
-def _load(plan: Plan, arrays: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
+def _load(plan: Plan, arrays: Mapping[str, np.ndarray], labels: np.ndarray | None) -> None:
     for name, array in arrays.items():
         if name in plan.input_arrays:
             np.copyto(plan.input_arrays[name], array)
-    np.copyto(plan.input_arrays["labels"], labels, casting="same_kind")
+    if labels is not None:
+        np.copyto(plan.input_arrays["labels"], labels, casting="same_kind")
 
 
 def _result(plan: Plan) -> StepResult:
     outputs = {name: array.copy() for name, array in plan.output_arrays.items() if name != "loss"}
-    return StepResult(float(plan.output_arrays["loss"].reshape(-1)[0]), outputs)
+    loss = plan.output_arrays.get("loss")
+    return StepResult(None if loss is None else float(loss.reshape(-1)[0]), outputs)
 
 
 def _first_non_finite(plan: Plan) -> str:

@@ -21,7 +21,7 @@ def fold_batch_normalization(program: Program) -> None:
         before = node.x.producer if node.inputs and node.inputs[0] is not None else None
         if node.op_type != "BatchNormalization" or node.domain or before is None or not _foldable(before):
             return None
-        if uses[node.x] != 1:
+        if uses[node.x] != 1 or node.attributes.get("training_mode", 0):
             return None
         scale, shift, mean, variance = (program.expression(item) for item in node.inputs[1:5] if item is not None)
         factor = scale / emit("Sqrt", variance + node.attributes.get("epsilon", 1e-5))

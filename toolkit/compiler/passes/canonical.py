@@ -4,7 +4,8 @@
 - Conv becomes FusedConv with explicit pads, strides, dilations and group.
 - Gemm and MatMul of matrices become FusedMatMul; Gemm's beta is multiplied into its bias.
 - ReduceMean over all positions of a batch of images becomes GlobalAveragePool.
-- BatchNormalization written in training form becomes the inference form where the context only infers.
+- BatchNormalization and Dropout written in training form become inference forms where only an evaluation is asked for;
+  otherwise the file is taken at its word.
 """
 
 from __future__ import annotations
@@ -16,17 +17,22 @@ from toolkit.operators.convolution import canonical_convolution
 from toolkit.operators.expression import TOOLKIT_DOMAIN, reshape
 
 
-def canonicalise(program: Program, *, training: bool) -> None:
-    """Apply the rules above; ``training`` keeps Dropout and batch statistics as the file has them."""
+def canonicalise(program: Program, *, training: bool, literal: bool = True) -> None:
+    """Apply the rules above.
+
+    ``training`` keeps Dropout and batch statistics for the training forms; without it, ``literal`` executes them where
+    the file itself says that they train.
+    """
 
     def rule(node: Node) -> Replacement | None:
         if node.domain:
             return None
         if node.op_type == "Identity" or (node.op_type == "Cast" and node.x.dtype == node.y.dtype):
             return [node.x]
-        if node.op_type == "Dropout" and not training and len(node.outputs) == 1:
+        if node.op_type == "Dropout" and not training and len(node.outputs) == 1 and not (literal and may_drop(node)):
             return [node.x]
-        if node.op_type == "BatchNormalization" and not training:
+        trains = literal and node.attributes.get("training_mode", 0)
+        if node.op_type == "BatchNormalization" and not training and not trains:
             return _inference_form(program, node)
         if node.op_type == "Conv":
             return _convolution(program, node)
@@ -40,6 +46,14 @@ def canonicalise(program: Program, *, training: bool) -> None:
         return None
 
     rewrite(program, rule)
+
+
+def may_drop(node: Node) -> bool:
+    """Whether a Dropout says itself that it trains, or leaves it to the data."""
+    if node.version < 7:
+        return not node.attributes.get("is_test", 0)
+    live = node.inputs[2] if len(node.inputs) > 2 else None
+    return live is not None and (live.constant is None or bool(live.constant))
 
 
 def _is_mean_of_positions(node: Node) -> bool:
