@@ -1,16 +1,48 @@
-"""Expansion: operators of our own domain become the standard operators that they stand for, for whoever lacks them."""
+"""Expansion: operators that say the same as some standard ones give way to these.
+
+- ``expand_composed``: Attention, FusedConv, the forms of old opsets and others become what fusion and backends know.
+- ``expand_own_operators``: operators of our own domain become standard ones, for whoever lacks them.
+
+What comes out may be expanded again.
+"""
 
 from __future__ import annotations
+
+import numpy as np
 
 from toolkit.compiler.program import Node, Program
 from toolkit.compiler.rewrite import Replacement, rewrite
 from toolkit.errors import UnsupportedOperatorError
-from toolkit.operators.expression import TOOLKIT_DOMAIN
+from toolkit.operators.derivative import cast
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression
+from toolkit.operators.precision import HALF_WIDTH
 from toolkit.operators.record import Call
 
 
+def expand_composed(program: Program) -> None:
+    """Replace every operator outside of the toolkit's domain that has an expansion.
+
+    Half-width floats are widened before and narrowed once behind, as the references do.
+    """
+
+    def rule(node: Node) -> Replacement | None:
+        record = node.record
+        if record is None or record.expansion is None or node.domain == TOOLKIT_DOMAIN:
+            return None
+        made = expanded(
+            program, node, [None if item is None else _widened(program.expression(item)) for item in node.inputs]
+        )
+        return [
+            None if item is None or wanted is None else cast(program.expression(item), wanted.dtype).variable
+            for item, wanted in zip(made, node.outputs, strict=False)
+        ]
+
+    while rewrite(program, rule):
+        pass
+
+
 def expand_own_operators(program: Program) -> None:
-    """Replace every operator of the toolkit's domain; an expansion may itself contain some.
+    """Replace every operator of the toolkit's domain.
 
     Raises ``UnsupportedOperatorError`` naming the layer of one that standard operators cannot say.
     """
@@ -22,15 +54,21 @@ def expand_own_operators(program: Program) -> None:
         rewrite(program, rule)
 
 
-def expanded(program: Program, node: Node) -> Replacement:
-    """Append the expansion of a node; returns what stands for its outputs."""
+def expanded(program: Program, node: Node, inputs: list[Expression | None] | None = None) -> Replacement:
+    """Append the expansion of a node, for other ``inputs`` if they are given; returns what stands for its outputs."""
     record = node.record
     if record is None or record.expansion is None:
         raise UnsupportedOperatorError(
             f"{node.operator} {node.layer!r} cannot be said in standard operators, so a program with it cannot be "
             "exported. Freeze the layer and what lies before it: then it is not needed."
         )
-    inputs = [None if item is None else program.expression(item) for item in node.inputs]
+    if inputs is None:
+        inputs = [None if item is None else program.expression(item) for item in node.inputs]
     outputs = [None if item is None else program.expression(item) for item in node.outputs]
     made = record.expansion(Call(inputs, outputs, node.attributes, [False] * len(inputs), node.version))
     return [None if item is None else item.variable for item in made]
+
+
+def _widened(x: Expression) -> Expression:
+    """``x`` in float32 where it is of half width."""
+    return cast(x, np.dtype(np.float32)) if x.dtype in HALF_WIDTH else x
