@@ -63,15 +63,15 @@ def infer_types(
             dict(attributes),
             [None if item is None else item.constant for item in inputs],
         )
+        found = [(np.dtype(dtype), tuple(int(size) for size in shape)) for dtype, shape in types[: len(names)]]
     except DataDependentError as error:
         raise node.depends_on_data(str(error)) from error
     except DataDependentShapeError:
         raise
     except Exception as error:  # a rule meets whatever a file holds; what it stumbles over does not fit
         raise node.error(str(error) or f"its shapes cannot be inferred ({type(error).__name__})") from error
-    if len(types) < len(names):
-        raise node.error(f"it has {len(types)} outputs, not {len(names)}")
-    found = [(np.dtype(dtype), tuple(int(size) for size in shape)) for dtype, shape in types[: len(names)]]
+    if len(found) < len(names):
+        raise node.error(f"it has {len(found)} outputs, not {len(names)}")
     for index, (_, shape) in enumerate(found):
         _require_possible(node, index, shape)
     return found
