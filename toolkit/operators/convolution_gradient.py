@@ -9,10 +9,19 @@ import numpy as np
 
 from toolkit.errors import ShapeError
 from toolkit.operators.convolution import GEOMETRY, columns, convolved_shape, points_by_channel
-from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, expand, reshape
+from toolkit.operators.expression import (
+    TOOLKIT_DOMAIN,
+    Expression,
+    emit,
+    expand,
+    indices,
+    reduce_sum,
+    reshape,
+    transpose,
+)
 from toolkit.operators.precision import in_float32
 from toolkit.operators.record import Call, TensorType, operator
-from toolkit.operators.windows import cropped, scattered
+from toolkit.operators.windows import cropped, scattered, span
 
 
 @in_float32
@@ -112,12 +121,52 @@ def _gradient_of_weight_gradient(
     return [dx, dg]
 
 
+def transposed(g: Expression, w: Expression, sizes: Sequence[int], geometry: dict[str, Any]) -> Expression:
+    """A ConvTranspose that gives the spatial ``sizes`` which a convolution with this geometry came from."""
+    rank, strides, pads = len(sizes), geometry["strides"], geometry["pads"]
+    missing = [
+        sizes[axis] + pads[axis] + pads[rank + axis] - covered - strides[axis] * (g.shape[2 + axis] - 1)
+        for axis, covered in enumerate(span(w.shape[2:], geometry["dilations"]))
+    ]
+    made: Expression = emit("ConvTranspose", g, w, **geometry, output_padding=missing)
+    return made
+
+
+def _input_expansion(call: Call) -> list[Expression | None]:
+    g, w = call.inputs
+    assert g is not None and w is not None
+    return [transposed(g, w, call.attributes["input_shape"][2:], _geometry(call))]
+
+
+def _weight_expansion(call: Call) -> list[Expression | None]:
+    """A convolution over the batch: channels and items change places, steps in the input and between taps too."""
+    x, g = call.inputs
+    assert x is not None and g is not None
+    group, (batch, channels, *spatial) = call.attributes["group"], x.shape
+    shape, axes = call.attributes["weight_shape"], range(3, 1 + x.ndim)
+    by_group = transpose(reshape(x, (batch, group, channels // group, *spatial)), [2, 1, 0, *axes])
+    made = emit(
+        "Conv",
+        reshape(by_group, (channels // group, group * batch, *spatial)),
+        transpose(g, [1, 0, *range(2, g.ndim)]),
+        group=group,
+        pads=call.attributes["pads"],
+        strides=call.attributes["dilations"],
+        dilations=call.attributes["strides"],
+    )
+    inner = list(range(2, x.ndim))
+    starts, ends = indices(x, [0] * len(inner)), indices(x, shape[2:])
+    dw = transpose(emit("Slice", made, starts, ends, indices(x, inner)), [1, 0, *inner])
+    return [dw, reduce_sum(g, [0, *inner], keepdims=False)][: 2 if call.attribute("has_bias", 0) else 1]
+
+
 operator(
     "ConvInputGradient",
     domain=TOOLKIT_DOMAIN,
     reference=conv_input_gradient,
     gradient=_gradient_of_input_gradient,
     infer=_infer_input,
+    expansion=_input_expansion,
 )
 operator(
     "ConvWeightGradient",
@@ -125,4 +174,5 @@ operator(
     reference=conv_weight_gradient,
     gradient=_gradient_of_weight_gradient,
     infer=_infer_weight,
+    expansion=_weight_expansion,
 )

@@ -175,6 +175,19 @@ def _likelihood_rule(call: Call, g: Expression) -> list[Expression | None]:
     return [-(selection * g)]
 
 
+def _expansion(call: Call) -> list[Expression | None]:
+    g, *rest = call.inputs
+    log_probability = rest[0]
+    assert g is not None and log_probability is not None
+    selection = _selection(Call(rest, [], call.attributes, [], call.version))
+    counts = reduce_sum(selection, [1])
+    if call.attribute("reduction", "mean") == "mean":
+        counts = counts / reduce_sum(selection, list(range(selection.ndim)), keepdims=False)
+    factor = counts * (reshape(g, counts.shape) if g.shape else g)
+    is_label = _selection(Call(rest[:2], [], {}, [], call.version))
+    return [emit("Exp", log_probability) * factor - is_label * factor]
+
+
 operator(
     "SoftmaxCrossEntropyLoss",
     since=12,
@@ -195,4 +208,5 @@ operator(
     reference=_softmax_cross_entropy_gradient,
     gradient=not_differentiable("second derivatives of the loss are not written down"),
     infer=_infer_gradient,
+    expansion=_expansion,
 )

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import ShapeError
-from toolkit.operators.expression import TOOLKIT_DOMAIN
-from toolkit.operators.record import TensorType, not_differentiable, operator
+from toolkit.operators.derivative import cast
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit
+from toolkit.operators.record import Call, TensorType, not_differentiable, operator
 
 Groups = list[Sequence[Any]]
 
@@ -84,7 +85,66 @@ def _checked(inputs: Sequence[TensorType | None], count: int, scalars: int, grou
     return found
 
 
+def _operands(call: Call, count: int) -> tuple[list[Expression], list[list[Expression]]]:
+    """The scalars one by one, and the tensors in groups, half-width ones as float32."""
+    given = [item for item in call.inputs if item is not None]
+    float32 = np.dtype(np.float32)
+    scalars = [emit("Gather", given[0], np.asarray(index)) for index in range(given[0].shape[0])]
+    wide = [item if item.dtype == np.float64 else cast(item, float32) for item in given[1:]]
+    return scalars, [list(group) for group in _groups(wide, count)]
+
+
+def _narrowed(results: Sequence[Expression], like: Sequence[Expression | None]) -> list[Expression | None]:
+    return [cast(item, model.dtype) for item, model in zip(results, like, strict=True) if model is not None]
+
+
+def _sgd_expansion(call: Call) -> list[Expression | None]:
+    count, keeps, nesterov = (int(call.attribute(name, 0)) for name in ("count", "momentum", "nesterov"))
+    scalars, (parameters, grads, *slots) = _operands(call, count)
+    moved, velocities = [], []
+    for index, (p, g) in enumerate(zip(parameters, grads, strict=True)):
+        rate, decay, dampening, weight_decay = (cast(item, p.dtype) for item in scalars)
+        step = g + weight_decay * p
+        if keeps:
+            velocity = decay * slots[0][index] + (1 - dampening) * step
+            velocities.append(velocity)
+            step = step + decay * velocity if nesterov else velocity
+        moved.append(p - rate * step)
+    like = call.inputs[1 : 1 + count] + (call.inputs[1 + 2 * count :] if keeps else [])
+    return _narrowed([*moved, *velocities], like)
+
+
+def _adam_expansion(call: Call) -> list[Expression | None]:
+    count, decoupled = int(call.attributes["count"]), int(call.attribute("decoupled", 0))
+    scalars, (parameters, grads, means, squares) = _operands(call, count)
+    moved, new_means, new_squares = [], [], []
+    for p, g, m, v in zip(parameters, grads, means, squares, strict=True):
+        rate, beta1, beta2, epsilon, weight_decay, correction1, correction2 = (cast(item, p.dtype) for item in scalars)
+        step = g if decoupled else g + weight_decay * p
+        mean, square = beta1 * m + (1 - beta1) * step, beta2 * v + (1 - beta2) * step * step
+        kept = p * (1 - rate * weight_decay) if decoupled else p
+        moved.append(kept - rate / correction1 * mean / (emit("Sqrt", square / correction2) + epsilon))
+        new_means.append(mean)
+        new_squares.append(square)
+    like = call.inputs[1 : 1 + count] + call.inputs[1 + 2 * count :]
+    return _narrowed([*moved, *new_means, *new_squares], like)
+
+
 STEP = not_differentiable("an optimizer step ends a training iteration; nothing is learned through it")
 
-operator("SGDUpdate", domain=TOOLKIT_DOMAIN, reference=_sgd_update, gradient=STEP, infer=_infer_sgd)
-operator("AdamUpdate", domain=TOOLKIT_DOMAIN, reference=_adam_update, gradient=STEP, infer=_infer_adam)
+operator(
+    "SGDUpdate",
+    domain=TOOLKIT_DOMAIN,
+    reference=_sgd_update,
+    gradient=STEP,
+    infer=_infer_sgd,
+    expansion=_sgd_expansion,
+)
+operator(
+    "AdamUpdate",
+    domain=TOOLKIT_DOMAIN,
+    reference=_adam_update,
+    gradient=STEP,
+    infer=_infer_adam,
+    expansion=_adam_expansion,
+)

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import ShapeError
-from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit
+from toolkit.operators.convolution_gradient import transposed
+from toolkit.operators.derivative import cast, filled
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, reshape, where
 from toolkit.operators.pooling import Box, max_pool_gradient, pooled_shape
 from toolkit.operators.precision import in_float32
 from toolkit.operators.record import Call, TensorType, not_differentiable, operator
@@ -68,12 +70,71 @@ def _gradient_of_average_gradient(call: Call, gg: Expression) -> list[Expression
     return [emit("AveragePool", gg, **attributes)]
 
 
+INT64, INT32 = np.dtype(np.int64), np.dtype(np.int32)
+
+
+def _starts(box: Box, axis: int) -> np.ndarray:
+    """Where the windows begin on a spatial axis, broadcastable to (batch, channels, output...)."""
+    starts = np.arange(box.output[axis]) * box.strides[axis] - box.pads[axis]
+    return starts.reshape([-1 if other == axis else 1 for other in range(len(box.kernel))])
+
+
+def _training_expansion(call: Call) -> list[Expression | None]:
+    """MaxPool tells positions in the whole tensor, of which follow the offsets in the windows."""
+    box = Box(call.attributes, call.x.shape)
+    y, position = emit("MaxPool", call.x, outputs=2, **call.attributes)
+    selected, step, plane = None, 1, 1
+    for axis in reversed(range(len(box.kernel))):
+        size = np.asarray(box.spatial[axis])
+        coordinate = emit("Mod", emit("Div", position, np.asarray(plane)), size)
+        tap = emit("Div", coordinate - _starts(box, axis), np.asarray(box.dilations[axis])) * np.asarray(step)
+        selected = tap if selected is None else selected + tap
+        step, plane = step * box.kernel[axis], plane * box.spatial[axis]
+    assert selected is not None
+    return [y, cast(selected, INT32)]
+
+
+def _max_expansion(call: Call) -> list[Expression | None]:
+    g, selected = call.inputs
+    assert g is not None and selected is not None
+    shape = [int(size) for size in call.attributes["input_shape"]]
+    box, offset = Box(call.attributes, shape), cast(selected, INT64)
+    inside, plane, step = None, 1, 1
+    images = shape[0] * shape[1]
+    position: Any = (np.arange(images) * int(np.prod(box.spatial))).reshape(*shape[:2], *(1,) * len(box.kernel))
+    for axis in reversed(range(len(box.kernel))):
+        tap = emit("Mod", emit("Div", offset, np.asarray(step)), np.asarray(box.kernel[axis]))
+        place = tap * np.asarray(box.dilations[axis]) + _starts(box, axis)
+        last = np.asarray(box.spatial[axis] - 1)
+        is_inside = emit("And", emit("GreaterOrEqual", place, np.asarray(0)), emit("LessOrEqual", place, last))
+        inside = is_inside if inside is None else emit("And", inside, is_inside)
+        place = emit("Max", emit("Min", place, last), np.asarray(0))
+        position = place * np.asarray(plane) + position
+        step, plane = step * box.kernel[axis], plane * box.spatial[axis]
+    assert inside is not None
+    total, count = int(np.prod(shape)), int(np.prod(box.shape))
+    arriving = reshape(where(inside, g, 0.0), (count,))
+    spread = emit("ScatterElements", filled(g, (total,)), reshape(position, (count,)), arriving, reduction="add")
+    return [reshape(spread, shape)]
+
+
+def _average_expansion(call: Call) -> list[Expression | None]:
+    """Every channel is spread by a window of ones."""
+    g, shape = call.x, [int(size) for size in call.attributes["input_shape"]]
+    box, images = Box(call.attributes, shape), shape[0] * shape[1]
+    counts = box.counts(int(call.attribute("count_include_pad", 0))).astype(g.dtype)
+    geometry = {"strides": box.strides, "pads": box.room, "dilations": box.dilations, "group": 1}
+    shares = reshape(g / counts, (images, 1, *box.output))
+    return [reshape(transposed(shares, filled(g, (1, 1, *box.kernel), 1.0), shape[2:], geometry), shape)]
+
+
 operator(
     "MaxPoolTraining",
     domain=TOOLKIT_DOMAIN,
     reference=_max_pool_training,
     gradient=_training_gradient,
     infer=_infer_training,
+    expansion=_training_expansion,
 )
 operator(
     "MaxPoolGradient",
@@ -81,6 +142,7 @@ operator(
     reference=_max_pool_gradient,
     gradient=not_differentiable("gathering by window offsets has no operator yet"),
     infer=_infer_gradient,
+    expansion=_max_expansion,
 )
 operator(
     "AveragePoolGradient",
@@ -88,4 +150,5 @@ operator(
     reference=_average_pool_gradient,
     gradient=_gradient_of_average_gradient,
     infer=_infer_gradient,
+    expansion=_average_expansion,
 )
