@@ -78,7 +78,7 @@ def _gradients(
     seeds: dict[int, np.ndarray],
     wrt: Sequence[int],
 ) -> dict[int, np.ndarray]:
-    """What the record's gradient computes for the inputs ``wrt``, evaluated by references."""
+    """What the record's gradient computes for the inputs ``wrt``, evaluated by references; zeros for ``None``."""
     gradient = case.record.gradient
     assert not isinstance(gradient, NotDifferentiable), f"{case.id} has no gradient"
     program, node = build(case, arrays, batch)
@@ -94,7 +94,8 @@ def _gradients(
     wanted = []
     for index in wrt:
         part, source = parts[index], node.inputs[index]
-        assert part is not None and source is not None, f"{case.id}: no gradient for input {index}"
+        assert source is not None, f"{case.id}: no input {index}"
+        part = program.constant(np.zeros(source.shape, source.dtype)) if part is None else part
         assert (part.dtype, part.shape) == (source.dtype, source.shape), f"{case.id}: input {index} got {part}"
         wanted.append(part.variable)
     feeds = {

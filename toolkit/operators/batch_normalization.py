@@ -13,15 +13,10 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import ShapeError
-from toolkit.operators.derivative import cast
-from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, reshape, unbroadcast
-from toolkit.operators.precision import HALF_WIDTH, in_float32
-from toolkit.operators.record import Call, TensorType, not_differentiable, operator
-
-
-def _channelwise(vector: np.ndarray, ndim: int) -> np.ndarray:
-    """Broadcastable to (batch, channels, ...)."""
-    return vector.reshape(1, -1, *(1,) * (ndim - 2))
+from toolkit.operators.batch_normalization_gradient import channelwise, gradient_of_inputs, training_gradient
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression
+from toolkit.operators.precision import HALF_WIDTH
+from toolkit.operators.record import Call, TensorType, operator
 
 
 def statistics_shape(shape: Sequence[int], spatial: int = 1) -> tuple[int, ...]:
@@ -47,8 +42,8 @@ def _like(results: Sequence[np.ndarray], models: Sequence[np.ndarray]) -> tuple[
 def _normalized(x: np.ndarray, statistics: Sequence[np.ndarray], epsilon: float) -> np.ndarray:
     scale, bias, mean, variance = statistics
     factor = scale / np.sqrt(variance + np.asarray(epsilon, variance.dtype))
-    y = x * _channelwise(factor, x.ndim)
-    y += _channelwise(bias - mean * factor, x.ndim)
+    y = x * channelwise(factor, x.ndim)
+    y += channelwise(bias - mean * factor, x.ndim)
     return y
 
 
@@ -126,30 +121,6 @@ def _training(
     return (np.maximum(y, 0), *statistics, (y > 0).view(np.uint8))
 
 
-@in_float32
-def _gradient_reference(
-    g: np.ndarray,
-    x: np.ndarray,
-    scale: np.ndarray,
-    batch_mean: np.ndarray,
-    batch_variance: np.ndarray,
-    mask: np.ndarray | None = None,
-    *,
-    epsilon: float = 1e-5,
-    activation: str = "",
-) -> tuple[np.ndarray, ...]:
-    if activation == "Relu":
-        assert mask is not None
-        g = np.where(mask, g, np.zeros((), g.dtype))
-    axes, count = (0, *range(2, x.ndim)), x.size // max(x.shape[1], 1)
-    inverse = 1.0 / np.sqrt(batch_variance + np.asarray(epsilon, batch_variance.dtype))
-    centred = (x - _channelwise(batch_mean, x.ndim)) * _channelwise(inverse, x.ndim)
-    dbias, dscale = g.sum(axis=axes), (g * centred).sum(axis=axes)
-    dx = g - centred * _channelwise(dscale / count, x.ndim) - _channelwise(dbias / count, x.ndim)
-    dx *= _channelwise(scale * inverse, x.ndim)
-    return dx.astype(x.dtype, copy=False), dscale.astype(scale.dtype, copy=False), dbias.astype(scale.dtype, copy=False)
-
-
 def _infer_training(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
     x, *vectors = inputs
     assert x is not None
@@ -164,82 +135,8 @@ def _infer_training(inputs: Sequence[TensorType | None], attributes: dict[str, A
     return [x, mean, variance, (scale[0], scale[1]), (scale[0], scale[1]), (np.dtype(np.uint8), x[1])]
 
 
-def _infer_gradient(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
-    g, x, scale, *rest = inputs
-    assert x is not None
-    assert scale is not None
-    if g is None or g[1] != x[1]:
-        raise ShapeError(f"the gradient must have the input's shape {x[1]}")
-    if attributes.get("activation", "") and (len(rest) < 3 or rest[2] is None):
-        raise ShapeError("the gradient through an activation needs its mask as sixth input")
-    return [x, scale, scale]
-
-
-def gradient_of_inputs(call: Call, g: Expression | None, trains: bool, spatial: int = 1) -> list[Expression | None]:
-    """The gradients of input, scale and bias; the statistics get none."""
-    if g is None:
-        return [None] * 5
-    first, *vectors = (item for item in call.inputs if item is not None)
-    types = {item.dtype for item in (first, *vectors)}
-    dtype = types.pop() if len(types) == 1 else np.dtype(np.float32)
-    view = statistics_shape(first.shape, spatial)
-    x, g = cast(reshape(first, view), dtype), cast(reshape(g, view), dtype)
-    channels = [cast(reshape(item, (view[1],)), dtype) for item in vectors]
-    rule = _batch_gradient if trains else _frozen_gradient
-    parts = rule(call, g, x, channels)
-    pairs = zip(parts, (first, *vectors), strict=False)
-    found = [None if part is None else cast(reshape(part, item.shape), item.dtype) for part, item in pairs]
-    return [*found, None, None]
-
-
-def _frozen_gradient(
-    call: Call, g: Expression, x: Expression, vectors: Sequence[Expression]
-) -> Sequence[Expression | None]:
-    """Statistics are frozen: the operator is a scale and a shift of every channel."""
-    across = (1, x.shape[1], *(1,) * (x.ndim - 2))
-    scale, _, mean, variance = (reshape(item, across) for item in vectors)
-    inverse = 1.0 / emit("Sqrt", variance + float(call.attribute("epsilon", 1e-5)))
-    return [
-        g * (scale * inverse) if call.wants[0] else None,
-        unbroadcast(g * ((x - mean) * inverse), across) if call.wants[1] else None,
-        unbroadcast(g, across) if call.wants[2] else None,
-    ]
-
-
-def _batch_gradient(
-    call: Call, g: Expression, x: Expression, vectors: Sequence[Expression]
-) -> Sequence[Expression | None]:
-    """For a node that was not replaced by its training form: the statistics of the batch are taken again."""
-    epsilon = float(call.attribute("epsilon", 1e-5))
-    made = emit("BatchNormalizationTraining", x, *vectors, domain=TOOLKIT_DOMAIN, epsilon=epsilon, outputs=5)
-    return _emitted(g, x, vectors[0], made[3], made[4], None, {"epsilon": epsilon, "activation": ""})
-
-
-def _gradient(call: Call, g: Expression | None, *moved: Expression | None) -> list[Expression | None]:
-    return gradient_of_inputs(call, g, bool(call.attribute("training_mode", 0)))
-
-
-def _training_gradient(call: Call, g: Expression | None, *moved: Expression | None) -> list[Expression | None]:
-    if g is None:
-        return [None] * 5
-    mean, variance = call.outputs[3:5]
-    mask = call.outputs[5] if len(call.outputs) > 5 else None
-    attributes = {"epsilon": call.attribute("epsilon", 1e-5), "activation": call.attribute("activation", "")}
-    return [*_emitted(g, call.x, call.inputs[1], mean, variance, mask, attributes), None, None]
-
-
-def _emitted(
-    g: Expression,
-    x: Expression,
-    scale: Expression | None,
-    mean: Expression | None,
-    variance: Expression | None,
-    mask: Expression | None,
-    attributes: dict[str, Any],
-) -> list[Expression]:
-    inputs = [g, x, scale, mean, variance, *([] if mask is None else [mask])]
-    made: list[Expression] = emit("BatchNormalizationGradient", *inputs, domain=TOOLKIT_DOMAIN, **attributes, outputs=3)
-    return made
+def _gradient(call: Call, *grads: Expression | None) -> list[Expression | None]:
+    return gradient_of_inputs(call, grads, bool(call.attribute("training_mode", 0)), statistics_shape(call.x.shape))
 
 
 operator("BatchNormalization", since=14, reference=_batch_normalization, gradient=_gradient)
@@ -247,13 +144,6 @@ operator(
     "BatchNormalizationTraining",
     domain=TOOLKIT_DOMAIN,
     reference=_training,
-    gradient=_training_gradient,
+    gradient=training_gradient,
     infer=_infer_training,
-)
-operator(
-    "BatchNormalizationGradient",
-    domain=TOOLKIT_DOMAIN,
-    reference=_gradient_reference,
-    gradient=not_differentiable("second derivatives through batch statistics are not written down"),
-    infer=_infer_gradient,
 )

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from toolkit.operators.batch_normalization import (
-    gradient_of_inputs,
     normalise,
     normalise_batch,
     statistics_shape,
 )
+from toolkit.operators.batch_normalization_gradient import gradient_of_inputs
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, reshape
 from toolkit.operators.record import Call, Inference, TensorType, operator
 
@@ -94,8 +94,9 @@ def _infer(version: int) -> Inference:
     return infer
 
 
-def _gradient(call: Call, g: Expression | None, *further: Expression | None) -> list[Expression | None]:
-    return gradient_of_inputs(call, g, _trains(call), has_statistics_per_channel(call.version, call.attributes))
+def _gradient(call: Call, *grads: Expression | None) -> list[Expression | None]:
+    view = statistics_shape(call.x.shape, has_statistics_per_channel(call.version, call.attributes))
+    return gradient_of_inputs(call, grads, _trains(call), view)
 
 
 def _expansion(call: Call) -> list[Expression | None]:

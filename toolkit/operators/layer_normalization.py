@@ -56,14 +56,13 @@ def _mean(x: Expression, axes: Expression) -> Expression:
     return mean
 
 
-def _statistics(call: Call) -> list[Expression | None]:
-    """Mean and InvStdDev from standard operators, as stored."""
+def _statistics(call: Call, dtype: np.dtype) -> list[Expression]:
+    """Mean and InvStdDev from standard operators, in that element type."""
     x, axes = call.x, indices(call.x, _axes(int(call.attribute("axis", -1)), call.x.ndim))
-    stored = wire.element_dtype(int(call.attribute("stash_type", 1)))
     mean = _mean(x, axes)
     centred = x - mean
     variance = _mean(centred * centred, axes) + float(call.attribute("epsilon", 1e-5))
-    return [cast(mean, stored), cast(1.0 / emit("Sqrt", variance), stored)]
+    return [cast(mean, dtype), cast(1.0 / emit("Sqrt", variance), dtype)]
 
 
 def _layer_gradient(call: Call, g: Expression | None, *statistics: Expression | None) -> list[Expression | None]:
@@ -71,8 +70,9 @@ def _layer_gradient(call: Call, g: Expression | None, *statistics: Expression | 
     nothing: list[Expression | None] = [None] * len(call.inputs)
     found = nothing if g is None else _through_result(call, g)
     if call.wants[0] and any(item is not None for item in statistics):
-        pairs = zip(_statistics(call), statistics, strict=False)
-        seeds = [(output, item) for output, item in pairs if output is not None and item is not None]
+        stored = np.dtype(wire.element_dtype(int(call.attribute("stash_type", 1))))
+        pairs = zip(_statistics(call, stored), statistics, strict=False)
+        seeds = [(output, item) for output, item in pairs if item is not None]
         more = pull_back(call, seeds)[0]
         found[0] = more if found[0] is None or more is None else found[0] + more
     return found
@@ -81,8 +81,10 @@ def _layer_gradient(call: Call, g: Expression | None, *statistics: Expression | 
 def _through_result(call: Call, g: Expression) -> list[Expression | None]:
     scale, bias = call.inputs[1], call.inputs[2] if len(call.inputs) > 2 else None
     assert scale is not None
-    kept = call.outputs[1:]
-    if len(kept) < 2 or kept[0] is None or kept[1] is None:
+    kept: Sequence[Expression | None] = call.outputs[1:]
+    if call.x.dtype == np.float64:  # narrower statistics would spoil its gradient
+        kept = _statistics(call, call.x.dtype)
+    elif len(kept) < 2 or kept[0] is None or kept[1] is None:
         kept = emit("LayerNormalization", *call.inputs, version=call.version, **call.attributes, outputs=3)[1:]
     axis = int(call.attribute("axis", -1))
     dx, dscale, dbias = emit(
