@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import InputError, ShapeError
+from toolkit.operators.composed import gradient_through
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, as_expression, emit, reduce_sum, reshape, where
 from toolkit.operators.precision import in_float32
-from toolkit.operators.record import Call, TensorType, not_differentiable, operator
+from toolkit.operators.record import Call, TensorType, operator
 from toolkit.operators.softmax import log_softmax, softmax_gradient
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -206,7 +207,7 @@ operator(
     "SoftmaxCrossEntropyGradient",
     domain=TOOLKIT_DOMAIN,
     reference=_softmax_cross_entropy_gradient,
-    gradient=not_differentiable("second derivatives of the loss are not written down"),
+    gradient=gradient_through(_expansion),
     infer=_infer_gradient,
     expansion=_expansion,
 )

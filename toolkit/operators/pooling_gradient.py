@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import ShapeError
+from toolkit.operators.composed import gradient_through
 from toolkit.operators.convolution_gradient import transposed
 from toolkit.operators.derivative import cast, filled
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, reshape, where
 from toolkit.operators.pooling import Box, max_pool_gradient, pooled_shape
 from toolkit.operators.precision import in_float32
-from toolkit.operators.record import Call, TensorType, not_differentiable, operator
+from toolkit.operators.record import Call, TensorType, operator
 
 Shape = Sequence[int]
 
@@ -140,7 +141,7 @@ operator(
     "MaxPoolGradient",
     domain=TOOLKIT_DOMAIN,
     reference=_max_pool_gradient,
-    gradient=not_differentiable("gathering by window offsets has no operator yet"),
+    gradient=gradient_through(_max_expansion),
     infer=_infer_gradient,
     expansion=_max_expansion,
 )

@@ -5,6 +5,7 @@ Elements that share the extreme value of ReduceMax or ReduceMin share its gradie
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,8 @@ import numpy as np
 
 from toolkit.operators.arithmetic import divide
 from toolkit.operators.axes import given, normalised
-from toolkit.operators.derivative import element_count, indicator, masked
-from toolkit.operators.expression import Expression, emit, expand, reduce_sum, reshape
+from toolkit.operators.derivative import element_count, filled, indicator
+from toolkit.operators.expression import Expression, emit, expand, indices, reduce_sum, reshape, transpose
 from toolkit.operators.precision import in_float32
 from toolkit.operators.record import Call, operator
 
@@ -102,17 +103,36 @@ def _extreme_slope(g: Expression, x: Expression, y: Expression, axes: Axes) -> E
 
 
 def _product_slope(g: Expression, x: Expression, y: Expression, axes: Axes) -> Expression:
-    """The product of the others, also where one factor, or several, are 0."""
-    is_zero = emit("Equal", x, 0)
-    zeros = indicator(is_zero, x)
-    nonzero = x + zeros
-    product = emit("ReduceProd", nonzero, _axes_constant(x, axes), keepdims=1) if axes else nonzero
-    other_zeros = reduce_sum(zeros, axes) - zeros
-    return masked(emit("Equal", other_zeros, 0), g * (product / nonzero))
+    """The product of the others, without a division, so that factors of 0 are no exception in any derivative."""
+    rest = [axis for axis in range(x.ndim) if axis not in axes]
+    order = [*rest, *axes]
+    turned = transpose(x, order)
+    rows = reshape(turned, (math.prod(x.shape[axis] for axis in rest), math.prod(x.shape[axis] for axis in axes)))
+    others = _products_before(rows) * _turned_round(_products_before(_turned_round(rows)))
+    return g * transpose(reshape(others, turned.shape), [order.index(axis) for axis in range(x.ndim)])
 
 
-def _axes_constant(x: Expression, axes: Axes) -> Expression:
-    return x.emitter.constant(np.asarray(axes, dtype=np.int64))
+def _products_before(rows: Expression) -> Expression:
+    """For each element of a row the product of those before it: every step doubles how far it reaches."""
+    size, reach = rows.shape[1], 1
+    found = _shifted(rows, min(1, size))
+    while reach < size - 1:
+        found = found * _shifted(found, reach)
+        reach *= 2
+    return found
+
+
+def _shifted(rows: Expression, places: int) -> Expression:
+    """Every element ``places`` further in its row, behind ones."""
+    kept = emit("Slice", rows, *(indices(rows, [item]) for item in (0, rows.shape[1] - places, 1)))
+    ones: Expression = emit("Concat", filled(rows, (rows.shape[0], places), 1.0), kept, axis=1)
+    return ones
+
+
+def _turned_round(rows: Expression) -> Expression:
+    lowest = int(np.iinfo(np.int64).min)
+    turned: Expression = emit("Slice", rows, *(indices(rows, [item]) for item in (-1, lowest, 1, -1)))
+    return turned
 
 
 def _norm_slope(g: Expression, x: Expression, y: Expression, axes: Axes) -> Expression:
