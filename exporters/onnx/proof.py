@@ -12,7 +12,7 @@ from onnx import FunctionProto, ModelProto, NodeProto, TensorProto
 
 from importers.onnx.external import DataFolder
 from importers.onnx.reader import ParsedModel, read_model
-from importers.onnx.residue import remainder
+from importers.onnx.residue import remainder, text
 from importers.onnx.tensors import read_tensor
 
 Source = str | os.PathLike[str] | bytes | ModelProto
@@ -128,12 +128,12 @@ def _keyed(messages: Iterable[Message]) -> dict[str, Message]:
 
 def _identity(message: Message) -> str:
     if isinstance(message, NodeProto):
-        outputs = ",".join(message.output)
-        return message.name or f"{message.op_type} -> {outputs}"
+        outputs = ",".join(map(text, message.output))
+        return text(message.name) or f"{text(message.op_type)} -> {outputs}"
     if isinstance(message, FunctionProto):
-        return "::".join(part for part in (message.domain, message.name, message.overload) if part)
+        return "::".join(part for part in map(text, (message.domain, message.name, message.overload)) if part)
     values = getattr(message, "values", message)
-    return str(values.name)
+    return text(values.name)
 
 
 def _fields(kind: str, one: Message, other: Message, skipped: set[str], name: str = "") -> list[Change]:

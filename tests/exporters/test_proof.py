@@ -119,3 +119,15 @@ def test_nan_equals_itself():
 def test_unreadable_models(tmp_path):
     with pytest.raises(ModelError, match=r"cannot be opened"):
         diff(linear(), tmp_path / "absent.onnx")
+
+
+@pytest.mark.parametrize("name", [b"/layer/add", b"h"])
+def test_models_with_names_that_are_no_text(name):
+    content = linear().SerializeToString()
+    broken = content.replace(bytes([len(name)]) + name, bytes([len(name)]) + b"\xff" * len(name))
+    if name == b"h":  # the name of a node's output counts where the node has none
+        model = linear()
+        model.graph.node[0].ClearField("name")
+        broken = model.SerializeToString().replace(b"\x01h", b"\x01\xff")
+    with pytest.raises(ModelError, match=r"has a name that is not UTF-8 text"):
+        diff(broken, content)

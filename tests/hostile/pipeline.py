@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from exporters import save, to_proto
+from exporters import diff, save, to_proto
 from importers import load
 from importers.onnx.origin import TensorOrigin
 from toolkit.graph import Network, Value
@@ -75,6 +75,7 @@ def require_faithful(network: Network, source: bytes) -> None:
     """What was read must be what is written, field by field."""
     if any(isinstance(p.origin, TensorOrigin) and p.origin.external for p in network.parameters.values()):
         return  # a proto takes external data in
+    assert diff(source, source) == []
     one, other = ModelProto.FromString(source), to_proto(network)
     if one.SerializeToString(deterministic=True) != other.SerializeToString(deterministic=True):
         raise UnfaithfulError("the network does not give back the model it was read from")
