@@ -138,7 +138,7 @@ def _input_expansion(call: Call) -> list[Expression | None]:
     return [transposed(g, w, call.attributes["input_shape"][2:], _geometry(call))]
 
 
-def _weight_expansion(call: Call) -> list[Expression | None]:
+def _weight_expansion(call: Call) -> list[Expression]:
     """A convolution over the batch: channels and items change places, steps in the input and between taps too."""
     x, g = call.inputs
     assert x is not None and g is not None

@@ -99,6 +99,13 @@ class Taps:
         spread[source[order], place] = weight.reshape(-1)[kept[order]]
         return Taps(index, spread)
 
+    def matrix(self, size: int) -> np.ndarray:
+        """The weights as a matrix (output, ``size``), for those who apply them all at once."""
+        weight = np.ones(self.index.shape) if self.weight is None else self.weight
+        found = np.zeros((self.index.shape[0], size))
+        np.add.at(found, (np.arange(self.index.shape[0])[:, None], self.index), weight)
+        return found
+
     def applied(self, x: np.ndarray, axis: int) -> np.ndarray:
         """``x`` with ``axis`` resampled."""
         first = np.take(x, self.index[:, 0], axis=axis)

@@ -1,27 +1,22 @@
-"""Resize and Upsample in all their versions, and the explicit linear form that their gradients are written in.
-
-``Interpolation`` (toolkit domain) is a Resize whose every choice is an attribute; ``InterpolationGradient`` is its
-transpose, and each is the gradient of the other. A region of interest stays an input: it may be computed.
-"""
+"""Resize and Upsample in all their versions; values and gradients are those of an Interpolation (``resampling``)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from toolkit.operators.axes import known, normalised
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit
-from toolkit.operators.interpolation import LEGACY_NEAREST, Sampling, Stretch, Taps, taps
+from toolkit.operators.interpolation import LEGACY_NEAREST, Sampling
 from toolkit.operators.precision import in_float32
 from toolkit.operators.record import Call, TensorType, operator
+from toolkit.operators.resampling import CROPPING, SAMPLING, interpolation, resized_shape
 
 Shape = Sequence[int]
 Vector = np.ndarray | Sequence[float] | None
-SAMPLING = tuple(field.name for field in fields(Sampling))
 LEGACY = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": LEGACY_NEAREST}
 POLICIES: dict[str, Callable[[np.ndarray], Any]] = {"not_larger": np.min, "not_smaller": np.max}
 
@@ -69,72 +64,6 @@ def _towards(given: Shape, targets: np.ndarray, policy: str) -> tuple[np.ndarray
         raise ValueError(f"keep_aspect_ratio_policy must be stretch, not_larger or not_smaller, got {policy!r}")
     scale = POLICIES[policy](scales)
     return np.full(len(given), scale, np.float32), np.floor(np.asarray(given) * scale + 0.5).astype(np.int64)
-
-
-def resized_shape(shape: Shape, canonical: Mapping[str, Any]) -> tuple[int, ...]:
-    """``shape`` with the sizes of the resized axes replaced."""
-    found = list(shape)
-    for axis, size in zip(canonical["axes"], canonical["sizes"], strict=True):
-        found[axis] = size
-    return tuple(found)
-
-
-def _steps(shape: Shape, roi: np.ndarray | None, canonical: Mapping[str, Any]) -> list[tuple[int, Taps]]:
-    """(axis, taps) of every axis that changes: those that shrink first, then growing ones, the last axis first."""
-    sampling, axes = Sampling(**{name: canonical[name] for name in SAMPLING}), canonical["axes"]
-    regions = [(0.0, 1.0)] * len(axes)
-    if sampling.coordinate_transformation_mode == "tf_crop_and_resize":
-        if roi is None or roi.size != 2 * len(axes):
-            raise ValueError(f"tf_crop_and_resize requires a roi of {2 * len(axes)} numbers")
-        regions = list(zip(roi[: len(axes)].tolist(), roi[len(axes) :].tolist(), strict=True))
-    found = []
-    stretches = zip(axes, canonical["sizes"], canonical["scales"], regions, strict=True)
-    for axis, output, scale, region in stretches:
-        made = taps(sampling, Stretch(shape[axis], output, scale, region))
-        if made is not None:
-            found.append((axis, made))
-    return sorted(found, key=lambda step: (step[1].index.shape[0] / shape[step[0]], -step[0]))
-
-
-@in_float32
-def interpolation(x: np.ndarray, roi: np.ndarray | None = None, **canonical: Any) -> np.ndarray:
-    """``x`` resampled along its axes, with the attributes that ``canonical_resize`` makes."""
-    shape = resized_shape(x.shape, canonical)
-    if 0 in shape:
-        return np.zeros(shape, x.dtype)
-    steps = _steps(x.shape, roi, canonical)
-    y = x
-    if canonical["mode"] != "nearest" and x.dtype.kind != "f":
-        y = x.astype(np.float64)
-    for axis, found in steps:
-        if found.weight is not None and y.dtype.kind != "f":
-            found = Taps(found.index, None, found.outside)
-        y = found.applied(y, axis)
-    for axis, found in steps:
-        if found.outside is not None:
-            y[(slice(None),) * axis + (found.outside,)] = canonical["extrapolation_value"]
-    return _in_type(y, x.dtype) if steps else x.copy()
-
-
-def _in_type(y: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """``y`` in the source's type: integers are rounded and saturated."""
-    if y.dtype == dtype:
-        return y
-    limits = ml_dtypes.iinfo(dtype)
-    return np.clip(np.rint(y), float(limits.min), float(limits.max)).astype(dtype)
-
-
-@in_float32
-def interpolation_gradient(
-    g: np.ndarray, roi: np.ndarray | None = None, *, input_shape: Shape, **canonical: Any
-) -> np.ndarray:
-    """The transpose of ``interpolation``: every element of ``g`` is shared out to what it was a weighted sum of."""
-    if 0 in g.shape:
-        return np.zeros(tuple(input_shape), g.dtype)
-    steps = _steps(input_shape, roi, canonical)
-    for axis, found in reversed(steps):
-        g = found.transposed(input_shape[axis]).applied(g, axis)
-    return g if steps else g.copy()
 
 
 @in_float32
@@ -210,39 +139,29 @@ def _inference(version: int) -> Callable[..., list[TensorType]]:
     return infer
 
 
+def _canonical_call(call: Call, version: int) -> dict[str, Any]:
+    types = [None if item is None else (item.dtype, item.shape) for item in call.inputs]
+    content = [None if item is None else item.value for item in call.inputs]
+    return _canonical(version, types, call.attributes, content)
+
+
+def as_interpolation(call: Call) -> Expression:
+    """The same values as an Interpolation, for forms that later opsets lack."""
+    version = max(since for since in (1, 7, 9, 11) if since <= call.version)
+    made: Expression = emit("Interpolation", call.x, domain=TOOLKIT_DOMAIN, **_canonical_call(call, version))
+    return made
+
+
 def _gradient(version: int) -> Callable[..., Sequence[Expression | None]]:
     def gradient(call: Call, g: Expression) -> list[Expression | None]:
-        types = [None if item is None else (item.dtype, item.shape) for item in call.inputs]
-        content = [None if item is None else item.value for item in call.inputs]
-        canonical = _canonical(version, types, call.attributes, content)
-        cropped = canonical["coordinate_transformation_mode"] == "tf_crop_and_resize"
+        canonical = _canonical_call(call, version)
+        cropped = canonical["coordinate_transformation_mode"] == CROPPING
         roi = call.inputs[1] if cropped else None
         made = {**canonical, "input_shape": list(call.x.shape)}
         dx = emit("InterpolationGradient", g, roi, domain=TOOLKIT_DOMAIN, **made)
         return [dx, *[None] * (len(call.inputs) - 1)]
 
     return gradient
-
-
-def _infer_interpolation(types: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
-    assert types[0] is not None
-    return [(types[0][0], resized_shape(types[0][1], attributes))]
-
-
-def _infer_gradient(types: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
-    assert types[0] is not None
-    return [(types[0][0], tuple(attributes["input_shape"]))]
-
-
-def _interpolation_gradient(call: Call, g: Expression) -> list[Expression | None]:
-    made = {**call.attributes, "input_shape": list(call.x.shape)}
-    return [emit("InterpolationGradient", g, *call.inputs[1:], domain=TOOLKIT_DOMAIN, **made), None][: len(call.inputs)]
-
-
-def _gradient_of_gradient(call: Call, gg: Expression) -> list[Expression | None]:
-    made = {name: value for name, value in call.attributes.items() if name != "input_shape"}
-    made["extrapolation_value"] = 0.0
-    return [emit("Interpolation", gg, *call.inputs[1:], domain=TOOLKIT_DOMAIN, **made), None][: len(call.inputs)]
 
 
 for _name, _since, _reference in (
@@ -253,17 +172,3 @@ for _name, _since, _reference in (
     ("Resize", 11, resize),
 ):
     operator(_name, since=_since, reference=_reference, gradient=_gradient(_since), infer=_inference(_since))
-operator(
-    "Interpolation",
-    domain=TOOLKIT_DOMAIN,
-    reference=interpolation,
-    gradient=_interpolation_gradient,
-    infer=_infer_interpolation,
-)
-operator(
-    "InterpolationGradient",
-    domain=TOOLKIT_DOMAIN,
-    reference=interpolation_gradient,
-    gradient=_gradient_of_gradient,
-    infer=_infer_gradient,
-)

@@ -1,0 +1,146 @@
+"""One opset: every standard operator of a program is said as one opset says it, so that a file can hold the program.
+
+A network's own layers are of its opset, what gradients and optimizers append is of a newer one. Cases:
+
+- an operator that means the same in both: only its version changes, defaults that differ are written out;
+- an attribute that became an input (axes of ReduceSum, bounds of Clip), or the other way where its content is known;
+- Softmax of old opsets, which takes all axes from one on for a single one; Upsample and Resize-10; Scatter.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from toolkit.compiler.program import Node, Program, Variable
+from toolkit.compiler.rewrite import Replacement, rewrite
+from toolkit.errors import UnsupportedOperatorError
+from toolkit.graph.layer import Graph
+from toolkit.operators.expression import Expression, emit, reshape
+from toolkit.operators.record import Call, lookup
+from toolkit.operators.resize import as_interpolation
+from toolkit.operators.schema import Signature, attribute_defaults, signature
+
+REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
+INPUT_OF_ATTRIBUTE: dict[str, dict[str, int]] = {
+    "Clip": {"min": 1, "max": 2},
+    "DFT": {"axis": 2},
+    "Pad": {"pads": 1, "value": 2},
+    "Reshape": {"shape": 1},
+    "Slice": {"starts": 1, "ends": 2, "axes": 3},
+    "Split": {"split": 1},
+    "Squeeze": {"axes": 1},
+    "TopK": {"k": 1},
+    "Unsqueeze": {"axes": 1},
+    **{f"Reduce{name}": {"axes": 1} for name in REDUCTIONS},
+}
+WITHOUT_MEANING = ("consumed_inputs", "is_test", "output_sequence")
+ON_ROWS = ("Hardmax", "LogSoftmax", "Softmax")
+FIRST_ON_AXES = 13
+# Their versions differ in defaults, element types and in how far they broadcast, not in what they compute.
+SAME_BUT_FOR_DEFAULTS = (
+    "Clip",
+    "InstanceNormalization",
+    "Max",
+    "Mean",
+    "Min",
+    "QuantizeLinear",
+    "Selu",
+    "Split",
+    "Sum",
+)
+RENAMED = {"Scatter": "ScatterElements"}
+
+
+def restate(program: Program, opset: int) -> None:
+    """Say every standard operator in the form of ``opset`` of ai.onnx.
+
+    Raises ``UnsupportedOperatorError`` naming the layer of one that this opset cannot say.
+    """
+
+    def rule(node: Node) -> Replacement | None:
+        return None if node.domain else _restated(program, node, opset)
+
+    rewrite(program, rule)
+
+
+def _restated(program: Program, node: Node, opset: int) -> Replacement | None:
+    if node.op_type in ("Upsample", "Resize") and node.version < 11 <= opset:
+        return [as_interpolation(_call(program, node)).variable]
+    if node.op_type in ON_ROWS and node.version < FIRST_ON_AXES <= opset:
+        return [_on_last_axis(program, node).variable]
+    node.op_type = RENAMED.get(node.op_type, node.op_type)
+    known, own = signature("", node.op_type, opset), signature("", node.op_type, node.version)
+    if known is None or own is None:
+        raise _unsupported(node, opset, "it does not exist there")
+    if known.since != own.since:
+        _require_same_meaning(node, known, opset)
+        for name, value in attribute_defaults("", node.op_type, own.since).items():
+            if attribute_defaults("", node.op_type, known.since).get(name, value) != value:
+                node.attributes = {name: value, **node.attributes}
+    _move_attributes(program, node, known)
+    unknown = [name for name in node.attributes if name not in known.attribute_types]
+    if unknown or len(node.inputs) > known.max_inputs or len(node.outputs) > known.max_outputs:
+        raise _unsupported(node, opset, f"it has no {', '.join(map(repr, unknown)) or 'such inputs or outputs'} there")
+    node.version = known.since
+    return None
+
+
+def _require_same_meaning(node: Node, known: Signature, opset: int) -> None:
+    if any(isinstance(value, Graph) for value in node.attributes.values()):
+        raise _unsupported(node, opset, "its body is written for another opset")
+    if node.op_type in SAME_BUT_FOR_DEFAULTS:
+        return
+    if lookup("", node.op_type, known.since) is not lookup("", node.op_type, node.version):
+        raise _unsupported(node, opset, f"it means something else there than in version {node.version}")
+
+
+def _move_attributes(program: Program, node: Node, known: Signature) -> None:
+    """Attributes that the other version takes as inputs, and inputs that it takes as attributes."""
+    node.attributes = {name: value for name, value in node.attributes.items() if name not in WITHOUT_MEANING}
+    for name, place in INPUT_OF_ATTRIBUTE.get(node.op_type, {}).items():
+        if name in known.attribute_types:
+            _to_attribute(node, name, place)
+        elif name in node.attributes:
+            value = node.attributes.pop(name)
+            dtype = np.dtype(np.int64) if known.input_name(place) not in ("min", "max", "constant_value") else None
+            array = np.asarray(value, node.x.dtype if dtype is None else dtype)
+            node.inputs = [*node.inputs, *[None] * (place + 1 - len(node.inputs))]
+            node.inputs[place] = program.constant(array.reshape(-1) if node.op_type == "TopK" else array).variable
+    while node.inputs and node.inputs[-1] is None:
+        node.inputs.pop()
+
+
+def _to_attribute(node: Node, name: str, place: int) -> None:
+    given = node.inputs[place] if place < len(node.inputs) else None
+    if given is not None and given.constant is not None:
+        content: Any = given.constant.tolist()
+        is_single = name in ("axis", "k", "max", "min", "value")
+        node.attributes[name] = content[0] if is_single and isinstance(content, list) else content
+        node.inputs[place] = None
+
+
+def _on_last_axis(program: Program, node: Node) -> Expression:
+    """All axes from ``axis`` on were one distribution."""
+    x = program.expression(node.x)
+    axis = int(node.attributes.get("axis", 1)) % max(x.ndim, 1)
+    rows = reshape(x, (int(np.prod(x.shape[:axis])), int(np.prod(x.shape[axis:]))))
+    return reshape(emit(node.op_type, rows, axis=-1), x.shape)
+
+
+def _call(program: Program, node: Node) -> Call:
+    def expression(item: Variable | None) -> Expression | None:
+        return None if item is None else program.expression(item)
+
+    inputs = [expression(item) for item in node.inputs]
+    return Call(
+        inputs, [expression(item) for item in node.outputs], node.attributes, [False] * len(inputs), node.version
+    )
+
+
+def _unsupported(node: Node, opset: int, why: str) -> UnsupportedOperatorError:
+    return UnsupportedOperatorError(
+        f"{node.operator}-{node.version} {node.layer or node.op_type!r} cannot be written for opset {opset}: {why}. "
+        "Write the program for a newer opset, or freeze the layer and what lies before it."
+    )
