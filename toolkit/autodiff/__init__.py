@@ -2,5 +2,6 @@
 
 from toolkit.autodiff.gradient_operator import expand_gradients
 from toolkit.autodiff.gradients import differentiate
+from toolkit.autodiff.stops import Gradients, Shortfall, Stop, told
 
-__all__ = ["differentiate", "expand_gradients"]
+__all__ = ["Gradients", "Shortfall", "Stop", "differentiate", "expand_gradients", "told"]

@@ -11,13 +11,15 @@ import numpy as np
 from toolkit.autodiff.gradients import differentiate
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite
+from toolkit.errors import NotDifferentiableError
 from toolkit.operators.preview_gradient import GRADIENT
 
 
 def expand_gradients(program: Program) -> Program:
     """Replace every Gradient node by what computes it; the derivative by something that nothing depends on is zero.
 
-    Raises ``NotDifferentiableError`` naming the layer when an operator without a gradient lies on the way.
+    Raises ``NotDifferentiableError`` naming the layer when a part of a derivative cannot be told: the model's results
+    would be wrong.
     """
 
     def rule(node: Node) -> Replacement | None:
@@ -26,6 +28,12 @@ def expand_gradients(program: Program) -> Program:
         *by, y = [item for item in node.inputs if item is not None]
         seed = program.constant(np.ones(y.shape, y.dtype)).variable
         found = differentiate(program, {y: seed}, by)
+        for item, shortfall in found.shortfalls().items():
+            if not shortfall.is_exact:
+                raise NotDifferentiableError(
+                    f"{node.operator} {node.layer!r} asks for the derivative of {y.name!r} by {item.name!r}: "
+                    f"{shortfall}. Ask for another one."
+                )
         return [found[item] if item in found else _zeros(program, item) for item in by]
 
     rewrite(program, rule)

@@ -1,36 +1,39 @@
 """Reverse-mode differentiation: gradient nodes are appended to the program that computes the values.
 
 Selection comes first: only variables that lie between what is asked for and what a gradient is given for get one, so
-a frozen body costs nothing. Contributions of several readers accumulate.
+a frozen body costs nothing. Contributions of several readers accumulate. At an operator without a gradient the way back
+ends, and all others go on; what is missing for that is told (``stops``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from toolkit.autodiff.stops import NO_RECORD, Gradients, Stop, stop_at, trace
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.errors import NotDifferentiableError
 from toolkit.graph.parameter import is_trainable_dtype
 from toolkit.operators.expression import Expression
 from toolkit.operators.record import Call, NotDifferentiable
 
+Cuts = dict[tuple[Node, int], Stop]
 
-def differentiate(
-    program: Program, seeds: Mapping[Variable, Variable], wrt: Iterable[Variable]
-) -> dict[Variable, Variable]:
+
+def differentiate(program: Program, seeds: Mapping[Variable, Variable], wrt: Iterable[Variable]) -> Gradients:
     """Append the nodes that compute the gradient of every ``wrt`` variable; returns them by that variable.
 
-    ``seeds`` maps variables of the program to their given gradients. A ``wrt`` variable that nothing leads to is left
-    out of the result. Raises ``NotDifferentiableError`` naming the layer when an operator without a gradient lies on
-    the way.
+    ``seeds`` maps variables of the program to their given gradients. A ``wrt`` variable that no gradient leads to is
+    left out of the result, whose ``shortfalls`` tell why, and which of the others lack a part.
     """
     wanted = list(dict.fromkeys(wrt))
     relevant = _reached_from(program, wanted)
     parts: dict[Variable, list[Expression]] = {
         variable: [program.expression(grad)] for variable, grad in seeds.items() if variable in relevant
     }
+    cuts: Cuts = {}
+    nodes = list(program.nodes)
     layer, role = program.layer, program.role
-    for node in list(reversed(program.nodes)):
+    for node in reversed(nodes):
         if not any(item in parts for item in node.outputs if item is not None):
             continue
         wants = [item is not None and item in relevant for item in node.inputs]
@@ -39,10 +42,12 @@ def differentiate(
         program.layer = node.layer
         program.role = "loss backward" if node.role == "loss" else "backward"
         grads = [None if item is None else _accumulated(parts, item) for item in node.outputs]
-        _propagate(program, node, wants, grads, parts)
+        _propagate(program, node, wants, grads, parts, cuts)
     program.layer, program.role = layer, role
-    found = {variable: _accumulated(parts, variable) for variable in wanted}
-    return {variable: grad.variable for variable, grad in found.items() if grad is not None}
+    grads_of = {variable: _accumulated(parts, variable) for variable in wanted}
+    found = {variable: grad.variable for variable, grad in grads_of.items() if grad is not None}
+    influential, stops = trace(nodes, seeds, set(parts), cuts)
+    return Gradients(found, wanted, set(parts), influential, stops)
 
 
 def _propagate(
@@ -51,14 +56,10 @@ def _propagate(
     wants: list[bool],
     grads: list[Expression | None],
     parts: dict[Variable, list[Expression]],
+    cuts: Cuts,
 ) -> None:
     record = node.record
-    if record is None or isinstance(record.gradient, NotDifferentiable):
-        reason = "it has no record" if record is None else record.gradient.reason  # type: ignore[union-attr]
-        raise NotDifferentiableError(
-            f"{node.operator} {node.layer!r} has no gradient ({reason}), and the loss depends on something to train "
-            "through it. Freeze what lies before it, or judge another output."
-        )
+    gradient = NO_RECORD if record is None else record.gradient
     call = Call(
         [None if item is None else program.expression(item) for item in node.inputs],
         [None if item is None else program.expression(item) for item in node.outputs],
@@ -66,9 +67,20 @@ def _propagate(
         wants,
         node.version,
     )
-    for item, wanted, part in zip(node.inputs, wants, record.gradient(call, *grads), strict=False):
-        if item is not None and wanted and part is not None:
+    try:
+        given = [gradient] * len(wants) if isinstance(gradient, NotDifferentiable) else gradient(call, *grads)
+    except NotDifferentiableError as error:
+        given = [NotDifferentiable(str(error))] * len(wants)
+    passed = [*given, *[None] * (len(wants) - len(given))]
+    for index, (item, wanted, part) in enumerate(zip(node.inputs, wants, passed, strict=False)):
+        if item is None or not wanted:
+            continue
+        if isinstance(part, Expression):
             parts.setdefault(item, []).append(part)
+        elif isinstance(part, NotDifferentiable):
+            cuts[node, index] = stop_at(node, part)
+        else:
+            cuts[node, index] = Stop(node.operator, node.layer, f"it passes no gradient to its input {index}", True)
 
 
 def _accumulated(parts: dict[Variable, list[Expression]], variable: Variable) -> Expression | None:

@@ -14,7 +14,7 @@ from toolkit.operators.axes import known
 from toolkit.operators.precision import HALF_WIDTH
 from toolkit.operators.record import TensorType, not_differentiable, operator
 
-FIXED = not_differentiable("its values depend on nothing that can be learnt")
+FIXED = not_differentiable("its values depend on nothing that can be learnt", slope_is_zero=True)
 FROM_SHAPE = not_differentiable("it answers with a shape, which does not depend on the values")
 
 

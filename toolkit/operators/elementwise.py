@@ -68,7 +68,9 @@ for _name, (_since, _function) in STEPS.items():
         _name,
         since=_since,
         reference=quietly(_function),
-        gradient=not_differentiable("it is constant between its steps, so its slope is zero or undefined"),
+        gradient=not_differentiable(
+            "it is constant between its steps, so its slope is zero or undefined", slope_is_zero=True
+        ),
         infer=same_type,
     )
 

@@ -118,6 +118,6 @@ for _name, _reference in (("ConstantFill", constant_fill), ("GivenTensorFill", g
     operator(
         _name,
         reference=_reference,
-        gradient=not_differentiable("its result does not depend on data"),
+        gradient=not_differentiable("its result does not depend on data", slope_is_zero=True),
         infer=_infer_fill,
     )

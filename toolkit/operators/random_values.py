@@ -15,7 +15,7 @@ import numpy as np
 from toolkit.operators import wire
 from toolkit.operators.record import not_differentiable, operator
 
-DRAWN = not_differentiable("its values are drawn, not computed")
+DRAWN = not_differentiable("its values are drawn, not computed", slope_is_zero=True)
 
 
 def _generator(random: np.random.Generator | None, seed: float | None) -> np.random.Generator:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.graph.parameter import is_trainable_dtype
 from toolkit.operators.expression import Expression
 
 TensorType = tuple[np.dtype, tuple[int, ...]]  # element type and concrete shape
@@ -52,15 +53,24 @@ class Call:
 
 
 Reference = Callable[..., Any]
-Gradient = Callable[..., Sequence[Expression | None]]
 Inference = Callable[[Sequence[TensorType | None], dict[str, Any], Sequence[np.ndarray | None]], list[TensorType]]
 
 
 @dataclass(frozen=True, slots=True)
 class NotDifferentiable:
-    """The stated reason why an operator has no gradient."""
+    """The stated reason why an operator, or one input of it, has no gradient; see ``not_differentiable``."""
 
     reason: str
+    slope_is_zero: bool | None = None
+
+    def lacks_nothing(self, results: Sequence[np.dtype]) -> bool:
+        """Whether a gradient that leaves the operator out is exact; ``results`` are the types of its outputs."""
+        if self.slope_is_zero is not None:
+            return self.slope_is_zero
+        return not any(is_trainable_dtype(dtype) for dtype in results)
+
+
+Gradient = Callable[..., Sequence[Expression | NotDifferentiable | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +114,14 @@ def data_dependent(what: str) -> DataDependentTypes:
 REGISTRY: dict[tuple[str, str], list[Operator]] = {}
 
 
-def not_differentiable(reason: str) -> NotDifferentiable:
-    """Write down that, and why, an operator has no gradient."""
-    return NotDifferentiable(reason)
+def not_differentiable(reason: str, *, slope_is_zero: bool | None = None) -> NotDifferentiable:
+    """Write down that, and why, an operator has no gradient.
+
+    ``slope_is_zero``: its results do not move with its inputs, but by jumps (rounding, thresholds), so a gradient that
+    leaves it out lacks nothing. By default that is so where no result is a floating-point number (positions, sizes,
+    comparisons). Where it is not, what is trained through other paths alone is reported to lack a part.
+    """
+    return NotDifferentiable(reason, slope_is_zero)
 
 
 def operator(
@@ -127,8 +142,9 @@ def operator(
       keyword arguments with the defaults of the schema of that version written in the signature. Returns one array, or
       a tuple with one entry per output. It must not change its inputs. ``None`` serves a gradient-only record of an
       operator whose values ``onnx.reference`` computes.
-    - ``gradient(call, *output_grads)``: expressions, one per input (``None`` for those without); an output that nothing
-      was propagated to comes as ``None``. Or ``not_differentiable("why")``.
+    - ``gradient(call, *output_grads)``: expressions, one per input (``None`` for those that it does not move with,
+      ``not_differentiable("why")`` for those whose part is not provided); an output that nothing was propagated to
+      comes as ``None``. Or ``not_differentiable("why")`` altogether.
     - ``infer(input types, attributes, constant inputs)``: concrete (dtype, shape) per output, where the rule of the
       ONNX schema is missing or not to be trusted; operators of our own domain always bring one.
     - ``expansion(call)``: the same values from standard operators, for operators of our own domain.

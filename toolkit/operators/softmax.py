@@ -140,7 +140,7 @@ def _second_gradient(call: Call, gg: Expression) -> list[Expression | None]:
     return [dg, dy]
 
 
-CHOICE = not_differentiable("it is constant between its steps, so its slope is zero or undefined")
+CHOICE = not_differentiable("it is constant between its steps, so its slope is zero or undefined", slope_is_zero=True)
 
 operator("Softmax", since=1, reference=_on_rows(softmax), gradient=_row_gradient(log=0))
 operator("Softmax", since=13, reference=_softmax_13, gradient=_axis_gradient(log=0))

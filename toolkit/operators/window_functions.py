@@ -106,6 +106,8 @@ operator(
     "MelWeightMatrix",
     since=17,
     reference=mel_weight_matrix,
-    gradient=not_differentiable("its bands begin and end at whole bins, which the edges move by jumps"),
+    gradient=not_differentiable(
+        "its bands begin and end at whole bins, which the edges move by jumps", slope_is_zero=True
+    ),
     infer=infer_mel_weight_matrix,
 )

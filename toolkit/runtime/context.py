@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.autodiff import differentiate, expand_gradients
+from toolkit.autodiff import Shortfall, differentiate, expand_gradients
 from toolkit.backends.protocol import Resources
 from toolkit.backends.registry import resolve
 from toolkit.compiler.bind import bind, first_segment
@@ -92,6 +92,7 @@ class Context:
         self.decisions: Decisions | None = None
         self._outputs = outputs
         self._feeds: Arrays | None = None
+        self._shortfalls: dict[tuple[str, ...], dict[str, Shortfall]] = {}
         self._judged = self._default_judged() if training else ()
         self._plans: dict[tuple[str, ...], Plan] = {}
         self._segments = Segments(self._first_segment, self)
@@ -130,6 +131,8 @@ class Context:
         wrt = {f"inputs {name}": item for name, item in inputs.items() if is_trainable_dtype(item.dtype)}
         wrt.update((f"parameters {item.name}", item) for item in program.trainable())
         grads = differentiate(program, seeds, wrt.values())
+        missing = grads.shortfalls()
+        self._shortfalls[judged] = {name: missing[item] for name, item in wrt.items() if item in missing}
         program.outputs.update((name, grads[item]) for name, item in wrt.items() if item in grads)
         return tidy_after_differentiation(program)
 
@@ -219,6 +222,11 @@ class Context:
         return {name: array.copy() for name, array in found.items()} if out is None else _given_out(found, out)
 
     # reports ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def shortfalls(self) -> dict[str, Shortfall]:
+        """What ``backward`` cannot give, or not completely, and why: by ``inputs NAME`` and ``parameters NAME``."""
+        return self._shortfalls.get(self._judged, {})
 
     def profile(self, enabled: bool = True) -> None:
         """Record the time of every step of the runs that follow; ``explain`` shows the medians."""

@@ -7,12 +7,14 @@ Nothing is updated by a step whose loss or gradients are not finite.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from toolkit.autodiff import Shortfall, told
 from toolkit.backends.protocol import Resources
 from toolkit.backends.registry import resolve
 from toolkit.compiler.bind import bind
@@ -47,8 +49,8 @@ class TrainingSession:
     """Compiles and runs training steps; see the module's docstring.
 
     ``loss_backend`` places the loss elsewhere than the network. ``outputs`` limits what is computed and returned, all
-    of the network's outputs by default. Raises ``NotDifferentiableError`` when nothing that may learn influences the
-    loss.
+    of the network's outputs by default. ``shortfalls`` tells, once a step is compiled, which parameters with
+    ``requires_grad`` get no gradient or not all of it. Raises ``NotDifferentiableError`` when none gets one.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class TrainingSession:
         self._loss_backends = None if loss_backend is None else resolve(loss_backend)
         self._resources = resources(threads, seed, training=True)
         self._judging = resources(threads, seed, training=False)
+        self.shortfalls: dict[str, Shortfall] = {}
         self._store = Store()
         self._outputs = outputs
         self._plans: dict[str, _StepPlan] = {}
@@ -180,6 +183,7 @@ class TrainingSession:
 
     def _build(self, bound: tuple[int | None, dict[str, int]]) -> _StepPlan:
         step = training_program(self._bind(bound), self.loss, self.judged_output(), self.optimizer)
+        self._note(step.shortfalls)
         groups = [(group.parameters, group.slots) for group in step.groups]
         gradients = [pair for group in step.groups for pair in group.gradients()]
         plan = self._compile(step.program, self._resources, groups, gradients)
@@ -193,6 +197,22 @@ class TrainingSession:
         return Plan(program, backends, lent, packed=packed, store=store, groups=groups, gradients=gradients)
 
     # watching -----------------------------------------------------------------------------------------------------
+
+    def _note(self, shortfalls: dict[str, Shortfall]) -> None:
+        """Keep what gradients lack, and warn of what was not known so far and is not zero by nature."""
+        fresh = {
+            name: found
+            for name, found in shortfalls.items()
+            if self.shortfalls.get(name) != found and not found.is_exact
+        }
+        self.shortfalls = shortfalls
+        if fresh:
+            warnings.warn(
+                f"Of the parameters that should learn, {len(fresh)} lack a gradient or a part of it. {told(fresh)}. "
+                "The others learn; freeze these, or judge another output.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _require_finite(self, plan: _StepPlan, feeds: Any, labels: np.ndarray, loss: float | None) -> None:
         if loss is not None and np.isfinite(loss):

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from toolkit.autodiff import differentiate, expand_gradients
+from toolkit.autodiff import Gradients, Shortfall, differentiate, expand_gradients, told
 from toolkit.compiler.pipeline import prepare_for_training, tidy_after_differentiation
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.errors import GraphError, NotDifferentiableError
@@ -59,11 +59,15 @@ class UpdateGroup:
 
 @dataclass
 class TrainingProgram:
-    """A step: its update groups, and the running ``statistics`` that it moves besides."""
+    """A step: its update groups, and the running ``statistics`` that it moves besides.
+
+    ``shortfalls`` tells by name which parameters with ``requires_grad`` get no gradient, or not all of it, and why.
+    """
 
     program: Program
     groups: list[UpdateGroup] = field(default_factory=list)
     statistics: list[Parameter] = field(default_factory=list)
+    shortfalls: dict[str, Shortfall] = field(default_factory=dict)
 
     @property
     def trained(self) -> list[Parameter]:
@@ -103,22 +107,44 @@ def append_loss(program: Program, loss: Loss, output_name: str) -> Variable:
 def training_program(program: Program, loss: Loss, output_name: str, optimizer: Optimizer) -> TrainingProgram:
     """Turn a bound program into a training step.
 
-    Raises ``NotDifferentiableError`` when nothing that may learn influences the loss.
+    Raises ``NotDifferentiableError`` when no gradient reaches anything that may learn.
     """
     prepare_for_training(expand_gradients(program))
     value = append_loss(program, loss, output_name)
     statistics = [target.parameter for target, _ in program.assignments if target.parameter is not None]
     seed = program.constant(np.ones(value.shape, value.dtype)).variable
     grads = differentiate(program, {value: seed}, program.trainable())
+    missing = shortfalls_by_name(grads)
     if not grads:
-        raise NotDifferentiableError(
-            f"Nothing to train: no parameter with requires_grad leads to output {output_name!r}. "
-            "Unfreeze something with network.select(...).unfreeze(), or judge another output."
-        )
-    made = TrainingProgram(program, statistics=statistics)
+        raise NotDifferentiableError(_nothing_to_train(program, output_name, missing))
+    made = TrainingProgram(program, statistics=statistics, shortfalls=missing)
     made.groups = _append_updates(program, grads, optimizer)
     tidy_after_differentiation(program)
     return made
+
+
+def shortfalls_by_name(grads: Gradients) -> dict[str, Shortfall]:
+    """What is missing of the gradients of parameters, by the name of the parameter."""
+    return {item.parameter.name: found for item, found in grads.shortfalls().items() if item.parameter is not None}
+
+
+def _nothing_to_train(program: Program, output_name: str, missing: Mapping[str, Shortfall]) -> str:
+    """Why no parameter gets a gradient."""
+    if missing:
+        return (
+            f"Nothing to train: no gradient leads from output {output_name!r} to a parameter. {told(missing)}. "
+            "Judge another output, or replace what lies behind that layer."
+        )
+    read = {item.parameter.name for node in program.nodes for item in node.inputs if item and item.parameter}
+    if not read:
+        return (
+            f"Nothing to train: output {output_name!r} depends on no parameter of floating-point numbers. "
+            "Judge another output, or give the network a layer that learns, for example with replace_head."
+        )
+    return (
+        f"Nothing to train: no parameter with requires_grad leads to output {output_name!r}; {len(read)} that are "
+        "read are frozen. Unfreeze something with network.select(...).unfreeze(), or judge another output."
+    )
 
 
 def _append_updates(program: Program, grads: Mapping[Variable, Variable], optimizer: Optimizer) -> list[UpdateGroup]:

@@ -27,7 +27,8 @@ class History:
     """What ``fit`` returns. ``best_epoch`` is the number of the epoch whose weights the network has now.
 
     After Ctrl-C ``interrupted`` is true and ``stopped_at`` is (epoch, step), both counted from 1: the last step that
-    was finished. ``message`` says in a line how the run ended.
+    was finished. ``message`` says in a line how the run ended;
+    ``notes`` say what the figures do not: which parameters lacked a gradient.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -35,6 +36,7 @@ class History:
     interrupted: bool = False
     stopped_at: tuple[int, int] | None = None
     message: str = ""
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.epochs)
@@ -54,4 +56,4 @@ class History:
             figures = [f"{name} {value:.4f}" for name, value in epoch.training.items()]
             figures += [f"validation {name} {value:.4f}" for name, value in epoch.validation.items()]
             lines.append(f"epoch {epoch.number}: {', '.join(figures)} ({epoch.seconds:.1f} s)")
-        return "\n".join([*lines, self.message])
+        return "\n".join([*lines, *self.notes, self.message])

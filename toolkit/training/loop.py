@@ -33,6 +33,9 @@ class Learner(Protocol):
     @property
     def network(self) -> Network: ...
 
+    @property
+    def shortfalls(self) -> Mapping[str, object]: ...
+
     def accept(self, x: Any, labels: Any) -> tuple[dict[str, np.ndarray], np.ndarray]: ...
 
     def train_minibatch(self, x: Any, labels: Any) -> tuple[float, dict[str, np.ndarray]]: ...
@@ -115,6 +118,7 @@ def fit(
         best.restore()
     history.best_epoch = best.epoch if keep_best else trainer.epochs
     history.message = _message(history, epochs)
+    history.notes += [f"{name!r}: {shortfall}" for name, shortfall in trainer.shortfalls.items()]
     return history
 
 

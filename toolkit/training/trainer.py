@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.autodiff import Shortfall
 from toolkit.compiler.bind import bind
 from toolkit.errors import GraphError, InputError, NonFiniteLossError, TrainingError
 from toolkit.graph.network import Network
@@ -103,6 +104,14 @@ class Trainer:
             self._start(self._network)
             self._pending = state if state else None
         return self._session
+
+    @property
+    def shortfalls(self) -> dict[str, Shortfall]:
+        """Which parameters with ``requires_grad`` get no gradient or only a part of it, and why; known after a step.
+
+        ``onnx-toolkit inspect --train`` tells it before.
+        """
+        return self._session.shortfalls
 
     # one batch ----------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from toolkit.operators.ml.packing import Packing
 from toolkit.operators.ml.rows import DOMAIN, FLOAT, STRING, Types, first
 from toolkit.operators.record import TensorType, not_differentiable, operator
 
-CHOICE = not_differentiable("it looks values up in a list, so it is constant between its steps")
+CHOICE = not_differentiable("it looks values up in a list, so it is constant between its steps", slope_is_zero=True)
 INTEGER = np.dtype(np.int64)
 
 Strings = Sequence[str] | None

@@ -167,7 +167,7 @@ operator(
     "Binarizer",
     domain=DOMAIN,
     reference=binarizer,
-    gradient=not_differentiable("it is constant on both sides of its threshold"),
+    gradient=not_differentiable("it is constant on both sides of its threshold", slope_is_zero=True),
     infer=infer_same,
 )
 operator("Imputer", domain=DOMAIN, reference=imputer, gradient=_imputer_gradient, infer=infer_same)

@@ -19,7 +19,7 @@ from toolkit.operators.precision import in_float32
 from toolkit.operators.record import TensorType, not_differentiable, operator
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
-CONSTANT = not_differentiable("piecewise constant")
+CONSTANT = not_differentiable("piecewise constant", slope_is_zero=True)
 
 
 def _prepared(x: np.ndarray) -> tuple[np.ndarray, np.dtype]:
