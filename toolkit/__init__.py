@@ -19,7 +19,7 @@ from toolkit.errors import (
 from toolkit.graph import Graph, Layer, Leaf, Network, Parameter, Scope, Selection, Value
 from toolkit.operators import emit, not_differentiable, operator
 from toolkit.runtime import Context, Explanation
-from toolkit.training import History, Trainer, losses, metrics, optimizers, replace_head, schedules
+from toolkit.training import History, Trainer, losses, metrics, optimizers, replace_head, schedules, training_network
 
 __all__ = [
     "BackendError",
@@ -53,4 +53,5 @@ __all__ = [
     "optimizers",
     "replace_head",
     "schedules",
+    "training_network",
 ]

@@ -5,6 +5,7 @@ from toolkit.training.checkpoint import Checkpoint, load_checkpoint, save_checkp
 from toolkit.training.head import replace_head
 from toolkit.training.history import Epoch, History
 from toolkit.training.trainer import Trainer
+from toolkit.training.training_network import training_network
 
 __all__ = [
     "Checkpoint",
@@ -18,4 +19,5 @@ __all__ = [
     "replace_head",
     "save_checkpoint",
     "schedules",
+    "training_network",
 ]

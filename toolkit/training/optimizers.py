@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from toolkit.errors import TrainingError
+from toolkit.operators.expression import Expression, emit, where
 
 
 class Optimizer(ABC):
@@ -43,6 +44,13 @@ class Optimizer(ABC):
     @abstractmethod
     def scalars(self, step: int) -> np.ndarray:
         """The float32 vector for one step, the learning rate first; ``step`` counts from 1."""
+
+    def expressions(self, rate: Expression, step: Expression) -> list[Expression | float]:
+        """``scalars`` as a graph computes them, from the learning rate and the step (float64 both)."""
+        raise TrainingError(
+            f"{type(self).__name__} does not say how a graph computes its scalars, so its step cannot be exported. "
+            "Define expressions(rate, step), or export the gradients alone: optimizer=None."
+        )
 
 
 class SGD(Optimizer):
@@ -83,6 +91,10 @@ class SGD(Optimizer):
         dampening = 0.0 if step == 1 else self.dampening
         return np.array([self.learning_rate, self.momentum, dampening, self.weight_decay], np.float32)
 
+    def expressions(self, rate: Expression, step: Expression) -> list[Expression | float]:
+        dampening = where(emit("Greater", step, 1.0), self.dampening, rate * 0.0) if self.dampening else 0.0
+        return [rate, self.momentum, dampening, self.weight_decay]
+
     def __repr__(self) -> str:
         return f"SGD({self.learning_rate}, momentum={self.momentum})"
 
@@ -118,6 +130,10 @@ class Adam(Optimizer):
         first, second = self.betas
         corrections = (1 - first**step, 1 - second**step)
         return np.array([self.learning_rate, first, second, self.epsilon, self.weight_decay, *corrections], np.float32)
+
+    def expressions(self, rate: Expression, step: Expression) -> list[Expression | float]:
+        corrections = [1.0 - emit("Pow", np.asarray(beta), step) for beta in self.betas]
+        return [rate, *self.betas, self.epsilon, self.weight_decay, *corrections]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.learning_rate}, betas={self.betas})"
