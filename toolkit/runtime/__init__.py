@@ -12,15 +12,16 @@ from toolkit.runtime.cache import state_of
 from toolkit.runtime.context import Context
 from toolkit.runtime.explain import Explanation, StepReport
 from toolkit.runtime.feeds import named, sizes
+from toolkit.runtime.training_context import TrainingContext
 
-__all__ = ["Context", "Explanation", "StepReport"]
+__all__ = ["Context", "Explanation", "StepReport", "TrainingContext"]
 
 
 class _Runtime:
     """The doors of ``Network`` to this package."""
 
-    def context(self, network: Network, **options: Any) -> Context:
-        return Context(network, **options)
+    def context(self, network: Network, *, training: bool = False, **options: Any) -> Context:
+        return TrainingContext(network, **options) if training else Context(network, **options)
 
     def run(self, network: Network, feeds: Mapping[str, Any] | np.ndarray, **options: Any) -> dict[str, np.ndarray]:
         arrays = named(network, feeds)

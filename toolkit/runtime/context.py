@@ -12,19 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.autodiff import Shortfall, differentiate, expand_gradients
 from toolkit.backends.protocol import Resources
 from toolkit.backends.registry import resolve
-from toolkit.compiler.bind import bind, first_segment
+from toolkit.compiler.bind import first_segment
 from toolkit.compiler.decisions import Decisions
-from toolkit.compiler.pipeline import prepare_for_training, tidy_after_differentiation
 from toolkit.compiler.placement import place
-from toolkit.compiler.program import Program, Variable
+from toolkit.compiler.program import Program
 from toolkit.compiler.segment import Segment
 from toolkit.compiler.sizes import input_shapes
 from toolkit.errors import BackendError, GraphError, InputError
 from toolkit.graph.network import Network
-from toolkit.graph.parameter import is_trainable_dtype
 from toolkit.runtime.cache import state_of
 from toolkit.runtime.explain import Explanation, explain, explain_segments
 from toolkit.runtime.feeds import check_shapes, named
@@ -58,13 +55,13 @@ class Context:
     - ``batch_size``: items per run; ``None`` only for networks that fix it.
     - ``backend``: a name or a preference list; layers go to the first backend that has a kernel.
     - ``dims``: sizes of the other symbolic dimensions by name.
-    - ``training``: ``forward`` and ``backward`` with training semantics (live Dropout, batch statistics where the file
-      is in training form) instead of ``run``.
     - ``threads``: processors to use, all by default; ``seed`` feeds the random operators of this context.
     - ``outputs``: compute only these.
 
     Raises ``InputError``, ``UnsupportedOperatorError``, ``ShapeError`` or ``BackendError`` while it is built.
     """
+
+    is_training = False
 
     def __init__(
         self,
@@ -73,7 +70,6 @@ class Context:
         *,
         backend: str | Sequence[str] = "cpu",
         dims: Mapping[str, int] | None = None,
-        training: bool = False,
         threads: int | None = None,
         precision: str = "float32",
         seed: int = 0,
@@ -84,26 +80,15 @@ class Context:
             raise InputError(f"batch_size must be 0 or more, got {batch_size}.")
         self.network = network
         self.batch_size = batch_size
-        self.training = training
         self._backends = resolve(backend)
         self._dims = dict(dims or {})
-        self.resources = resources(threads, seed, training)
+        self.resources = resources(threads, seed, self.is_training)
         self.is_profiled = False
         self.decisions: Decisions | None = None
         self._outputs = outputs
-        self._feeds: Arrays | None = None
-        self._shortfalls: dict[tuple[str, ...], dict[str, Shortfall]] = {}
-        self._judged = self._default_judged() if training else ()
-        self._plans: dict[tuple[str, ...], Plan] = {}
         self._segments = Segments(self._first_segment, self)
         self.shapes = input_shapes(network, batch_size, self._dims)
-        self._plan: Plan | None = None
-        if training:
-            self._plan = self._plans[self._judged] = self.compile(self._training_program(self._judged))
-        elif all(shape is not None for shape in self.shapes.values()):
-            types = [(value.dtype, self.shapes[name]) for name, value in network.inputs.items()]
-            first = self._segments.prepare(types)  # type: ignore[arg-type]  # what has a shape has a type
-            self._plan = first.plan if first.is_whole else None
+        self._plan = self._prepared()
 
     # building --------------------------------------------------------------------------------------------------------
 
@@ -111,30 +96,13 @@ class Context:
         named_types = dict(zip(self.network.inputs, types, strict=True))
         return first_segment(self.network, self.batch_size, self._dims, outputs=self._outputs, types=named_types)
 
-    def _training_program(self, judged: tuple[str, ...]) -> Program:
-        program = bind(self.network, self.batch_size, self._dims, outputs=self._outputs)
-        return self._differentiated(prepare_for_training(expand_gradients(program)), judged)
-
-    def _default_judged(self) -> tuple[str, ...]:
-        names = self._outputs or list(self.network.outputs)
-        return tuple(name for name in names if _is_float(self.network, name))
-
-    def _differentiated(self, program: Program, judged: tuple[str, ...]) -> Program:
-        """Append the backward pass for gradients of ``judged`` outputs."""
-        seeds: dict[Variable, Variable] = {}
-        for name in judged:
-            output = program.outputs[name]
-            seeds[output] = program.inputs[f"gradient of {name}"] = Variable(
-                f"gradient of {name}", output.dtype, output.shape
-            )
-        inputs = {name: item for name, item in program.inputs.items() if name in self.network.inputs}
-        wrt = {f"inputs {name}": item for name, item in inputs.items() if is_trainable_dtype(item.dtype)}
-        wrt.update((f"parameters {item.name}", item) for item in program.trainable())
-        grads = differentiate(program, seeds, wrt.values())
-        missing = grads.shortfalls()
-        self._shortfalls[judged] = {name: missing[item] for name, item in wrt.items() if item in missing}
-        program.outputs.update((name, grads[item]) for name, item in wrt.items() if item in grads)
-        return tidy_after_differentiation(program)
+    def _prepared(self) -> Plan | None:
+        """The plan of a network in which data decides nothing; what can be known before the data is compiled anyway."""
+        if any(shape is None for shape in self.shapes.values()):
+            return None
+        types = [(value.dtype, self.shapes[name]) for name, value in self.network.inputs.items()]
+        first = self._segments.prepare(types)  # type: ignore[arg-type]  # what has a shape has a type
+        return first.plan if first.is_whole else None
 
     def compile(self, program: Program) -> Plan:
         """A plan for a program on this context's backends."""
@@ -148,8 +116,6 @@ class Context:
 
         The arrays are new unless ``out`` gives arrays to write into; then nothing is allocated. Raises ``InputError``.
         """
-        if self.training:
-            raise GraphError("This is a training context: call forward and backward, or build one with training=False.")
         arrays = named(self.network, feeds)
         if self._plan is None:
             check_shapes(self.network, arrays, self.shapes)
@@ -159,56 +125,12 @@ class Context:
         return self._results(self._plan, out)
 
     def forward(self, feeds: Mapping[str, Any] | np.ndarray) -> Arrays:
-        """The outputs with training semantics; what ``backward`` needs is kept until the next call."""
-        if not self.training:
-            raise GraphError("forward and backward need a context built with training=True.")
-        arrays = named(self.network, feeds)
-        assert self._plan is not None
-        self._load(self._plan, arrays)
-        self._feeds = {name: array.copy() for name, array in arrays.items()}
-        self._random_state = self.resources.random.bit_generator.state
-        self._plan.run("forward")
-        return self._results(self._plan, None)
+        """Only with ``training=True``; see ``TrainingContext``."""
+        raise GraphError("forward and backward need a context built with training=True.")
 
     def backward(self, grads: Mapping[str, np.ndarray]) -> dict[str, Arrays]:
-        """Gradients for given gradients of outputs, any subset of them.
-
-        Returns ``{"inputs": {...}, "parameters": {...}}`` with the entries that a gradient leads to. Raises
-        ``GraphError`` without a ``forward`` before, ``InputError`` for unknown outputs or shapes.
-        """
-        if self._feeds is None:
-            raise GraphError("backward needs a forward before it: it differentiates what forward has computed.")
-        assert self._plan is not None
-        judged = tuple(name for name in self._plan.outputs if name in grads)
-        unknown = [name for name in grads if name not in judged or not _is_float(self.network, name)]
-        if unknown or not grads:
-            raise InputError(f"Gradients can be given for {list(self._default_judged())}, got {list(grads)}.")
-        self._switch(judged)
-        for name, grad in grads.items():
-            target = self._plan.input_arrays[f"gradient of {name}"]
-            given = np.asarray(grad, dtype=target.dtype)
-            if given.shape != target.shape:
-                raise InputError(f"The gradient of output {name!r} must be {target.shape}, got {given.shape}.")
-            np.copyto(target, given)
-        self._plan.run("backward")
-        found: dict[str, Arrays] = {"inputs": {}, "parameters": {}}
-        for key, array in self._plan.output_arrays.items():
-            kind, _, name = key.partition(" ")
-            if kind in found and key not in self.network.outputs:
-                found[kind][name] = array.copy()
-        return found
-
-    def _switch(self, judged: tuple[str, ...]) -> None:
-        """Use the plan for this set of judged outputs; another set repeats the forward pass as it was."""
-        if judged == self._judged:
-            return
-        if judged not in self._plans:
-            self._plans[judged] = self.compile(self._training_program(judged))
-        self._plan, self._judged = self._plans[judged], judged
-        assert self._feeds is not None
-        self.resources.random.bit_generator.state = self._random_state
-        self._load(self._plan, self._feeds)
-        self._plan.run("forward")
+        """Only with ``training=True``; see ``TrainingContext``."""
+        raise GraphError("forward and backward need a context built with training=True.")
 
     def _load(self, plan: Plan, arrays: Arrays) -> None:
         check_shapes(self.network, arrays, self.shapes)
@@ -222,11 +144,6 @@ class Context:
         return {name: array.copy() for name, array in found.items()} if out is None else _given_out(found, out)
 
     # reports ---------------------------------------------------------------------------------------------------------
-
-    @property
-    def shortfalls(self) -> dict[str, Shortfall]:
-        """What ``backward`` cannot give, or not completely, and why: by ``inputs NAME`` and ``parameters NAME``."""
-        return self._shortfalls.get(self._judged, {})
 
     def profile(self, enabled: bool = True) -> None:
         """Record the time of every step of the runs that follow; ``explain`` shows the medians."""
@@ -247,8 +164,7 @@ class Context:
         return self.explain().arena_nbytes if self._plan is None else self._plan.arena_nbytes
 
     def __repr__(self) -> str:
-        mode = "training" if self.training else "inference"
-        return f"Context({mode}, {self.shapes}, {'/'.join(backend.name for backend in self._backends)})"
+        return f"{type(self).__name__}({self.shapes}, {'/'.join(backend.name for backend in self._backends)})"
 
 
 def _given_out(found: dict[str, Any], out: Arrays | None) -> dict[str, Any]:
@@ -263,8 +179,3 @@ def _given_out(found: dict[str, Any], out: Arrays | None) -> dict[str, Any]:
             raise InputError(f"out= has {out[name].shape} for output {name!r}, which is {shape} on this data.")
         np.copyto(out[name], value)
     return out
-
-
-def _is_float(network: Network, name: str) -> bool:
-    dtype = network.outputs[name].dtype
-    return name in network.outputs and dtype is not None and is_trainable_dtype(dtype)

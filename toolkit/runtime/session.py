@@ -8,7 +8,8 @@ Nothing is updated by a step whose loss or gradients are not finite.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from toolkit.autodiff import Shortfall, told
 from toolkit.backends.protocol import Resources
 from toolkit.backends.registry import resolve
 from toolkit.compiler.bind import bind
+from toolkit.compiler.decisions import Decisions
 from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.placement import place
 from toolkit.compiler.program import Program
@@ -29,6 +31,7 @@ from toolkit.runtime.context import require_precision, resources
 from toolkit.runtime.explain import Explanation, explain
 from toolkit.runtime.feeds import named, sizes
 from toolkit.runtime.plan import Plan
+from toolkit.runtime.scout import Scout, Sizes
 from toolkit.runtime.store import Store, converter, to_host
 from toolkit.runtime.tensors import Task
 from toolkit.runtime.training_program import Loss, Optimizer, append_loss, judged_output, training_program
@@ -75,8 +78,9 @@ class TrainingSession:
         self.shortfalls: dict[str, Shortfall] = {}
         self._store = Store()
         self._outputs = outputs
-        self._plans: dict[str, _StepPlan] = {}
-        self._evaluations: dict[str, Plan] = {}
+        self._plans: OrderedDict[Hashable, _StepPlan] = OrderedDict()
+        self._evaluations: OrderedDict[Hashable, Plan] = OrderedDict()
+        self._scout = Scout(network, backend, threads, outputs)
         self._convert = converter(self._backends[0], self._resources)
 
     # the three things a session does ------------------------------------------------------------------------------
@@ -105,13 +109,15 @@ class TrainingSession:
         """Inference semantics; the loss is computed where labels are given."""
         arrays = named(self.network, feeds)
         bound = sizes(self.network, arrays)
-        key = repr((bound, self.network.revision, labels is None))
-        plan = self._evaluations.get(key)
-        if plan is None:
-            program = optimise_for_inference(self._bind(bound), literal=False)
+
+        def build(decisions: Decisions | None) -> Plan:
+            program = optimise_for_inference(self._bind(bound, decisions), literal=False)
             if labels is not None:
                 append_loss(program, self.loss, self.judged_output())
-            plan = self._evaluations[key] = self._compile(program, self._judging)
+            return self._compile(program, self._judging)
+
+        key = repr((bound, self.network.revision, labels is None))
+        plan = self._scout.plan(self._evaluations, key, bound, arrays, build)
         plan.refresh()
         _load(plan, arrays, labels)
         plan.run("forward", "loss")
@@ -169,20 +175,17 @@ class TrainingSession:
         bound = sizes(self.network, arrays)
         trained = tuple(name for name, item in self.network.parameters.items() if item.requires_grad)
         key = repr((bound, trained, self.network.revision))
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans[key] = self._build(bound)
-        return plan
+        return self._scout.plan(self._plans, key, bound, arrays, lambda decisions: self._build(bound, decisions))
 
-    def _bind(self, bound: tuple[int | None, dict[str, int]]) -> Program:
-        return bind(self.network, *bound, outputs=self._outputs)
+    def _bind(self, bound: Sizes, decisions: Decisions | None) -> Program:
+        return bind(self.network, *bound, outputs=self._outputs, decisions=decisions)
 
     def judged_output(self) -> str:
         """The name of the output that the loss judges. Raises ``GraphError`` when that is not clear."""
         return judged_output(self.network, self.loss)
 
-    def _build(self, bound: tuple[int | None, dict[str, int]]) -> _StepPlan:
-        step = training_program(self._bind(bound), self.loss, self.judged_output(), self.optimizer)
+    def _build(self, bound: Sizes, decisions: Decisions | None) -> _StepPlan:
+        step = training_program(self._bind(bound, decisions), self.loss, self.judged_output(), self.optimizer)
         self._note(step.shortfalls)
         groups = [(group.parameters, group.slots) for group in step.groups]
         gradients = [pair for group in step.groups for pair in group.gradients()]
