@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from toolkit.compiler.passes.batch_normalization import fold_batch_normalization
+from toolkit.compiler.passes.batch_statistics import choose_batch_statistics
 from toolkit.compiler.passes.canonical import canonicalise
 from toolkit.compiler.passes.common_subexpressions import share_common_subexpressions
 from toolkit.compiler.passes.constants import fold_constants
 from toolkit.compiler.passes.dead_code import remove_dead_code
 from toolkit.compiler.passes.expansion import expand_composed
 from toolkit.compiler.passes.fusion import fuse
+from toolkit.compiler.passes.straight_through import use_straight_through
 from toolkit.compiler.passes.training_forms import use_training_forms
 from toolkit.compiler.program import Program
+from toolkit.compiler.training_choices import TrainingChoices
 
 
 def optimise_for_inference(program: Program, *, literal: bool = True) -> Program:
@@ -29,12 +32,15 @@ def optimise_for_inference(program: Program, *, literal: bool = True) -> Program
     return program
 
 
-def prepare_for_training(program: Program) -> Program:
+def prepare_for_training(program: Program, choices: TrainingChoices | None = None) -> Program:
     """What may happen before differentiation: canonical forms, training forms and the fusions that keep gradients."""
+    chosen = choices or TrainingChoices()
+    choose_batch_statistics(program, chosen.batch_statistics, chosen.layers)
     expand_composed(program)
     canonicalise(program, training=True)
     fold_constants(program)
     share_common_subexpressions(program)
+    use_straight_through(program, chosen.straight_through)
     use_training_forms(program)
     fuse(program, training=True)
     remove_dead_code(program)

@@ -32,7 +32,8 @@ class Leaf:
     ``SparseTensor``, ``Value`` for a type, ``Graph`` for bodies, ``AttributeReference`` inside functions, and lists of
     these. ``path`` is unique in its graph
     and stable: made from the leaf's name, or from its operator and position. ``origin`` as in ``Value``.
-    ``overload`` picks among the functions of one domain and name.
+    ``overload`` picks among the functions of one domain and name. ``statistics`` is what a training is told about a
+    BatchNormalization: ``"batch"`` or ``"running"``, ``""`` for what the training says.
     """
 
     op_type: str
@@ -45,6 +46,7 @@ class Leaf:
     path: str = ""
     origin: Any = None
     overload: str = ""
+    statistics: str = ""
 
     @property
     def operator(self) -> str:

@@ -41,6 +41,25 @@ class Selection:
             parameter.learning_rate = multiplier
         return self
 
+    def freeze_statistics(self) -> Selection:
+        """Let the selected BatchNormalization layers train with their running statistics, which then stay."""
+        return self._use_statistics("running")
+
+    def unfreeze_statistics(self) -> Selection:
+        """Let the selected BatchNormalization layers use the statistics of each batch, and move the running ones."""
+        return self._use_statistics("batch")
+
+    def _use_statistics(self, form: str) -> Selection:
+        chosen = [leaf for leaf in self.layers if leaf.op_type == "BatchNormalization" or leaf.domain]
+        if not chosen:
+            raise GraphError(
+                f"None of the {len(self.layers)} selected layers is a BatchNormalization: there are no statistics to "
+                "choose. A network without any has them folded into its convolutions, where they stay fixed."
+            )
+        for leaf in chosen:
+            leaf.statistics = form
+        return self
+
     def __repr__(self) -> str:
         return f"Selection({len(self.layers)} layers, {len(self.parameters)} parameters)"
 

@@ -95,6 +95,7 @@ FAMILIES: tuple[str, ...] = (
     "signal",
     "slicing",
     "softmax",
+    "straight_through",
     "strings",
     "tensor_scatter",
     "tokenizer",

@@ -19,7 +19,12 @@ from toolkit.operators.derivative import cast
 from toolkit.operators.expression import Expression, as_expression, emit, indices, reduce_sum, reshape
 from toolkit.operators.record import Call, TensorType, not_differentiable, operator
 
-ROUNDS = not_differentiable("rounding has no slope but 0; a straight-through rule is a choice of the training")
+ROUNDS = not_differentiable(
+    "rounding has no slope but 0; a straight-through rule is a choice of the training", slope_is_zero=False
+)
+ROUNDS_UNLESS_ASKED = not_differentiable(
+    "rounding has no slope but 0; straight_through=True trains through it", slope_is_zero=False
+)
 NARROW_INTEGERS = frozenset(np.dtype(getattr(ml_dtypes, name)) for name in ("int2", "uint2", "int4", "uint4"))
 
 
@@ -125,12 +130,16 @@ def quantize_linear_with_precision(
     precision: int = 0,
 ) -> np.ndarray:
     """ONNX QuantizeLinear from opset 23 on."""
-    quotient_type = wire.element_dtype(precision) if precision else scale.dtype
-    if quotient_type == ml_dtypes.float8_e8m0fnu:
-        quotient_type = np.dtype(np.float32)
-    elif quotient_type.kind in "iu":
-        quotient_type = np.dtype(np.float64)
+    quotient_type = type_of_quotients(scale.dtype, precision)
     return _on_grid(x, scale, zero_point, axis, saturate, block_size, output_dtype, quotient_type)
+
+
+def type_of_quotients(scale: np.dtype, precision: int = 0) -> np.dtype:
+    """The type in which QuantizeLinear divides from opset 23 on."""
+    found = wire.element_dtype(precision) if precision else scale
+    if found == ml_dtypes.float8_e8m0fnu:
+        return np.dtype(np.float32)
+    return np.dtype(np.float64) if found.kind in "iu" else found
 
 
 def _on_grid(
@@ -151,9 +160,14 @@ def _on_grid(
     else:
         target = zero_point.dtype
         zero_point = aligned(zero_point, x.shape, axis, block_size)
-    divisor = aligned(scale, x.shape, axis, block_size).astype(quotient_type)
+    return rounded(quotients(x, scale, axis, block_size, quotient_type), zero_point, target, saturate)
+
+
+def quotients(x: np.ndarray, scale: np.ndarray, axis: int, block_size: int, dtype: np.dtype) -> np.ndarray:
+    """``x`` in steps of its scale."""
+    divisor = aligned(scale, x.shape, axis, block_size).astype(dtype)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return rounded(x.astype(quotient_type, copy=False) / divisor, zero_point, target, saturate)
+        return np.asarray(x.astype(dtype, copy=False) / divisor)
 
 
 def dequantize_linear(
@@ -243,12 +257,12 @@ def dynamic_quantize_linear(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     return quantize(x, scale, zero_point), scale, zero_point
 
 
-operator("QuantizeLinear", since=10, reference=quantize_linear, gradient=ROUNDS, infer=infer_quantized)
+operator("QuantizeLinear", since=10, reference=quantize_linear, gradient=ROUNDS_UNLESS_ASKED, infer=infer_quantized)
 operator(
     "QuantizeLinear",
     since=23,
     reference=quantize_linear_with_precision,
-    gradient=ROUNDS,
+    gradient=ROUNDS_UNLESS_ASKED,
     infer=infer_quantized,
 )
 operator(
@@ -258,4 +272,4 @@ operator(
     gradient=dequantize_gradient,
     infer=infer_dequantized,
 )
-operator("DynamicQuantizeLinear", since=11, reference=dynamic_quantize_linear, gradient=ROUNDS)
+operator("DynamicQuantizeLinear", since=11, reference=dynamic_quantize_linear, gradient=ROUNDS_UNLESS_ASKED)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -117,7 +118,7 @@ def _quantize(
 ) -> None:
     scale = parameters[0]
     assert scale is not None
-    attributes = {name: node.attributes[name] for name in ("axis", "block_size", "saturate") if name in node.attributes}
+    attributes = _given(node, "axis", "block_size", "saturate")
     if node.op_type == "QuantizeLinear" and node.version >= FIRST_WITH_PRECISION:
         found = type_of_quotients(scale.dtype, node.attributes.get("precision", 0))
         attributes["quotient"] = wire.element_type(found)
@@ -134,7 +135,7 @@ def _quantize(
 def _dequantize(
     program: Program, node: Node, carried: _Carried, wishes: StraightThrough, fed: Collection[Variable]
 ) -> Variable:
-    attributes = {name: node.attributes[name] for name in ("axis", "block_size") if name in node.attributes}
+    attributes = _given(node, "axis", "block_size")
     made = program.append(
         "DequantizeStraightThrough",
         [carried.floats, *node.inputs[1:]],
@@ -147,6 +148,11 @@ def _dequantize(
         for item in (made, *carried.quantised):
             item.attributes["scale_slope"] = slope
     return made.y
+
+
+def _given(node: Node, *names: str) -> dict[str, Any]:
+    """The attributes of those names that the node has."""
+    return {name: node.attributes[name] for name in names if name in node.attributes}
 
 
 def _slope(node: Node, fed: Collection[Variable]) -> float:

@@ -1,10 +1,10 @@
 """Training forms: forward nodes that must keep something for their gradient are replaced by the form that keeps it.
 
 - MaxPool keeps which element of each window it chose.
-- BatchNormalization in training mode uses the statistics of the batch, keeps them, and moves the running ones; a Relu
-  that follows it is taken in. In inference form it stays: frozen statistics are what such a file asks for.
-- Dropout drops, with the ratio that the file names, and keeps its mask. A seed in the file would repeat one mask in
-  every step, so the randomness is the context's instead.
+- A Relu that follows BatchNormalization in its training form (see ``batch_statistics``) is taken in.
+- Dropout drops, with the ratio that the file names, and keeps its mask, also where an exporter has switched it off (no
+  ``training_mode``, or a false one; ``is_test``). A seed in the file would repeat one mask in every step, so the
+  randomness is the context's instead. A ratio known to be 0 leaves nothing to do.
 - LayerNormalization keeps mean and inverse standard deviation.
 """
 
@@ -13,14 +13,17 @@ from __future__ import annotations
 import numpy as np
 
 from toolkit.compiler.passes.dead_code import remove_dead_code
-from toolkit.compiler.program import Node, Program
+from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite, use_counts
+from toolkit.operators.derivative import cast
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.pooling import canonical_pooling
 
+FIRST_WITH_RATIO_INPUT = 12
+
 
 def use_training_forms(program: Program) -> None:
-    """Apply the replacements above; running statistics become assignments of the program."""
+    """Apply the replacements above."""
 
     def rule(node: Node) -> Replacement | None:
         if node.domain:
@@ -30,8 +33,6 @@ def use_training_forms(program: Program) -> None:
             return program.append("MaxPoolTraining", node.inputs, attributes, domain=TOOLKIT_DOMAIN, outputs=2).outputs[
                 :1
             ]
-        if node.op_type == "BatchNormalization" and node.attributes.get("training_mode", 0):
-            return _batch_normalization(program, node)
         if node.op_type == "Dropout":
             return _dropout(program, node)
         if node.op_type == "LayerNormalization" and len(node.outputs) < 3:
@@ -43,32 +44,27 @@ def use_training_forms(program: Program) -> None:
     _fuse_relu(program)
 
 
-def _batch_normalization(program: Program, node: Node) -> Replacement:
-    attributes = {
-        "epsilon": float(node.attributes.get("epsilon", 1e-5)),
-        "momentum": float(node.attributes.get("momentum", 0.9)),
-        "activation": "",
-    }
-    names = [
-        program.fresh(f"{node.layer}/{part}") for part in ("y", "mean", "variance", "batch_mean", "batch_variance")
-    ]
-    made = program.append(
-        "BatchNormalizationTraining", node.inputs, attributes, domain=TOOLKIT_DOMAIN, outputs=[*names, ""]
-    )
-    for statistic, moved in zip(node.inputs[3:5], made.outputs[1:3], strict=True):
-        if statistic is not None and moved is not None and statistic.parameter is not None:
-            program.assignments.append((statistic, moved))
-    return made.outputs[:3]
-
-
 def _dropout(program: Program, node: Node) -> Replacement:
-    if node.version >= 12:
-        ratio = node.inputs[1] if len(node.inputs) > 1 else None
-        share = program.constant(np.asarray(0.5, np.float32)).variable if ratio is None else ratio
-    else:
-        share = program.constant(np.asarray(node.attributes.get("ratio", 0.5), np.float32)).variable
+    ratio: Variable | None = None
+    if node.version < FIRST_WITH_RATIO_INPUT:
+        ratio = program.constant(np.asarray(node.attributes.get("ratio", 0.5), np.float32)).variable
+    elif len(node.inputs) > 1:
+        ratio = node.inputs[1]
+    mask = node.outputs[1] if len(node.outputs) > 1 else None
+    if mask is None and ratio is not None and _is_zero(ratio):
+        return [node.x]
+    if ratio is None:
+        ratio = program.constant(np.asarray(0.5, np.float32)).variable
     live = program.constant(np.asarray(True)).variable
-    return program.append("Dropout", [node.x, share, live], {}, version=13, outputs=2).outputs
+    made = program.append("Dropout", [node.x, ratio, live], {}, version=13, outputs=2)
+    if mask is None or made.outputs[1] is None:
+        return made.outputs
+    return [made.y, cast(program.expression(made.outputs[1]), mask.dtype).variable]
+
+
+def _is_zero(ratio: Variable) -> bool:
+    """Whether the ratio is known to be 0 and cannot change while the program is in use."""
+    return ratio.constant is not None and not ratio.constant.any()
 
 
 def _fuse_relu(program: Program) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from toolkit.operators.quantization import (
-    ROUNDS,
+    ROUNDS_UNLESS_ASKED,
     dequantize_gradient,
     dequantize_linear,
     infer_dequantized,
@@ -18,7 +18,7 @@ operator(
     "QuantizeLinear",
     domain=MICROSOFT,
     reference=quantize_linear,
-    gradient=ROUNDS,
+    gradient=ROUNDS_UNLESS_ASKED,
     infer=infer_quantized,
 )
 operator(
