@@ -6,6 +6,7 @@ Exporters write it, other engines run it. It is what the session compiles, for o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,8 @@ def _step(
         if name in network.inputs or name in network.outputs or name in network.parameters:
             raise GraphError(f"The network has a value {name!r}, which a training step needs for its own. Rename it.")
     program = bind(network, batch_size, dims)
-    made = training_program(program, loss, output, optimizer or SGD(1.0))
+    chosen: Any = optimizer or SGD(1.0)
+    made = training_program(program, loss, output, chosen)
     gradients = {f"{owner.name}.gradient": item for group in made.groups for item, owner in group.gradients()}
     program.outputs |= gradients
     if optimizer is None:
