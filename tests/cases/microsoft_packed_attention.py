@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,12 @@ CASES = [
         "PackedMultiHeadAttention", tokens(2, 3, 4), *[None] * 3, *PLACES, num_heads=2, judge=judge_heads, note="packed"
     ),
     row("RestorePadding", tokens(4), PLACES[0], judge=judge_restore),
-    row("RemovePadding", uniform("N", LENGTH, 4), variable(kept, "int32"), outputs=4, judge=judge_remove),
+    row("RemovePadding", uniform("N", LENGTH, 4), constant(kept, "int32"), outputs=4, judge=judge_remove),
+    replace(
+        row("RemovePadding", uniform("N", LENGTH, 4), variable(kept, "int32"), outputs=4, judge=judge_remove),
+        is_data_dependent=True,
+        note="lengths known late",
+    ),
     row(
         "RelativePositionBias",
         uniform(8, 2),

@@ -16,9 +16,10 @@ import numpy as np
 
 from toolkit.errors import ShapeError
 from toolkit.operators import special_functions
+from toolkit.operators.composed import gradient_through
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, where
 from toolkit.operators.precision import in_float32
-from toolkit.operators.record import Call, TensorType, not_differentiable, operator
+from toolkit.operators.record import Call, TensorType, operator
 
 GELU_SLOPE, GELU_CUBE = math.sqrt(2.0 / math.pi), 0.044715  # of the tanh approximation of Gelu
 
@@ -299,7 +300,7 @@ operator(
     "ActivationGradient",
     domain=TOOLKIT_DOMAIN,
     reference=_activation_gradient,
-    gradient=not_differentiable("second derivatives of activations are not written down"),
+    gradient=gradient_through(_expansion),
     infer=_infer,
     expansion=_expansion,
 )

@@ -32,6 +32,7 @@ from toolkit.operators.record import (
 )
 
 Expansion = Callable[[Call], Sequence[Expression | None]]
+NO_RECORD = NotDifferentiable("it has no record", slope_is_zero=False)
 VIEWS: dict[str, Callable[..., np.ndarray]] = {  # where the next operator reads a view as well as a copy
     "Transpose": lambda x, *, perm=None: np.transpose(x, perm),
     "Expand": lambda x, shape: np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(int(size) for size in shape))),
@@ -186,7 +187,9 @@ def pull_back(call: Call, seeds: Sequence[tuple[Expression, Expression]]) -> lis
         wants = [item is not None and item in reached for item in node.inputs]
         if any(wants) and any(item in parts for item in node.outputs if item is not None):
             for item, wants_part, part in zip(node.inputs, wants, _step(call, node, wants, parts), strict=False):
-                if wants_part and part is not None:
+                if wants_part and isinstance(part, NotDifferentiable):
+                    _refuse(node, part)
+                elif wants_part and isinstance(part, Expression):
                     _accumulate(parts, item, part)
     return [None if item is None or not wants else parts.pop(item.variable, None) for item, wants in _paired(call)]
 
@@ -212,13 +215,21 @@ def _between(outputs: Sequence[Any], ends: set[Any]) -> list[Any]:
     return list(found)
 
 
-def _step(call: Call, node: Any, wants: list[bool], parts: dict[Any, Expression]) -> Sequence[Expression | None]:
+def _refuse(node: Any, lack: NotDifferentiable) -> None:
+    """Raises ``NotDifferentiableError``, unless what is missing is zero."""
+    if not lack.lacks_nothing([item.dtype for item in node.outputs if item is not None]):
+        raise NotDifferentiableError(
+            f"{node.op_type}, which the operator expands into, has no gradient ({lack.reason}): "
+            "freeze what lies before it."
+        )
+
+
+def _step(
+    call: Call, node: Any, wants: list[bool], parts: dict[Any, Expression]
+) -> Sequence[Expression | NotDifferentiable | None]:
     record = node.record
     if record is None or isinstance(record.gradient, NotDifferentiable):
-        reason = "it has no record" if record is None else record.gradient.reason
-        raise NotDifferentiableError(
-            f"{node.op_type}, which the operator expands into, has no gradient ({reason}): freeze what lies before it."
-        )
+        return [NO_RECORD if record is None else record.gradient] * len(node.inputs)
     emitter = next(item for item in call.inputs if item is not None).emitter
     inner = Call(
         [None if item is None else Expression(emitter, item) for item in node.inputs],
@@ -227,7 +238,9 @@ def _step(call: Call, node: Any, wants: list[bool], parts: dict[Any, Expression]
         wants,
         node.version,
     )
-    found: Sequence[Expression | None] = record.gradient(inner, *(parts.get(item) for item in node.outputs))
+    found: Sequence[Expression | NotDifferentiable | None] = record.gradient(
+        inner, *(parts.get(item) for item in node.outputs)
+    )
     return found
 
 

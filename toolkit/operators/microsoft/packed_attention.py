@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from toolkit.operators.axes import known
@@ -13,7 +17,7 @@ from toolkit.operators.derivative import cast, filled
 from toolkit.operators.expression import Expression, as_expression, emit, indices, reduce_sum, reshape, transpose
 from toolkit.operators.microsoft.attention import query_key_value, split_features
 from toolkit.operators.microsoft.quantization import MICROSOFT
-from toolkit.operators.record import Call, data_dependent, not_differentiable, operator
+from toolkit.operators.record import Call, TensorType, operator
 from toolkit.operators.scaled_dot_product import (
     as_bias,
     attention_weights,
@@ -102,6 +106,22 @@ def _remove_padding(x: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, ...]
     return rows, places.reshape(batch, length), ends, np.asarray([counts.max(initial=0)], counts.dtype)
 
 
+def _infer_remove_padding(
+    types: Sequence[TensorType | None], attributes: dict[str, Any], constants: Sequence[np.ndarray | None]
+) -> list[TensorType]:
+    """How many tokens are kept must be known."""
+    assert types[0] is not None
+    (dtype, (batch, length, *features)), counts = types[0], known(constants[1], "sequence_token_count")
+    sizes = [(int(counts.sum()), math.prod(features)), (batch, length), (batch + 1,), (1,)]
+    return list(zip([dtype, *[counts.dtype] * 3], sizes, strict=True))
+
+
+def _remove_padding_gradient(call: Call, g: Expression | None, *places: Expression | None) -> list[Expression | None]:
+    offsets = call.outputs[1]
+    assert offsets is not None
+    return [None if g is None else reshape(_restored(g, offsets), call.x.shape), None]
+
+
 def _bucket(distance: np.ndarray, count: int, farthest: int, is_bidirectional: bool) -> np.ndarray:
     """T5's buckets of key minus query: one each for small distances, then ever wider ones."""
     behind = -distance
@@ -151,6 +171,6 @@ operator(
     "RemovePadding",
     domain=MICROSOFT,
     reference=_remove_padding,
-    gradient=not_differentiable("how many tokens it keeps is known at run time only"),
-    infer=data_dependent("how many tokens are kept"),
+    gradient=_remove_padding_gradient,
+    infer=_infer_remove_padding,
 )
