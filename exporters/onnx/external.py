@@ -98,7 +98,7 @@ def moved_path(location: str, path: str, places: Places) -> str:
 
 def _external_tensors(network: Network) -> Iterator[External]:
     """Every tensor with external data: initializers, those of bodies and functions, attributes."""
-    for graph in (network.graph, *network.functions.values()):
+    for graph in network.graphs():
         yield from _of_graph(graph)
 
 

@@ -11,6 +11,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetId
 
 from exporters.onnx.attributes import attribute_proto, declared_types
 from exporters.onnx.tensors import NOWHERE, Places, sparse_parameter, sparse_proto, tensor_proto
+from exporters.onnx.training import training_proto
 from exporters.onnx.versions import opsets_with_new_leaves
 from importers.onnx.origin import (
     FunctionOrigin,
@@ -56,6 +57,7 @@ def model_without_weights(network: Network, places: Places = NOWHERE) -> ModelPr
     _write_graph(network.graph, model.graph, places)
     for key, graph in network.functions.items():
         model.functions.append(_function(key, graph, network.opsets, places))
+    model.training_info.extend(training_proto(info, partial(graph_proto, places=places)) for info in network.training)
     return model
 
 

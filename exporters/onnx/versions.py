@@ -15,7 +15,8 @@ def opsets_with_new_leaves(network: Network) -> dict[str, int]:
     Raises ``ModelError`` for a leaf that means something else under the model's opset than under its own.
     """
     opsets = dict(network.opsets)
-    for leaf in network.graph.walk():
+    graphs = (network.graph, *(graph for info in network.training for graph in info.graphs()))
+    for leaf in (leaf for graph in graphs for leaf in graph.walk()):
         if isinstance(leaf.origin, NodeOrigin):
             continue
         imported = opsets.setdefault(leaf.domain, leaf.version)

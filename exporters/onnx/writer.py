@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from exporters.onnx.external import move_out, moved_path, place_data_files
 from exporters.onnx.files import Chunk, write_together
@@ -15,14 +16,23 @@ from toolkit.errors import ModelError
 from toolkit.graph import Network
 
 
-def save(network: Network, path: str | os.PathLike[str], *, external_data: str | None = None) -> None:
+def save(
+    network: Network,
+    path: str | os.PathLike[str],
+    *,
+    external_data: str | None = None,
+    training_info: bool = True,
+) -> None:
     """Write the network; the file at ``path`` is replaced at once or not at all, and may be the one it was read from.
 
     - ``external_data``: name of a file beside the model for its weights; models above 2 GiB need one
+    - ``training_info``: whether to write what the network says about training (``network.training``)
 
     Raises ``ModelError`` when the network does not fit a file, or the file cannot be written.
     """
     path = os.fspath(path)
+    if not training_info:
+        network = replace(network, training=[])
     source = network.origin.source if isinstance(network.origin, ModelOrigin) else None
     places, files = place_data_files(network, path, source)
     tensors = [

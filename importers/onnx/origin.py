@@ -168,6 +168,15 @@ class FunctionOrigin:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingOrigin:
+    """Residue of a TrainingInfoProto; the serialized entries of bindings that their dictionaries cannot say."""
+
+    rest: bytes = b""
+    updates: tuple[bytes, ...] | None = None
+    starts: tuple[bytes, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelOrigin:
     """Residue of a ModelProto.
 

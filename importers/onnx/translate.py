@@ -24,6 +24,7 @@ from importers.onnx.reader import ParsedModel
 from importers.onnx.residue import explicit_defaults, remainder, text
 from importers.onnx.tensors import Content, densified, read_sparse, read_tensor
 from importers.onnx.tolerance import add_outputs, rename_shadowed_constants
+from importers.onnx.training import check_training, read_training
 from importers.onnx.types import read_value
 from importers.onnx.validate import check_functions, check_graph, check_producers
 from importers.onnx.versions import check_ir_version, plain_domain, read_opsets, version_of
@@ -41,7 +42,9 @@ def network_from(parsed: ParsedModel, folder: str | None) -> Network:
     if folder is None and parsed.source is not None:
         folder = os.path.dirname(parsed.source)
     data = DataFolder(folder)
-    graph = _GraphReader(opsets, data, False).read(model.graph, parsed.weights)
+    reader = _GraphReader(opsets, data, False)
+    graph = reader.read(model.graph, parsed.weights)
+    training = [read_training(proto, reader.read) for proto in model.training_info]
     functions: dict[tuple[str, str, str], Graph] = {}
     for proto in model.functions:
         key = (plain_domain(text(proto.domain)), text(proto.name), text(proto.overload))
@@ -56,10 +59,12 @@ def network_from(parsed: ParsedModel, folder: str | None) -> Network:
     )
     ir_version = model.ir_version
     explicit = explicit_defaults(model, "ir_version")
-    rest = remainder(model, "ir_version", "opset_import", "graph", "metadata_props", "functions")
+    rest = remainder(model, "ir_version", "opset_import", "graph", "metadata_props", "functions", "training_info")
     origin = ModelOrigin(rest, explicit, opset_records, None if plain else entries, parsed.source)
-    network = Network(graph, opsets, functions, metadata, ir_version, origin)
+    network = Network(graph, opsets, functions, metadata, ir_version, origin, training=training)
     check_graph(graph, (), label)
+    for info in training:
+        check_training(info, graph, label)
     for key, function in functions.items():
         check_graph(function, (), f"Function {'::'.join(part for part in key if part)} of {label}")
     check_functions(network, label)

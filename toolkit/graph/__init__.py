@@ -5,6 +5,7 @@ from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
 from toolkit.graph.selection import Selection
 from toolkit.graph.sparse import SparseTensor
+from toolkit.graph.training_info import TrainingInfo
 from toolkit.graph.value import Dim, Shape, Value
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "Selection",
     "Shape",
     "SparseTensor",
+    "TrainingInfo",
     "Value",
 ]

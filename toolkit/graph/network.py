@@ -6,7 +6,7 @@ itself in ``Network.runtime`` when the toolkit is imported: the graph may not de
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -16,6 +16,7 @@ from toolkit.graph.layer import Graph, Scope, scope_tree
 from toolkit.graph.parameter import Parameter
 from toolkit.graph.selection import Selection, select
 from toolkit.graph.summary import summary
+from toolkit.graph.training_info import TrainingInfo
 from toolkit.graph.value import Value
 
 
@@ -33,7 +34,8 @@ class Network:
 
     ``opsets`` maps operator domains to versions; ``functions`` maps (domain, name, overload) to their bodies.
     ``metadata`` are the model's free-form properties. ``origin`` as in ``Value``. ``revision`` counts structural
-    edits, so that contexts built before an edit are not reused. ``contexts`` belongs to the runtime.
+    edits, so that contexts built before an edit are not reused. ``contexts`` belongs to the runtime. ``training`` lists
+    what the file says about training steps; nothing here executes it.
     """
 
     graph: Graph
@@ -44,6 +46,7 @@ class Network:
     origin: Any = None
     revision: int = 0
     contexts: Any = field(default=None, repr=False)
+    training: list[TrainingInfo] = field(default_factory=list)
 
     runtime: ClassVar[Runtime]
 
@@ -63,6 +66,12 @@ class Network:
     @property
     def parameters(self) -> dict[str, Parameter]:
         return self.graph.parameters
+
+    def graphs(self) -> Iterator[Graph]:
+        """Every graph that is no body of another: the network's own, its functions, those for training."""
+        yield from (self.graph, *self.functions.values())
+        for info in self.training:
+            yield from info.graphs()
 
     @property
     def layers(self) -> Scope:
