@@ -43,8 +43,11 @@ def differentiate(program: Program, seeds: Mapping[Variable, Variable], wrt: Ite
         program.role = "loss backward" if node.role == "loss" else "backward"
         grads = [None if item is None else _accumulated(parts, item) for item in node.outputs]
         _propagate(program, node, wants, grads, parts, cuts)
+    grads_of = {}
+    for variable in wanted:
+        program.layer, program.role = variable.name, "backward"
+        grads_of[variable] = _accumulated(parts, variable)
     program.layer, program.role = layer, role
-    grads_of = {variable: _accumulated(parts, variable) for variable in wanted}
     found = {variable: grad.variable for variable, grad in grads_of.items() if grad is not None}
     influential, stops = trace(nodes, seeds, set(parts), cuts)
     return Gradients(found, wanted, set(parts), influential, stops)
