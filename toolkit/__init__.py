@@ -4,6 +4,7 @@
 """
 
 from toolkit import layers
+from toolkit.compiler.passes.straight_through import StraightThrough
 from toolkit.errors import (
     BackendError,
     GraphError,
@@ -39,6 +40,7 @@ __all__ = [
     "Scope",
     "Selection",
     "ShapeError",
+    "StraightThrough",
     "ToolkitError",
     "Trainer",
     "TrainingError",

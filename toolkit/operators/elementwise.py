@@ -69,7 +69,8 @@ for _name, (_since, _function) in STEPS.items():
         since=_since,
         reference=quietly(_function),
         gradient=not_differentiable(
-            "it is constant between its steps, so its slope is zero or undefined", slope_is_zero=True
+            f"it is constant between its steps, so its slope is zero; straight_through={_name!r} trains through it",
+            slope_is_zero=True,
         ),
         infer=same_type,
     )

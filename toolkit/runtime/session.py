@@ -20,9 +20,11 @@ from toolkit.backends.protocol import Resources
 from toolkit.backends.registry import resolve
 from toolkit.compiler.bind import bind
 from toolkit.compiler.decisions import Decisions
+from toolkit.compiler.passes.straight_through import OFFERED
 from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.placement import place
 from toolkit.compiler.program import Program
+from toolkit.compiler.training_choices import Asked, training_choices
 from toolkit.errors import GraphError, NonFiniteLossError
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
@@ -52,8 +54,9 @@ class TrainingSession:
     """Compiles and runs training steps; see the module's docstring.
 
     ``loss_backend`` places the loss elsewhere than the network. ``outputs`` limits what is computed and returned, all
-    of the network's outputs by default. ``shortfalls`` tells, once a step is compiled, which parameters with
-    ``requires_grad`` get no gradient or not all of it. Raises ``NotDifferentiableError`` when none gets one.
+    of the network's outputs by default. ``straight_through`` and ``batch_statistics`` are those of ``Trainer``.
+    ``shortfalls`` tells, once a step is compiled, which parameters with ``requires_grad`` get no gradient or not all of
+    it. Raises ``NotDifferentiableError`` when none gets one.
     """
 
     def __init__(
@@ -68,8 +71,12 @@ class TrainingSession:
         precision: str = "float32",
         seed: int = 0,
         outputs: Sequence[str] | None = None,
+        straight_through: Asked = None,
+        batch_statistics: str | None = None,
     ) -> None:
         require_precision(precision)
+        self._asked = straight_through, batch_statistics
+        training_choices(network, *self._asked)
         self.network, self.loss, self.optimizer = network, loss, optimizer
         self._backends = resolve(backend)
         self._loss_backends = None if loss_backend is None else resolve(loss_backend)
@@ -174,7 +181,7 @@ class TrainingSession:
     def _plan_for(self, arrays: Arrays) -> _StepPlan:
         bound = sizes(self.network, arrays)
         trained = tuple(name for name, item in self.network.parameters.items() if item.requires_grad)
-        key = repr((bound, trained, self.network.revision))
+        key = repr((bound, trained, self.network.revision, training_choices(self.network, *self._asked)))
         return self._scout.plan(self._plans, key, bound, arrays, lambda decisions: self._build(bound, decisions))
 
     def _bind(self, bound: Sizes, decisions: Decisions | None) -> Program:
@@ -185,7 +192,8 @@ class TrainingSession:
         return judged_output(self.network, self.loss)
 
     def _build(self, bound: Sizes, decisions: Decisions | None) -> _StepPlan:
-        step = training_program(self._bind(bound, decisions), self.loss, self.judged_output(), self.optimizer)
+        choices = training_choices(self.network, *self._asked)
+        step = training_program(self._bind(bound, decisions), self.loss, self.judged_output(), self.optimizer, choices)
         self._note(step.shortfalls)
         groups = [(group.parameters, group.slots) for group in step.groups]
         gradients = [pair for group in step.groups for pair in group.gradients()]
@@ -202,11 +210,11 @@ class TrainingSession:
     # watching -----------------------------------------------------------------------------------------------------
 
     def _note(self, shortfalls: dict[str, Shortfall]) -> None:
-        """Keep what gradients lack, and warn of what was not known so far and is not zero by nature."""
+        """Keep what gradients lack, and warn of what was not known so far and is not zero by nature, or by rounding."""
         fresh = {
             name: found
             for name, found in shortfalls.items()
-            if self.shortfalls.get(name) != found and not found.is_exact
+            if self.shortfalls.get(name) != found and (not found.is_exact or _rounds(found))
         }
         self.shortfalls = shortfalls
         if fresh:
@@ -245,6 +253,11 @@ class _StepPlan:
             target = self.plan.input_arrays[f"scalars {index}"]
             target[:] = scalars
             target[0] *= rate
+
+
+def _rounds(shortfall: Shortfall) -> bool:
+    """Whether a straight-through estimator would give what is missing."""
+    return any(stop.operator in OFFERED for stop in shortfall.stops)
 
 
 def _load(plan: Plan, arrays: Mapping[str, np.ndarray], labels: np.ndarray | None) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from toolkit.autodiff import Gradients, Shortfall, differentiate, expand_gradients, told
 from toolkit.compiler.pipeline import prepare_for_training, tidy_after_differentiation
 from toolkit.compiler.program import Node, Program, Variable
+from toolkit.compiler.training_choices import TrainingChoices
 from toolkit.errors import GraphError, NotDifferentiableError
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
@@ -104,12 +105,14 @@ def append_loss(program: Program, loss: Loss, output_name: str) -> Variable:
     return value
 
 
-def training_program(program: Program, loss: Loss, output_name: str, optimizer: Optimizer) -> TrainingProgram:
+def training_program(
+    program: Program, loss: Loss, output_name: str, optimizer: Optimizer, choices: TrainingChoices | None = None
+) -> TrainingProgram:
     """Turn a bound program into a training step.
 
     Raises ``NotDifferentiableError`` when no gradient reaches anything that may learn.
     """
-    prepare_for_training(expand_gradients(program))
+    prepare_for_training(expand_gradients(program), choices)
     value = append_loss(program, loss, output_name)
     statistics = [target.parameter for target, _ in program.assignments if target.parameter is not None]
     seed = program.constant(np.ones(value.shape, value.dtype)).variable

@@ -14,6 +14,7 @@ import numpy as np
 
 from toolkit.autodiff import Shortfall
 from toolkit.compiler.bind import bind
+from toolkit.compiler.training_choices import Asked
 from toolkit.errors import GraphError, InputError, NonFiniteLossError, TrainingError
 from toolkit.graph.network import Network
 from toolkit.graph.value import Value
@@ -36,6 +37,10 @@ class Trainer:
 
     - ``backend``: where the network runs, a name or a preference list; ``loss_backend``: where the loss does.
     - ``threads``: processors to use, all by default. ``seed`` decides shuffling and dropout.
+    - ``straight_through``: train through rounding as if it were the identity: ``True`` for QuantizeLinear with its
+      DequantizeLinear and for Round, or the operators by name, or ``tk.StraightThrough(...)``.
+    - ``batch_statistics``: what BatchNormalization uses, ``"batch"`` or ``"running"``, by default what the file says;
+      ``network.select(...).freeze_statistics()`` and ``unfreeze_statistics()`` settle it for single layers.
 
     ``steps`` and ``epochs`` count what was done so far. Parameters with ``requires_grad=False`` stay as they are, and
     nothing is computed for them; freezing and unfreezing between steps is fine. Raises ``GraphError`` when the loss
@@ -53,6 +58,8 @@ class Trainer:
         threads: int | None = None,
         precision: str = "float32",
         seed: int = 0,
+        straight_through: Asked = None,
+        batch_statistics: str | None = None,
     ) -> None:
         if not isinstance(loss, Loss) or not isinstance(optimizer, Optimizer):
             wrong = optimizer if isinstance(loss, Loss) else loss
@@ -68,6 +75,8 @@ class Trainer:
             "threads": threads,
             "precision": precision,
             "seed": seed,
+            "straight_through": straight_through,
+            "batch_statistics": batch_statistics,
         }
         self._start(network)
 
@@ -95,7 +104,8 @@ class Trainer:
     def _signature(self) -> Any:
         """What a compiled step depends on beside the sizes of the batch."""
         learning = [(name, item.learning_rate) for name, item in self._network.parameters.items() if item.requires_grad]
-        return self._network.revision, learning
+        statistics = [(leaf.path, leaf.statistics) for leaf in self._network.graph.leaves if leaf.statistics]
+        return self._network.revision, learning, statistics
 
     def _current(self) -> TrainingSession:
         """The session; a new one with the old optimizer state when layers or frozen parameters changed."""
