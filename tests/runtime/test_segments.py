@@ -168,8 +168,6 @@ def test_results_go_where_the_caller_wants_them_if_they_fit() -> None:
         context.run({"x": -x}, out=out)
 
 
-def test_training_says_which_layer_needs_the_data() -> None:
-    with pytest.raises(Exception, match="NonZero"):
-        network(CHOSEN).context(2, training=True)
+def test_an_inference_context_has_no_passes() -> None:
     with pytest.raises(GraphError, match="training=True"):
         network(CHOSEN).context(2).forward({"x": np.eye(2, 4, dtype=FLOAT)})

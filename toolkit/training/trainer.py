@@ -15,7 +15,7 @@ import numpy as np
 from toolkit.autodiff import Shortfall
 from toolkit.compiler.bind import bind
 from toolkit.compiler.training_choices import Asked
-from toolkit.errors import GraphError, InputError, NonFiniteLossError, TrainingError
+from toolkit.errors import DataDependentShapeError, GraphError, InputError, NonFiniteLossError, TrainingError
 from toolkit.graph.network import Network
 from toolkit.graph.value import Value
 from toolkit.runtime.feeds import sizes
@@ -157,7 +157,11 @@ class Trainer:
         key = repr((self._network.revision, batch, dims))
         if key not in self._judged:
             name = self.judged_output
-            output = bind(self._network, batch, dims, outputs=[name]).outputs[name]
+            try:
+                output = bind(self._network, batch, dims, outputs=[name]).outputs[name]
+            except DataDependentShapeError:  # this batch tells, another of its size may tell something else
+                given = self._network.run(feeds, outputs=[name])[name]
+                return given.dtype, given.shape
             self._judged[key] = output.dtype, output.shape
         return self._judged[key]
 
