@@ -36,6 +36,8 @@ CASES = [
     Case("Mod", [integers("N", 5, low=-9, high=9, dtype="int8"), constant([3, -4, 5, -2, 7], "int8")], version=10),
     Case("Mod", [variable([[5.3, -5.3, 0.0, -7.1]]), variable([2.0, -2.0, -3.0, np.inf])], version=28, note="floor",
          differentiable=(), judge=lambda a, b: np.array([[1.3, -1.3, -0.0, np.inf]], np.float32)),
+    Case("Mod", [variable([[5.3, -5.3, 0.7, -7.1]]), variable([2.0, -2.0, -3.0, 1.5])], version=28, note="smooth",
+         judge=np.mod),
     Case("Sum", [uniform("N", 3)], note="one"),
     Case("Mean", [uniform("N", 3), uniform(3), uniform("N", 1)]),
     Case("Max", [spread("N", 4), spread(4, low=-1.9), spread("N", 1, high=1.3)], version=8),

@@ -66,7 +66,7 @@ def unsqueeze(x: np.ndarray, axes: Any) -> np.ndarray:
 
 def transposed(x: np.ndarray, *, perm: Any = None) -> np.ndarray:
     """``x`` with its axes permuted, reversed by default."""
-    return np.ascontiguousarray(np.transpose(x, perm))
+    return np.asarray(np.transpose(x, perm), order="C")
 
 
 def expanded(x: np.ndarray, shape: np.ndarray) -> np.ndarray:
