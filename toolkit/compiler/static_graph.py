@@ -17,15 +17,21 @@ from toolkit.graph.value import Value
 
 
 class Names:
-    """One name for every variable, none twice."""
+    """One name for every variable, none twice; ``taken`` are those of a graph around."""
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
         self._taken = set(taken)
         self._names: dict[Variable, str] = {}
+        self.outputs: dict[str, str] = {}  # the name of every output of the program
 
-    def claim(self, variable: Variable, name: str) -> None:
-        """Give a variable that name, which no other one may have."""
+    def claim(self, variable: Variable, name: str) -> str:
+        """Give a variable that name, or one like it where the name is taken."""
         self._names[variable] = self.fresh(name)
+        return self._names[variable]
+
+    def share(self, variable: Variable, name: str) -> None:
+        """Let a variable be what the graph around has under that name."""
+        self._names[variable] = name
 
     def fresh(self, wanted: str) -> str:
         """``wanted``, with a number behind it where the name is taken."""
@@ -50,17 +56,19 @@ def graph_of(
 ) -> Graph:
     """The program as a graph of leaves written for ``opsets``.
 
-    ``kept`` maps the parameters and states of the program to what the graph shall have in their place; ``names`` may
-    hold names that are decided already, and names to avoid. An output keeps its name in ``program.outputs``.
+    ``kept`` maps the parameters and states of the program to what the graph shall have in their place. What ``names``
+    has a name for already is not listed: it belongs to the graph around. Other names are the program's, unless taken.
     """
     graph = Graph(name)
     for key, variable in program.inputs.items():
-        names.claim(variable, key)
-        graph.inputs[key] = Value(key, variable.dtype, variable.shape)
+        if variable not in names:
+            own = names.claim(variable, key)
+            graph.inputs[own] = Value(own, variable.dtype, variable.shape)
     for variable, parameter in kept.items():
-        names.claim(variable, parameter.name)
-        graph.inputs[parameter.name] = Value(parameter.name, variable.dtype, variable.shape)
-        graph.parameters[parameter.name] = parameter
+        if variable not in names:
+            own = names.claim(variable, parameter.name)
+            graph.inputs[own] = Value(own, variable.dtype, variable.shape)
+            graph.parameters[own] = parameter
     copies = _name_outputs(program, names)
     constants: dict[object, str] = {}
     paths = Names()
@@ -74,7 +82,9 @@ def graph_of(
         source = _read(variable, graph, constants, names)
         leaf = Leaf("Identity", [source], [output], {}, "", opsets[""], path=paths.fresh(f"{output}/Identity"))
         graph.leaves.append(leaf)
-    graph.outputs = {key: Value(key, item.dtype, item.shape) for key, item in program.outputs.items()}
+    for key, variable in program.outputs.items():
+        own = names.outputs[key]
+        graph.outputs[own] = Value(own, variable.dtype, variable.shape)
     return graph
 
 
@@ -83,9 +93,10 @@ def _name_outputs(program: Program, names: Names) -> dict[str, Variable]:
     copies: dict[str, Variable] = {}
     for name, variable in program.outputs.items():
         if variable.producer is None or variable in names:
-            copies[names.fresh(name)] = variable
+            names.outputs[name] = names.fresh(name)
+            copies[names.outputs[name]] = variable
         else:
-            names.claim(variable, name)
+            names.outputs[name] = names.claim(variable, name)
     return copies
 
 

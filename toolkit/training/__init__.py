@@ -5,6 +5,7 @@ from toolkit.training.checkpoint import Checkpoint, load_checkpoint, save_checkp
 from toolkit.training.head import replace_head
 from toolkit.training.history import Epoch, History
 from toolkit.training.trainer import Trainer
+from toolkit.training.training_info import add_training_info
 from toolkit.training.training_network import training_network
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Epoch",
     "History",
     "Trainer",
+    "add_training_info",
     "load_checkpoint",
     "losses",
     "metrics",

@@ -20,7 +20,7 @@ from toolkit.errors import GraphError
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
 from toolkit.operators.derivative import cast
-from toolkit.operators.expression import OPSET, emit, reshape
+from toolkit.operators.expression import OPSET, as_expression, emit, reshape
 from toolkit.runtime.training_program import TrainingProgram, judged_output, training_program
 from toolkit.training.losses import Loss
 from toolkit.training.optimizers import SGD, Optimizer
@@ -52,9 +52,12 @@ def training_network(
     Raises ``NotDifferentiableError`` when nothing that may learn influences the loss, ``UnsupportedOperatorError``
     naming the layer when standard operators cannot say its part, and what binding raises.
     """
-    program = _step(network, loss, optimizer, batch_size, dims)
-    opsets = {"": max(OPSET, network.opsets.get("", OPSET)), **_other_opsets(network)}
-    kept = _finished(program, opsets[""])
+    for name in ("labels", "loss"):
+        if name in network.inputs or name in network.outputs or name in network.parameters:
+            raise GraphError(f"The network has a value {name!r}, which a training step needs for its own. Rename it.")
+    program = step_program(network, loss, optimizer, batch_size, dims)
+    opsets = {**network.opsets, "": max(OPSET, network.opsets.get("", OPSET))}
+    kept = finished(program, opsets[""])
     graph = graph_of(program, f"{network.name or 'network'}.training", opsets, kept, Names())
     for name, value in network.inputs.items():
         if name in graph.inputs:
@@ -62,11 +65,7 @@ def training_network(
     return Network(graph, opsets, ir_version=max(IR_VERSION, network.ir_version))
 
 
-def _other_opsets(network: Network) -> dict[str, int]:
-    return {domain: version for domain, version in network.opsets.items() if domain}
-
-
-def _step(
+def step_program(
     network: Network,
     loss: Loss,
     optimizer: Optimizer | None,
@@ -75,9 +74,6 @@ def _step(
 ) -> Program:
     """The program of a step, with its gradients and updates among the outputs."""
     output = judged_output(network, loss)
-    for name in ("labels", "loss"):
-        if name in network.inputs or name in network.outputs or name in network.parameters:
-            raise GraphError(f"The network has a value {name!r}, which a training step needs for its own. Rename it.")
     program = bind(network, batch_size, dims)
     chosen: Any = optimizer or SGD(1.0)
     made = training_program(program, loss, output, chosen)
@@ -113,7 +109,7 @@ def _compute_scalars(made: TrainingProgram, optimizer: Optimizer) -> None:
     for index, group in enumerate(made.groups):
         given = program.inputs.pop(f"scalars {index}")
         numbers = optimizer.expressions(wide_rate * group.multiplier, wide_step)
-        parts = [reshape(wide_rate * 0.0 + item, (1,)) for item in numbers]
+        parts = [reshape(as_expression(item, wide_rate), (1,)) for item in numbers]
         vector = cast(emit("Concat", *parts, axis=0), FLOAT32).variable
         group.node.inputs = [vector if item is given else item for item in group.node.inputs]
     program.assignments.append((step, (program.expression(step) + 1).variable))
@@ -122,16 +118,21 @@ def _compute_scalars(made: TrainingProgram, optimizer: Optimizer) -> None:
     program.nodes += nodes
 
 
-def _finished(program: Program, opset: int) -> dict[Variable, Parameter]:
+def finished(program: Program, opset: int) -> dict[Variable, Parameter]:
     """Say the program in standard operators of ``opset``; returns what it keeps, by the variables that stand for it."""
     kept = {old: _kept(old) for old, _ in program.assignments}
-    program.outputs |= {f"{kept[old].name}.updated": new for old, new in program.assignments if new is not old}
+    program.outputs |= {updated(kept[old]): new for old, new in program.assignments if new is not old}
     program.assignments = []
     restate(program, opset)
     expand_own_operators(program)
     restate(program, opset)
     tidy_after_differentiation(program)
     return kept
+
+
+def updated(parameter: Parameter) -> str:
+    """The name of the output that is the next content of what a step keeps."""
+    return f"{parameter.name}.updated"
 
 
 def _kept(variable: Variable) -> Parameter:
