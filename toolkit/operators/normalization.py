@@ -187,9 +187,13 @@ def _mean_variance_normalization(x: np.ndarray, *, axes: Sequence[int] = (0, 2, 
 
 
 def _mean_variance_gradient(call: Call, g: Expression) -> list[Expression | None]:
+    """Where all elements are equal, the deviation does not count: it has no slope there."""
     axes = [int(axis) for axis in call.attribute("axes", (0, 2, 3))]
-    normal, inverse = standardize(call.x, axes, 0.0)
-    return [through_statistics(g, normal, inverse, axes)]
+    centred = call.x - _mean(call.x, axes)
+    deviation = emit("Sqrt", _mean(centred * centred, axes))
+    inverse = 1.0 / (deviation + MEAN_VARIANCE_EPSILON)
+    along = centred * (_mean(g * centred, axes) * inverse / where(emit("Equal", deviation, 0.0), 1.0, deviation))
+    return [(g - _mean(g, axes) - along) * inverse]
 
 
 def _mean_variance_normalization_1(call: Call) -> list[Expression | None]:
