@@ -60,3 +60,15 @@ class NotDifferentiableError(TrainingError):
 
 class NonFiniteLossError(TrainingError):
     """The loss became NaN or infinite; the step that met it updated nothing."""
+
+
+MALFORMED = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError, MemoryError)
+"""What Python and numpy raise in code that meets a layer or data it was not written for.
+
+Whoever handles one layer at a time turns these into an error of the toolkit that names it.
+"""
+
+
+def said(error: BaseException) -> str:
+    """The message of an error without its full stop, or its kind where it has none."""
+    return (str(error) or type(error).__name__).strip().splitlines()[0].removesuffix(".")

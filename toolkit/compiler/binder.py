@@ -19,10 +19,11 @@ from toolkit.compiler.folding import fold
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.rebatch import Rebatch, Shapes
 from toolkit.compiler.segment import Deferred, Item, Scope, Segment, Unknown, close
-from toolkit.errors import DataDependentShapeError, GraphError
+from toolkit.errors import MALFORMED, DataDependentShapeError, GraphError, ShapeError, ToolkitError, said
 from toolkit.graph.layer import AttributeReference, Graph, Leaf, reads
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
+from toolkit.operators.guards import check_form
 from toolkit.operators.inference import CONSTANT_LIMIT, explicit_attributes, since_version
 from toolkit.operators.preview_gradient import GRADIENT
 from toolkit.operators.record import TensorType
@@ -90,9 +91,10 @@ class Binder:
 
     def bind_gradient(self, graph: Graph, leaf: Leaf, scope: Scope, prefix: str) -> None:
         """Bind once more what leads from the inputs of a Gradient leaf to its ``y``, and a node that asks for it."""
-        layer, y = prefix + leaf.path, leaf.attributes["y"]
-        by, fixed = leaf.attributes["xs"], leaf.attributes.get("zs", ())
+        layer = prefix + leaf.path
         given = [self.read(name, scope, layer) for name in leaf.inputs]
+        check_form(leaf.domain, leaf.op_type, leaf.version, _typed(given), leaf.attributes, layer)
+        y, by, fixed = leaf.attributes["y"], leaf.attributes["xs"], leaf.attributes.get("zs", ())
         inner = {**scope, **{name: item for name, item in zip((*by, *fixed), given, strict=True) if item is not None}}
         for child in needed(graph, [y], stop={*by, *fixed}):
             self.bind_leaf(child, inner, f"{layer}/")
@@ -109,8 +111,18 @@ class Binder:
         scope.update((name, made) for name, made in zip(leaf.outputs, node.outputs, strict=True) if made is not None)
 
     def bind_leaf(self, leaf: Leaf, scope: Scope, prefix: str) -> None:
-        """Bind a leaf, or defer it to a later segment."""
-        layer = prefix + leaf.path
+        """Bind a leaf, or defer it to a later segment. Raises ``ShapeError`` naming it when it is malformed."""
+        try:
+            self._bind_leaf(leaf, scope, prefix, prefix + leaf.path)
+        except MALFORMED as error:
+            if isinstance(error, ToolkitError):
+                raise
+            raise ShapeError(
+                f"{leaf.operator}-{leaf.version} {prefix + leaf.path!r}: its inputs and attributes must be those that "
+                f"the operator asks for, but {said(error)}. Export the model again."
+            ) from error
+
+    def _bind_leaf(self, leaf: Leaf, scope: Scope, prefix: str, layer: str) -> None:
         decision = None if self.decisions is None else self.decisions.made.get((self.iterations, layer))
         inputs = [self.read(name, scope, layer) for name in leaf.inputs]
         if decision is not None:
@@ -124,6 +136,7 @@ class Binder:
         if resolved is not None:
             found = [resolved]
         elif any(leaf.bodies):
+            check_form(leaf.domain, leaf.op_type, leaf.version, _typed(inputs), leaf.attributes, layer)
             found = self.bind_bodies(leaf, inputs, decision, scope, layer)
             if found is None:
                 what = f"{leaf.operator} {layer!r}: what it executes depends on the data."
@@ -202,7 +215,8 @@ class Binder:
         """Bind what a call of an ONNX function stands for."""
         inner = {name: item for name, item in zip(body.inputs, inputs, strict=False) if item is not None}
         given = {**{name: value for name, value in body.attributes.items() if value is not None}, **leaf.attributes}
-        resolved = Graph(body.name, body.inputs, body.outputs, [_resolve(child, given) for child in body.leaves])
+        leaves = [_resolve(child, given) for child in body.leaves]
+        resolved = Graph(body.name, body.inputs, body.outputs, leaves, body.parameters)
         self.bind_graph(resolved, inner, list(body.outputs), prefix=f"{layer}/")
         scope.update((outer, inner[name]) for outer, name in zip(leaf.outputs, body.outputs, strict=False) if outer)
 
@@ -215,7 +229,7 @@ class Binder:
         program, bind_body = self.program, partial(self.bind_body, scope, layer)
         match leaf.op_type:
             case "If":
-                return self.bind_branch(leaf, inputs, bind_body)
+                return self.bind_branch(leaf, inputs, layer, bind_body)
             case "Scan" if self.can_unroll(leaf, inputs):
                 return self.attempt(lambda: unrolling.unroll_scan(program, leaf, inputs, layer, bind_body))
             case "Loop":
@@ -227,11 +241,13 @@ class Binder:
         return None
 
     def bind_branch(
-        self, leaf: Leaf, inputs: list[Item | None], bind_body: unrolling.BindBody
+        self, leaf: Leaf, inputs: list[Item | None], layer: str, bind_body: unrolling.BindBody
     ) -> Sequence[Item] | None:
         condition = inputs[0] if inputs else None
         if not isinstance(condition, Variable) or condition.constant is None:
             return None
+        if condition.constant.size != 1:
+            raise ShapeError(f"If {layer!r}: its condition must have one element, got shape {condition.shape}.")
         taken = "then_branch" if bool(condition.constant.reshape(-1)[0]) else "else_branch"
         return bind_body(leaf.attributes[taken], [], 0)
 
@@ -239,6 +255,11 @@ class Binder:
         self, scope: Scope, layer: str, body: Graph, given: Sequence[Item | None], iteration: int
     ) -> list[Item]:
         """Bind one execution of a body inside ``scope``; returns its outputs."""
+        if len(given) != len(body.inputs):
+            raise ShapeError(
+                f"The body of {layer!r} must take {len(given)} inputs, it takes {len(body.inputs)}. "
+                "Export the model again."
+            )
         inner = dict(scope)
         inner.update((name, item) for name, item in zip(body.inputs, given, strict=True) if item is not None)
         around, self.iterations = self.iterations, (*self.iterations, iteration)
@@ -263,6 +284,11 @@ class Binder:
             self.iterations = around
             return None
         return found
+
+
+def _typed(inputs: Sequence[Item | None]) -> list[Variable]:
+    """Something of a type for every input, those that have none or are left out included."""
+    return [item if isinstance(item, Variable) else Variable("value", np.dtype(object), ()) for item in inputs]
 
 
 def _decided(item: Item | None, seen: np.ndarray | None) -> Item | None:

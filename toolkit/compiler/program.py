@@ -52,7 +52,8 @@ class Node:
     """One operator on variables. ``layer`` is the path of the leaf it comes from; ``fused`` lists further ones.
 
     ``role`` is ``forward``, ``loss``, ``loss backward`` (the gradient of the loss itself), ``backward`` or ``update``;
-    ``backend`` is set by placement.
+    ``backend`` is set by placement. ``is_recomputed`` marks a forward node repeated for the backward pass: what would
+    merge it with its original undoes that.
     """
 
     op_type: str
@@ -65,6 +66,7 @@ class Node:
     fused: tuple[str, ...] = ()
     role: str = "forward"
     backend: str = ""
+    is_recomputed: bool = False
 
     @property
     def operator(self) -> str:

@@ -148,14 +148,14 @@ def _slices(program: Program, x: Variable, axis: int, backwards: int, layer: str
 
 def _known_count(item: Item | None) -> int | None:
     known = item.constant if isinstance(item, Variable) else None
-    return None if known is None else int(known.reshape(-1)[0])
+    return None if known is None or known.size != 1 else int(known.reshape(-1)[0])
 
 
 def _truth(item: Item | None) -> bool | None:
     if item is None:
         return True
     known = item.constant if isinstance(item, Variable) else None
-    return None if known is None else bool(known.reshape(-1)[0])
+    return None if known is None or known.size != 1 else bool(known.reshape(-1)[0])
 
 
 def _pick(values: Sequence[int], index: int) -> int:

@@ -16,6 +16,7 @@ from toolkit.backends.protocol import Resources
 from toolkit.backends.registry import resolve
 from toolkit.compiler.bind import first_segment
 from toolkit.compiler.decisions import Decisions
+from toolkit.compiler.limits import require_affordable
 from toolkit.compiler.placement import place
 from toolkit.compiler.program import Program
 from toolkit.compiler.segment import Segment
@@ -106,6 +107,7 @@ class Context:
 
     def compile(self, program: Program) -> Plan:
         """A plan for a program on this context's backends."""
+        require_affordable(program)
         place(program, self._backends)
         return Plan(program, self._backends, self.resources, packed=state_of(self.network).packed)
 

@@ -13,16 +13,13 @@ from typing import Any
 import numpy as np
 
 from toolkit.backends.protocol import Backend, Resources, Step, plain
-from toolkit.compiler.memory import Lifetime, plan_arena
 from toolkit.compiler.program import Program, Variable
-from toolkit.errors import BackendError, InputError, ToolkitError
+from toolkit.errors import MALFORMED, BackendError, InputError, ShapeError, ToolkitError, said
 from toolkit.graph.parameter import CLOCK, Parameter
-from toolkit.runtime.lowering import Lowering
-from toolkit.runtime.sharing import pin_gradients, share_memory
+from toolkit.runtime.arrangement import Arrangement, arrange
 from toolkit.runtime.store import Store, converter
 from toolkit.runtime.tensors import AnyBuffer, HostBuffer, Task, Tensor, aligned, host_buffer
 
-DATA_ERRORS = (ValueError, IndexError, TypeError, KeyError, ZeroDivisionError, OverflowError)  # of numpy kernels
 Packed = MutableMapping[Hashable, "PackedBuffer"]
 
 
@@ -56,22 +53,16 @@ class Plan:
     ) -> None:
         self.resources = resources
         self._backends = tuple({backend.name: backend for backend in backends}.values())
-        lowering = Lowering(program, backends, resources, store).run()
+        found = arrange(program, backends, resources, store=store, groups=groups, gradients=gradients)
+        lowering = found.lowering
         self.store = lowering.store
-        for parameters, slots in groups:
-            self.store.allocate_group(parameters, slots)
-        for key in lowering.store.layouts:
-            self.store.allocate(key)
-        copier = lowering.converter
-        self.outputs = lowering.outputs
-        self.inputs = {name: lowering.places(variable)[0] for name, variable in program.inputs.items()}
-        tasks = pin_gradients(lowering.tasks, gradients, self.store, copier, resources)
-        self.tasks = share_memory(tasks, list(self.outputs.values()), copier, resources)
+        self.inputs, self.outputs, self.tasks = found.inputs, lowering.outputs, found.tasks
         self.static = [task for task in lowering.static if not task.kernel.is_free]
         self._packed = packed
         self._held: list[PackedBuffer] = []
         self.times: list[list[float]] | None = None
-        self.arena_nbytes = self._place()
+        self.arena_nbytes = found.nbytes
+        self._place(found)
         self._clock = -1
         self._readers = self._static_readers()
         self._sources = self._trace_sources()
@@ -79,41 +70,15 @@ class Plan:
 
     # memory ----------------------------------------------------------------------------------------------------------
 
-    def _place(self) -> int:
-        """Plan the arena and give every root its buffer; returns the arena's size in bytes."""
-        lifetimes: dict[Tensor, Lifetime] = {}
-        end = len(self.tasks)
-
-        def touch(item: Tensor, position: int) -> None:
-            root = item.base()
-            if root.storage == "arena" and root.layout.dtype != object:
-                known = lifetimes.get(root)
-                if known is None:
-                    lifetimes[root] = Lifetime(root.layout.nbytes, position, position)
-                else:
-                    known.first, known.last = min(known.first, position), max(known.last, position)
-
-        for item in self.inputs.values():
-            touch(item, -1)
-        for position, task in enumerate(self.tasks):
-            for tensor in (*task.inputs, *task.outputs):
-                if tensor is not None:
-                    touch(tensor, position)
-        for item in self.outputs.values():
-            touch(item, end)
-        scratch = [
-            Lifetime(task.kernel.workspace, position, position) if task.kernel.workspace else None
-            for position, task in enumerate(self.tasks)
-        ]
-        size = plan_arena([*lifetimes.values(), *(item for item in scratch if item is not None)])
-        self._arena = aligned(size)
-        for root, life in lifetimes.items():
+    def _place(self, found: Arrangement) -> None:
+        """Give every root its buffer."""
+        self._arena = aligned(found.nbytes)
+        for root, life in found.lifetimes.items():
             root.buffer = HostBuffer(root.layout, self._arena, life.offset)
         self._scratch = [
             None if item is None else HostBuffer(plain(np.dtype(np.uint8), (item.nbytes,)), self._arena, item.offset)
-            for item in scratch
+            for item in found.scratch
         ]
-        return size
 
     def _buffer(self, item: Tensor | None) -> AnyBuffer | None:
         """The buffer of a tensor; a view gets one of its own layout over its root's memory."""
@@ -161,10 +126,8 @@ class Plan:
             scratch = (
                 host_buffer(plain(np.dtype(np.uint8), (task.kernel.workspace,))) if task.kernel.workspace else None
             )
-            step = task.kernel.bind(
-                [self._buffer(item) for item in task.inputs], [self._buffer(item) for item in task.outputs], scratch
-            )
-            _check(step(), task)
+            step = self._step(task, scratch)
+            _execute(step, task)
             for shared in held or ():
                 shared.stamp = self._stamp(task)
             self._drop_finished(task, position)
@@ -261,13 +224,24 @@ class Plan:
         for task, scratch in zip(self.tasks, self._scratch, strict=True):
             if task.kernel.is_free:
                 continue
-            step = task.kernel.bind(
-                [self._buffer(item) for item in task.inputs], [self._buffer(item) for item in task.outputs], scratch
-            )
+            step = self._step(task, scratch)
             self._steps.setdefault(task.role, []).append((step, task))
         self._calls: dict[tuple[str, ...], tuple[Step, ...]] = {}
         self.input_arrays = {name: self._array(item) for name, item in self.inputs.items()}
         self.output_arrays = {name: self._array(item) for name, item in self.outputs.items()}
+
+    def _step(self, task: Task, scratch: AnyBuffer | None) -> Step:
+        """The kernel of a task bound to its memory."""
+        inputs, outputs = ([self._buffer(item) for item in items] for items in (task.inputs, task.outputs))
+        try:
+            return task.kernel.bind(inputs, outputs, scratch)
+        except MALFORMED as error:
+            if isinstance(error, ToolkitError):
+                raise
+            raise ShapeError(
+                f"{task.operator} {task.layer!r}: kernel {task.kernel.name!r} cannot take its inputs and attributes: "
+                f"{said(error)}. Export the model again."
+            ) from error
 
     def _array(self, item: Tensor) -> np.ndarray:
         buffer = self._buffer(item)
@@ -292,7 +266,7 @@ class Plan:
                 status = call()
                 if status.__class__ is int and status:
                     self._raise_failed(roles)
-        except DATA_ERRORS as error:
+        except MALFORMED as error:
             if isinstance(error, ToolkitError):
                 raise
             self._raise_failed(roles)
@@ -304,7 +278,7 @@ class Plan:
     def observe(self, roles: Sequence[str], look: Callable[[Task], Any]) -> None:
         """Execute step by step and call ``look(task)`` after each; stops when it returns something true."""
         for step, task in self._ordered(roles):
-            _check(step(), task)
+            _execute(step, task)
             if look(task):
                 return
 
@@ -321,9 +295,8 @@ class Plan:
         assert self.times is not None
         for step, task in self._ordered(roles):
             started = time.perf_counter()
-            status = step()
+            _execute(step, task)
             self.times[self._position[id(task)]].append(time.perf_counter() - started)
-            _check(status, task)
 
     def profile(self, enabled: bool = True) -> None:
         """Start (or stop) recording the time of every step; ``explain`` shows the medians."""
@@ -331,24 +304,26 @@ class Plan:
 
     def _raise_failed(self, roles: Sequence[str]) -> None:
         for step, task in self._ordered(roles):
-            try:
-                status = step()
-            except DATA_ERRORS as error:
-                raise data_error(task.operator, task.layer, error) from error
-            _check(status, task)
+            _execute(step, task)
         raise BackendError("A kernel reported an error that it does not report again; run once more.")
 
 
 def data_error(operator: str, layer: str, error: BaseException) -> InputError:
     """The error for a layer that data does not fit, from what its kernel raised."""
-    said = (str(error) or type(error).__name__).strip().removesuffix(".")
-    return InputError(f"{operator} {layer!r} cannot be computed on this data: {said}.")
+    return InputError(f"{operator} {layer!r} cannot be computed on this data: {said(error)}.")
 
 
 def _is_source(tensor: Tensor) -> bool:
     return isinstance(tensor.key, tuple) and tensor.key[0] == "parameter"
 
 
-def _check(status: Any, task: Task) -> None:
+def _execute(step: Step, task: Task) -> None:
+    """Execute one step; what goes wrong names its layer."""
+    try:
+        status = step()
+    except MALFORMED as error:
+        if isinstance(error, ToolkitError):
+            raise
+        raise data_error(task.operator, task.layer, error) from error
     if isinstance(status, int) and status:
         raise BackendError(f"{task.operator} {task.layer!r}: kernel {task.kernel.name!r} failed with status {status}.")

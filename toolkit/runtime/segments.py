@@ -20,13 +20,13 @@ from toolkit.compiler.decisions import Decisions
 from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.segment import Deferred, Item, Perhaps, Scope, Segment, Several, Unknown, is_carried, parts
-from toolkit.errors import BackendError, ToolkitError
+from toolkit.errors import MALFORMED, InputError, ToolkitError
 from toolkit.graph.layer import Graph
 from toolkit.graph.network import Network
 from toolkit.operators.inference import explicit_attributes, since_version
 from toolkit.operators.long_tail import reference_for
 from toolkit.operators.record import TensorType, lookup
-from toolkit.runtime.plan import DATA_ERRORS, Plan, data_error
+from toolkit.runtime.plan import Plan, data_error
 
 KEPT_SUCCESSORS = 32  # bound forms that a segment keeps; more only cost memory when every run brings new sizes
 
@@ -165,13 +165,16 @@ class DataCall:
             body.capture(held)
         try:
             result = self._reference(*values, **self._attributes)
-        except DATA_ERRORS as error:
+        except MALFORMED as error:
             if isinstance(error, ToolkitError):
                 raise
             raise data_error(self.operator, self.layer, error) from error
-        except MemoryError as error:
-            raise BackendError(f"{self.operator} {self.layer!r}: there is not enough memory for its result.") from error
         results = [as_value(item) for item in (result if isinstance(result, tuple) else (result,))]
+        if any(item is not None for item in self._outputs[len(results) :]):
+            raise InputError(
+                f"{self.operator} {self.layer!r} gives {len(results)} outputs, the model names {len(self._outputs)}. "
+                "Export the model again."
+            )
         held.update((item, value) for item, value in zip(self._outputs, results, strict=False) if item is not None)
         if self._workshop.decisions is not None:
             times = max((body.times for body in self.bodies.values()), default=0)

@@ -20,6 +20,7 @@ from toolkit.backends.protocol import Resources
 from toolkit.backends.registry import resolve
 from toolkit.compiler.bind import bind
 from toolkit.compiler.decisions import Decisions
+from toolkit.compiler.limits import require_affordable
 from toolkit.compiler.passes.straight_through import OFFERED
 from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.placement import place
@@ -201,6 +202,7 @@ class TrainingSession:
         return _StepPlan(plan, step.trained, step.kept, [group.multiplier for group in step.groups])
 
     def _compile(self, program: Program, lent: Resources, groups: Any = (), gradients: Any = ()) -> Plan:
+        require_affordable(program)
         place(program, self._backends, self._loss_backends)
         store = self._store if lent is self._resources else None
         packed = state_of(self.network).packed

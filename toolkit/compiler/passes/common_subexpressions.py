@@ -11,12 +11,15 @@ from toolkit.compiler.rewrite import Replacement, rewrite
 
 
 def share_common_subexpressions(program: Program) -> None:
-    """Merge equal nodes; small constants count as equal when their contents are. Random operators never merge."""
+    """Merge equal nodes; small constants count as equal when their contents are.
+
+    Random operators never merge, nor does what is computed once more on purpose.
+    """
     seen: dict[Any, list[Variable | None]] = {}
 
     def rule(node: Node) -> Replacement | None:
         record = node.record
-        if record is None or record.is_random or node.role == "update":
+        if record is None or record.is_random or node.is_recomputed or node.role == "update":
             return None
         outputs = tuple(item is not None for item in node.outputs)
         key = (

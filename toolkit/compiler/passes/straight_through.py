@@ -1,9 +1,10 @@
 """Straight-through estimators: rounding that a training asked for gets the gradient of the identity.
 
 - Round, Floor, Ceil and Sign become StraightThrough.
-- QuantizeLinear and DynamicQuantizeLinear become QuantizeStraightThrough, whose integers are floats; what merely moves
-  or compares integers (Reshape, Concat, MaxPool, ...) is repeated on these floats, and the DequantizeLinear at the end
-  becomes DequantizeStraightThrough. Other readers, such as QLinearConv, keep the integers and pass no gradient.
+- QuantizeLinear becomes QuantizeStraightThrough, whose integers are floats; what merely moves or compares integers
+  (Reshape, Concat, MaxPool, ...) is repeated on these floats, and the DequantizeLinear at the end becomes
+  DequantizeStraightThrough. Other readers, such as QLinearConv, keep the integers and pass no gradient.
+- DynamicQuantizeLinear becomes DynamicRange, which passes no gradient, and QuantizeLinear.
 
 A DequantizeLinear of integer weights stays as it is: such weights are frozen, its scale is differentiated as ever.
 """
@@ -33,7 +34,7 @@ PAIR = frozenset(("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 USUAL = PAIR | {"Round"}
 OFFERED = PAIR | STEPS.keys()
 DOMAINS = ("", "com.microsoft")
-FIRST_WITH_PRECISION = 23
+FIRST_VERSION, FIRST_WITH_PRECISION = 10, 23  # of QuantizeLinear
 EVERY = None
 MOVED: dict[str, Sequence[int] | None] = {  # what is done to integers as to floats, and to which inputs
     **dict.fromkeys(("Concat", "Max", "Min"), EVERY),
@@ -97,12 +98,13 @@ def use_straight_through(program: Program, asked: StraightThrough | None) -> Non
             return made.outputs
         if not wishes.quantises or node.domain not in DOMAINS:
             return None
+        if node.op_type == "DynamicQuantizeLinear":
+            found = program.append("DynamicRange", [node.x], {}, domain=TOOLKIT_DOMAIN, outputs=2).outputs
+            node = program.append("QuantizeLinear", [node.x, *found], {}, version=FIRST_VERSION)
+            _quantize(program, node, carried)
+            return [node.y, *found]
         if node.op_type == "QuantizeLinear" and is_trainable_dtype(node.x.dtype):
-            _quantize(program, node, node.inputs[1:], carried)
-        elif node.op_type == "DynamicQuantizeLinear":
-            program.nodes.append(node)
-            _quantize(program, node, node.outputs[1:3], carried)
-            return node.outputs
+            _quantize(program, node, carried)
         elif node.op_type == "DequantizeLinear" and node.x in carried:
             return [_dequantize(program, node, carried[node.x], wishes, fed)]
         elif node.op_type in MOVED and not node.domain:
@@ -113,18 +115,16 @@ def use_straight_through(program: Program, asked: StraightThrough | None) -> Non
     remove_dead_code(program)
 
 
-def _quantize(
-    program: Program, node: Node, parameters: Sequence[Variable | None], carried: dict[Variable, _Carried]
-) -> None:
-    scale = parameters[0]
+def _quantize(program: Program, node: Node, carried: dict[Variable, _Carried]) -> None:
+    scale = node.inputs[1]
     assert scale is not None
     attributes = _given(node, "axis", "block_size", "saturate")
-    if node.op_type == "QuantizeLinear" and node.version >= FIRST_WITH_PRECISION:
+    if node.version >= FIRST_WITH_PRECISION:
         found = type_of_quotients(scale.dtype, node.attributes.get("precision", 0))
         attributes["quotient"] = wire.element_type(found)
     made = program.append(
         "QuantizeStraightThrough",
-        [node.x, *parameters],
+        node.inputs,
         {**attributes, "to": wire.element_type(node.y.dtype), "scale_slope": 0.0},
         domain=TOOLKIT_DOMAIN,
         outputs=2,
