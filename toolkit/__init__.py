@@ -4,7 +4,6 @@
 """
 
 from toolkit import layers
-from toolkit.compiler.passes.straight_through import StraightThrough
 from toolkit.errors import (
     BackendError,
     GraphError,
@@ -40,7 +39,6 @@ __all__ = [
     "Scope",
     "Selection",
     "ShapeError",
-    "StraightThrough",
     "ToolkitError",
     "Trainer",
     "TrainingError",

@@ -43,7 +43,14 @@ def row(operator, *inputs, note, **further):
     return Case(operator, inputs, domain="toolkit", version=1, note=note, **further)
 
 
+def dynamic(x):
+    """The scale and zero point of a range that holds 0."""
+    low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
+    return np.float32((high - low) / 255), np.uint8(round(-low / ((high - low) / 255)))
+
+
 CASES = [
+    row("DynamicRange", uniform("N", 4), outputs=2, judge=dynamic, note="around 0"),
     *(
         row(
             "StraightThrough",

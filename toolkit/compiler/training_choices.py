@@ -10,7 +10,7 @@ from toolkit.compiler.passes.straight_through import StraightThrough, straight_t
 from toolkit.errors import InputError
 from toolkit.graph.network import Network
 
-Asked = bool | str | Collection[str] | StraightThrough | None
+Asked = bool | str | Collection[str] | None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ A program gets them from the pass of the same name, and only where a training as
 - StraightThrough does what Round, Floor, Ceil or Sign does; Sign passes the gradient where abs(x) <= 1.
 - QuantizeStraightThrough gives the integers of QuantizeLinear as floats, and which of them were in range: only there
   the gradient passes (Bengio et al. 2013). Number formats of 8 bits and less are treated like integers.
+- DynamicRange gives the scale and zero point that DynamicQuantizeLinear takes.
 - DequantizeStraightThrough turns such floats into the numbers that they stand for.
 
 ``scale_slope`` 0 keeps the scale as it is. With another number the two give it, together, the gradient of learned step
@@ -22,10 +23,20 @@ import numpy as np
 from toolkit.operators import wire
 from toolkit.operators.derivative import cast
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, expand, indices, reshape, where
-from toolkit.operators.quantization import aligned, is_integer, quotients, rounded, scaled_axis, sum_per_scale
+from toolkit.operators.quantization import (
+    aligned,
+    dynamic_range,
+    is_integer,
+    quotients,
+    rounded,
+    scaled_axis,
+    sum_per_scale,
+)
 from toolkit.operators.record import Call, NotDifferentiable, TensorType, not_differentiable, operator
 
-STAYS = not_differentiable("step sizes stay unless straight_through=StraightThrough(scales=True)", slope_is_zero=True)
+STAYS = not_differentiable(
+    "a step size learns where QuantizeLinear and DequantizeLinear share it as an initializer", slope_is_zero=True
+)
 STEPS = {"Round": np.rint, "Floor": np.floor, "Ceil": np.ceil, "Sign": np.sign}
 
 
@@ -208,6 +219,14 @@ def _check(shape: Sequence[int], parameters: Sequence[TensorType | None], attrib
             scaled_axis(item[1], shape, attributes.get("axis", 1), attributes.get("block_size", 0))
 
 
+operator(
+    "DynamicRange",
+    domain=TOOLKIT_DOMAIN,
+    reference=dynamic_range,
+    gradient=not_differentiable("a dynamic range is taken as it is", slope_is_zero=True),
+    infer=lambda types, attributes, constants: [(np.dtype(np.float32), ()), (np.dtype(np.uint8), ())],
+    expansion=lambda call: emit("DynamicQuantizeLinear", call.x, outputs=3)[1:],
+)
 operator(
     "StraightThrough",
     domain=TOOLKIT_DOMAIN,

@@ -6,6 +6,7 @@
   DequantizeStraightThrough. Other readers, such as QLinearConv, keep the integers and pass no gradient.
 - DynamicQuantizeLinear becomes DynamicRange, which passes no gradient, and QuantizeLinear.
 
+Step sizes learn (Esser et al. 2020) where the pair shares an initializer that is not frozen; the importer freezes them.
 A DequantizeLinear of integer weights stays as it is: such weights are frozen, its scale is differentiated as ever.
 """
 
@@ -48,25 +49,19 @@ MOVED: dict[str, Sequence[int] | None] = {  # what is done to integers as to flo
 
 @dataclass(frozen=True)
 class StraightThrough:
-    """Which rounding operators pass gradients in a training.
-
-    - ``operators``: of QuantizeLinear with its DequantizeLinear (DynamicQuantizeLinear is one too), Round, Floor, Ceil
-      and Sign.
-    - ``scales``: learn the step sizes of quantisation as well (Esser et al. 2020); otherwise they stay.
-    """
+    """Which rounding operators pass gradients: of QuantizeLinear with its kin, Round, Floor, Ceil and Sign."""
 
     operators: frozenset[str] = USUAL
-    scales: bool = False
 
     @property
     def quantises(self) -> bool:
         return bool(self.operators & PAIR)
 
 
-def straight_through(asked: bool | str | Collection[str] | StraightThrough | None) -> StraightThrough | None:
+def straight_through(asked: bool | str | Collection[str] | None) -> StraightThrough | None:
     """What a user asked for: nothing, the usual operators (``True``), or those named. Raises ``InputError``."""
-    if asked is None or isinstance(asked, (bool, StraightThrough)):
-        return (StraightThrough() if asked else None) if not isinstance(asked, StraightThrough) else asked
+    if asked is None or isinstance(asked, bool):
+        return StraightThrough() if asked else None
     names = frozenset((asked,) if isinstance(asked, str) else asked)
     if not names <= OFFERED:
         raise InputError(
@@ -106,7 +101,7 @@ def use_straight_through(program: Program, asked: StraightThrough | None) -> Non
         if node.op_type == "QuantizeLinear" and is_trainable_dtype(node.x.dtype):
             _quantize(program, node, carried)
         elif node.op_type == "DequantizeLinear" and node.x in carried:
-            return [_dequantize(program, node, carried[node.x], wishes, fed)]
+            return [_dequantize(program, node, carried[node.x], fed)]
         elif node.op_type in MOVED and not node.domain:
             _move(program, node, carried)
         return None
@@ -132,9 +127,7 @@ def _quantize(program: Program, node: Node, carried: dict[Variable, _Carried]) -
     carried[node.y] = _Carried(made.y, [made])
 
 
-def _dequantize(
-    program: Program, node: Node, carried: _Carried, wishes: StraightThrough, fed: Collection[Variable]
-) -> Variable:
+def _dequantize(program: Program, node: Node, carried: _Carried, fed: Collection[Variable]) -> Variable:
     attributes = _given(node, "axis", "block_size")
     made = program.append(
         "DequantizeStraightThrough",
@@ -142,8 +135,10 @@ def _dequantize(
         {**attributes, "to": wire.element_type(node.y.dtype), "scale_slope": 0.0},
         domain=TOOLKIT_DOMAIN,
     )
-    own = identity(node.inputs[1])
-    if wishes.scales and all(identity(item.inputs[1]) == own for item in carried.quantised):
+    scale = node.inputs[1]
+    assert scale is not None
+    is_shared = all(identity(item.inputs[1]) == identity(scale) for item in carried.quantised)
+    if scale.parameter is not None and is_shared:
         slope = min(_slope(item, fed) for item in carried.quantised)
         for item in (made, *carried.quantised):
             item.attributes["scale_slope"] = slope
