@@ -38,18 +38,7 @@ def named() -> dict[str, dict]:
     return {job["named"]: answer for job, answer in answers({"named": name} for name in NAMED)}
 
 
-KNOWN_HOLES = {
-    "regular_expression_that_backtracks": "Python's re goes back and tries again without end, as RE2 would not",
-}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason=KNOWN_HOLES[name])) if name in KNOWN_HOLES else name
-        for name in NAMED
-    ],
-)
+@pytest.mark.parametrize("name", NAMED)
 def test_named_file(name: str, named: dict[str, dict]):
     answer, expected = named[name], NAMED[name].error
     assert answer["verdict"] == ("accepted" if expected is None else "refused"), answer

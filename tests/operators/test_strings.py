@@ -44,22 +44,9 @@ def test_patterns_mean_what_re2_says(pattern: str, matching: str, other: str) ->
     np.testing.assert_array_equal(regex_full_match(texts(matching, other), pattern=pattern), [True, False])
 
 
-@pytest.mark.parametrize(
-    ("pattern", "what"),
-    [
-        (r"(?=a)", "look-around"),
-        (r"(?<!a)b", "look-around"),
-        (r"(a)\1", "a back reference"),
-        (r"\C", "a single byte"),
-        (r"(?U)a+", "the flag U"),
-        (r"a++", "a possessive repetition"),
-        (r"[[:letter:]]", r"the class \[:letter:\]"),
-        (r"\p{Greek}", "only categories"),
-        (r"(a", "is not valid"),
-    ],
-)
-def test_patterns_that_are_refused(pattern: str, what: str) -> None:
-    with pytest.raises(ValueError, match=what):
+@pytest.mark.parametrize("pattern", [r"(?=a)", r"(a)\1", r"a++", r"[[:letter:]]", r"(a"])
+def test_patterns_that_re2_does_not_have_are_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"regular expression .* is not valid: "):
         compiled(pattern)
 
 
