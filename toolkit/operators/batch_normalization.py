@@ -14,9 +14,12 @@ import numpy as np
 
 from toolkit.errors import ShapeError
 from toolkit.operators.batch_normalization_gradient import channelwise, gradient_of_inputs, training_gradient
-from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression
+from toolkit.operators.derivative import cast
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, indices, reshape
 from toolkit.operators.precision import HALF_WIDTH
 from toolkit.operators.record import Call, TensorType, operator
+
+FLOAT32 = np.dtype(np.float32)
 
 
 def statistics_shape(shape: Sequence[int], spatial: int = 1) -> tuple[int, ...]:
@@ -135,6 +138,28 @@ def _infer_training(inputs: Sequence[TensorType | None], attributes: dict[str, A
     return [x, mean, variance, (scale[0], scale[1]), (scale[0], scale[1]), (np.dtype(np.uint8), x[1])]
 
 
+def _training_expansion(call: Call) -> list[Expression | None]:
+    """The training form from standard operators: the statistics are means over all axes but the channels'."""
+    given = [item for item in call.inputs[:5] if item is not None]
+    x, scale, bias, mean, variance = (cast(item, FLOAT32) if item.dtype in HALF_WIDTH else item for item in given)
+    axes, across = indices(x, [0, *range(2, x.ndim)]), (1, x.shape[1], *(1,) * (x.ndim - 2))
+    momentum = float(call.attribute("momentum", 0.9))
+    batch_mean = emit("ReduceMean", x, axes, keepdims=0)
+    centred = x - reshape(batch_mean, across)
+    batch_variance = emit("ReduceMean", centred * centred, axes, keepdims=0)
+    inverse = 1.0 / emit("Sqrt", batch_variance + float(call.attribute("epsilon", 1e-5)))
+    y = centred * reshape(scale * inverse, across) + reshape(bias, across)
+    moved = [
+        running * momentum + batch * (1.0 - momentum)
+        for running, batch in ((mean, batch_mean), (variance, batch_variance))
+    ]
+    mask = None
+    if call.attribute("activation", "") == "Relu":
+        y, mask = emit("Relu", y), cast(emit("Greater", y, 0.0), np.dtype(np.uint8))
+    pairs = zip((y, *moved, batch_mean, batch_variance), (given[index] for index in (0, 3, 4, 1, 1)), strict=True)
+    return [*(cast(item, model.dtype) for item, model in pairs), mask]
+
+
 def _gradient(call: Call, *grads: Expression | None) -> list[Expression | None]:
     return gradient_of_inputs(call, grads, bool(call.attribute("training_mode", 0)), statistics_shape(call.x.shape))
 
@@ -146,4 +171,5 @@ operator(
     reference=_training,
     gradient=training_gradient,
     infer=_infer_training,
+    expansion=_training_expansion,
 )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.operators.axes import known
-from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, indices, reshape
 from toolkit.operators.precision import in_float32
 from toolkit.operators.record import Call, TensorType, operator
 from toolkit.operators.windows import all_windows, cropped, explicit_geometry, output_sizes, padded, scattered
@@ -99,5 +99,24 @@ def _columns_gradient(call: Call, g: Expression) -> list[Expression | None]:
     return [emit("Col2Im", g, image, block, **attributes)]
 
 
+def _columns_expansion(call: Call) -> list[Expression | None]:
+    """A Gather of every element of every block, from the padded image in one row."""
+    x, block = call.x, call.attributes["block_shape"]
+    found, counts = _geometry(call.attributes, x.shape[2:], block)
+    rank, pads = len(block), found["pads"]
+    around = emit("Pad", x, indices(x, [0, 0, *pads[:rank], 0, 0, *pads[rank:]]))
+    places = np.arange(int(np.prod(around.shape[2:]))).reshape(1, 1, *around.shape[2:])
+    wanted = all_windows(places, block, found["strides"], found["dilations"], counts).reshape(-1)
+    flat = reshape(around, (*x.shape[:2], places.size))
+    return [reshape(emit("Gather", flat, wanted, axis=2), _columns_shape(x.shape, block, counts))]
+
+
 operator("Col2Im", since=18, reference=col2im, gradient=_image_gradient, infer=_infer_image)
-operator("Im2Col", domain=TOOLKIT_DOMAIN, reference=im2col, gradient=_columns_gradient, infer=_infer_columns)
+operator(
+    "Im2Col",
+    domain=TOOLKIT_DOMAIN,
+    reference=im2col,
+    gradient=_columns_gradient,
+    infer=_infer_columns,
+    expansion=_columns_expansion,
+)

@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.operators import sampling_expansion
+from toolkit.operators.composed import pull_back
 from toolkit.operators.convolution import canonical_convolution, convolved_shape, per_channel, points_by_channel
-from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, reduce_sum, reshape
+from toolkit.operators.derivative import filled
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, reduce_sum, reshape, split, transpose
 from toolkit.operators.point_sampling import Points, as_rows, neighbours
 from toolkit.operators.precision import in_float32
 from toolkit.operators.record import Call, TensorType, not_differentiable, operator
@@ -55,10 +58,7 @@ class Reading:
         moved = offset.reshape(blocks, taps, rank, places)
         axes = []
         for axis, size in enumerate(x.shape[2:]):
-            starts = np.arange(self.output[axis]) * explicit["strides"][axis] - explicit["pads"][axis]
-            steps = np.arange(self.kernel[axis]) * explicit["dilations"][axis]
-            lattice = np.add.outer(_along(steps, self.kernel, axis), _along(starts, self.output, axis))
-            at = moved[:, :, axis] + lattice.astype(offset.dtype)
+            at = moved[:, :, axis] + _lattice(explicit, self.kernel, self.output, axis).astype(offset.dtype)
             axes.append(neighbours(at.reshape(-1), "linear").within(size))
         positions = int(np.prod(x.shape[2:]))
         self.points = Points(x.shape[2:], np.repeat(np.arange(blocks) * positions, taps * places), axes)
@@ -90,6 +90,13 @@ class Reading:
         slopes = self.points.slopes(self.rows, read).reshape(batch * groups, taps, places, len(self.kernel))
         doffset = np.moveaxis(slopes, -1, 2).reshape(self.offset_shape)
         return dx, doffset, in_mask.reshape(batch, groups * taps, *self.output)
+
+
+def _lattice(explicit: Mapping[str, Any], kernel: Shape, output: Shape, axis: int) -> np.ndarray:
+    """Where on an axis the taps of every place lie before they are moved: (taps, places)."""
+    starts = np.arange(output[axis]) * explicit["strides"][axis] - explicit["pads"][axis]
+    steps = np.arange(kernel[axis]) * explicit["dilations"][axis]
+    return np.add.outer(_along(steps, kernel, axis), _along(starts, output, axis))
 
 
 def _along(values: np.ndarray, sizes: Shape, axis: int) -> np.ndarray:
@@ -180,6 +187,49 @@ def _gradient(call: Call, g: Expression) -> list[Expression | None]:
     return [dx, dw, doffset, db, dmask][: len(call.inputs)]
 
 
+def _values(
+    x: Expression, w: Expression, offset: Expression, mask: Expression | None, attributes: dict[str, Any]
+) -> Expression:
+    """The convolution from standard operators, without bias."""
+    batch, channels, *sizes = x.shape
+    kernel, output, group, parts = w.shape[2:], offset.shape[2:], attributes["group"], attributes["offset_group"]
+    taps, places, blocks, rank = int(np.prod(kernel)), int(np.prod(output)), batch * parts, len(kernel)
+    points = blocks * taps * places
+    moved = reshape(offset, (blocks, taps, rank, places))
+    axes = []
+    for axis, at in enumerate(split(moved, rank, 2)):
+        lattice = _lattice(attributes, kernel, output, axis).astype(offset.dtype)
+        found = sampling_expansion.neighbours(
+            reshape(reshape(at, (blocks, taps, places)) + lattice, (points,)), "linear"
+        )
+        axes.append(sampling_expansion.within(found, sizes[axis]))
+    first = np.repeat(np.arange(blocks) * int(np.prod(sizes)), taps * places)
+    rows = sampling_expansion.rows_of(reshape(x, (blocks, channels // parts, *sizes)))
+    read = sampling_expansion.sampled(rows, first, sizes, axes)
+    read = read if mask is None else read * reshape(mask, (points, 1))
+    by_channel = transpose(reshape(read, (batch, parts, taps, places, channels // parts)), [1, 4, 2, 0, 3])
+    columns = reshape(by_channel, (group, channels // group * taps, batch * places))
+    matrices = reshape(w, (group, w.shape[0] // group, int(np.prod(w.shape[1:]))))
+    y = reshape(matrices @ columns, (w.shape[0], batch, *output))
+    return transpose(y, [1, 0, *range(2, y.ndim)])
+
+
+def _weight_expansion(call: Call) -> list[Expression | None]:
+    g, x, offset, mask = [*call.inputs, None][:4]
+    assert g is not None and x is not None and offset is not None
+    w = filled(g, tuple(call.attributes["weight_shape"]))  # the values are linear in it, so any will do
+    values = _values(x, w, offset, mask, call.attributes)
+    return pull_back(Call([w], [], {}, [True], call.version), [(values, g)])
+
+
+def _input_expansion(call: Call) -> list[Expression | None]:
+    g, x, w, offset, mask = [*call.inputs, None][:5]
+    assert g is not None and x is not None and w is not None and offset is not None
+    moving = [x, offset, *([] if mask is None else [mask])]
+    values = _values(x, w, offset, mask, call.attributes)
+    return pull_back(Call([*moving], [], {}, [True] * len(moving), call.version), [(values, g)])
+
+
 SECOND = not_differentiable("second derivative of a convolution whose taps move")
 operator("DeformConv", since=19, reference=deform_conv, gradient=_gradient, infer=_infer)
 operator(
@@ -188,6 +238,7 @@ operator(
     reference=deform_conv_weight_gradient,
     gradient=SECOND,
     infer=_infer_weight_gradient,
+    expansion=_weight_expansion,
 )
 operator(
     "DeformConvInputGradient",
@@ -195,4 +246,5 @@ operator(
     reference=deform_conv_input_gradient,
     gradient=SECOND,
     infer=_infer_input_gradient,
+    expansion=_input_expansion,
 )

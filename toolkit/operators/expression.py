@@ -150,6 +150,11 @@ def transpose(x: Expression, permutation: Sequence[int]) -> Expression:
     return emit("Transpose", x, perm=[int(axis) for axis in permutation])
 
 
+def split(x: Expression, count: int, axis: int) -> list[Expression]:
+    """``count`` equal parts of ``x``; emits nothing for one."""
+    return [x] if count == 1 else emit("Split", x, outputs=count, axis=axis, num_outputs=count)
+
+
 def reduce_sum(x: Expression, axes: Sequence[int], keepdims: bool = True) -> Expression:
     """The sum of ``x`` over ``axes``; emits nothing for no axes."""
     if not axes:

@@ -17,6 +17,7 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, resha
 from toolkit.operators.point_sampling import Neighbours, Points, as_rows, from_rows, neighbours
 from toolkit.operators.precision import HALF_WIDTH, in_float32
 from toolkit.operators.record import Call, TensorType, not_differentiable, operator
+from toolkit.operators.sampling_expansion import grid_gradient, grid_input_gradient
 
 Shape = Sequence[int]
 MODES = {"nearest": "nearest", "linear": "linear", "bilinear": "linear", "cubic": "cubic", "bicubic": "cubic"}
@@ -210,6 +211,7 @@ operator(
     reference=grid_sample_input_gradient,
     gradient=_gradient_of_input_gradient,
     infer=_infer_input_gradient,
+    expansion=grid_input_gradient,
 )
 operator(
     "GridSampleGridGradient",
@@ -217,5 +219,6 @@ operator(
     reference=grid_sample_grid_gradient,
     gradient=not_differentiable("second derivative of the position of a sample"),
     infer=_infer_grid_gradient,
+    expansion=grid_gradient,
 )
 operator("AffineGrid", since=20, reference=affine_grid, gradient=_affine_gradient, infer=_infer_affine)

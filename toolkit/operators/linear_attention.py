@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import ShapeError
-from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit
+from toolkit.operators.composed import pull_back
+from toolkit.operators.derivative import cast, filled
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, reshape, split
 from toolkit.operators.precision import in_float32
 from toolkit.operators.record import Call, TensorType, not_differentiable, operator
 
@@ -208,6 +210,45 @@ def _infer_gradient(inputs: Sequence[TensorType | None], _: dict[str, Any], __: 
     return [(query[0], (0,)) if item is None else (query[0], item[1]) for item in inputs[:6]]
 
 
+def _values(call: Call) -> list[Expression | None]:
+    """The output and the last state from standard operators, token by token."""
+    query, key, value, state, decay, beta = [*call.inputs, *[None] * 6][:6]
+    assert query is not None and key is not None and value is not None
+    heads, key_heads = int(call.attributes["q_num_heads"]), int(call.attributes["kv_num_heads"])
+    batch, length, lead = query.shape[0], query.shape[1], (query.shape[0], key_heads)
+    size, width = query.shape[2] // heads, value.shape[2] // key_heads
+    scale = float(call.attribute("scale", 0.0)) or 1.0 / math.sqrt(size)
+    steps = [None if item is None else split(item, length, 1) for item in (query, key, value, decay, beta)]
+    last = filled(query, (*lead, size, width)) if state is None else cast(state, query.dtype)
+    outputs = []
+    for at in range(length):
+        q, k, v, d, b = (None if item is None else item[at] for item in steps)
+        assert q is not None and k is not None and v is not None
+        if d is not None:
+            last = last * reshape(emit("Exp", d), (*lead, -1, 1))
+        keys, change = reshape(k, (*lead, size, 1)), reshape(v, (*lead, 1, width))
+        if b is not None:
+            read = reshape(k, (*lead, 1, size)) @ last
+            change = (change - read) * reshape(b, (batch, -1, 1, 1))
+        last = last + keys @ change
+        seen = reshape(q, (*lead, heads // key_heads, size)) @ last
+        outputs.append(reshape(seen * scale, (batch, 1, heads * width)))
+    y = outputs[0] if length == 1 else emit("Concat", *outputs, axis=1)
+    return [y, last if state is None else cast(last, state.dtype)]
+
+
+def _gradient_expansion(call: Call) -> list[Expression | None]:
+    inputs, grads = call.inputs[:6], call.inputs[6:]
+    forward = Call(inputs, [], call.attributes, [item is not None for item in inputs], call.version)
+    pairs = zip(_values(forward), grads, strict=False)
+    found = pull_back(forward, [(output, g) for output, g in pairs if output is not None and g is not None])
+    like = call.x
+    return [
+        filled(like, (0,) if item is None else item.shape) if part is None else part
+        for item, part in zip(inputs, found, strict=True)
+    ]
+
+
 operator("LinearAttention", since=27, reference=_linear_attention, gradient=_gradient, infer=_infer)
 operator(
     "LinearAttentionGradient",
@@ -215,4 +256,5 @@ operator(
     reference=_linear_attention_gradient,
     gradient=not_differentiable("second derivatives of linear attention are not written down"),
     infer=_infer_gradient,
+    expansion=_gradient_expansion,
 )

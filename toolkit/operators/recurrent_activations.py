@@ -91,22 +91,22 @@ class Role:
     """The activation of one role (``f``, ``g`` or ``h``) in each direction; arrays have the directions first."""
 
     def __init__(self, bound: Sequence[Bound]) -> None:
-        self._bound = tuple(bound)
-        self._is_one = all(item == self._bound[0] for item in self._bound)
+        self.bound = tuple(bound)
+        self._is_one = all(item == self.bound[0] for item in self.bound)
 
     def apply(self, x: np.ndarray, out: np.ndarray) -> None:
         """Write the activation of ``x`` into ``out``, which may be ``x``."""
         if self._is_one:
-            activation, alpha, beta = self._bound[0]
+            activation, alpha, beta = self.bound[0]
             activation.function(x, out, alpha, beta)
             return
-        for number, (activation, alpha, beta) in enumerate(self._bound):
+        for number, (activation, alpha, beta) in enumerate(self.bound):
             activation.function(x[number], out[number], alpha, beta)
 
     def slope(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The derivative at ``x``, where the activation is ``y``."""
         found = np.empty_like(x)
-        for number, (activation, alpha, beta) in enumerate(self._bound):
+        for number, (activation, alpha, beta) in enumerate(self.bound):
             found[number] = activation.slope(x[number], y[number], alpha, beta)
         return found
 

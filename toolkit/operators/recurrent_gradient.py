@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.operators.expression import TOOLKIT_DOMAIN
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression
 from toolkit.operators.precision import in_float32
-from toolkit.operators.record import Inference, TensorType, not_differentiable, operator
+from toolkit.operators.record import Call, Inference, TensorType, not_differentiable, operator
 from toolkit.operators.recurrent import CELLS, INPUTS, expected_shapes
 from toolkit.operators.recurrent_cell import Cell
+from toolkit.operators.recurrent_expansion import gradients_by_steps
 from toolkit.operators.recurrent_lstm import LongShortTermCell
 
 Array = np.ndarray
@@ -60,6 +61,10 @@ def _infer(name: str) -> Inference:
     return infer
 
 
+def _expansion(name: str) -> Callable[[Call], list[Expression | None]]:
+    return lambda call: gradients_by_steps(CELLS[name], call, len(INPUTS[name]))
+
+
 for _name in CELLS:
     operator(
         f"{_name}Gradient",
@@ -67,4 +72,5 @@ for _name in CELLS:
         reference=_reference(_name),
         gradient=not_differentiable(f"the second derivative of {_name} through time has no operator yet"),
         infer=_infer(_name),
+        expansion=_expansion(_name),
     )
