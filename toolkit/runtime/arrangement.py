@@ -1,4 +1,4 @@
-"""The arrangement of a plan: its tasks in order and where in the arena each tensor will lie, before any memory is taken.
+"""The arrangement of a plan: its tasks in order, and where in the arena each tensor will lie once there is memory.
 
 So the size of a plan can be known without making it.
 """

@@ -13,7 +13,8 @@ from toolkit.runtime.segments import Stage
 class StepReport:
     """One step of a plan; ``nbytes`` are read and written per run, ``milliseconds`` is the median when profiled.
 
-    ``segment`` counts the plans that follow each other where data decides what comes next.
+    ``segment`` counts the plans that follow each other where data decides what comes next. ``is_recomputed`` marks a
+    forward step that the backward pass repeats, see ``rematerialise``.
     """
 
     layer: str
@@ -25,6 +26,13 @@ class StepReport:
     nbytes: int
     milliseconds: float | None
     segment: int = 0
+    is_recomputed: bool = False
+
+    @property
+    def described(self) -> str:
+        """The operator, and in brackets what its step is for unless that is the forward pass."""
+        purpose = f"{self.role}, computed again" if self.is_recomputed else self.role
+        return self.operator if purpose == "forward" else f"{self.operator} [{purpose}]"
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class Explanation:
             (
                 *((str(step.segment),) if is_segmented else ()),
                 step.layer,
-                step.operator + ("" if step.role == "forward" else f" [{step.role}]"),
+                step.described,
                 step.backend,
                 step.kernel,
                 ", ".join(step.fused),
@@ -104,6 +112,7 @@ def _steps(plan: Plan, segment: int = 0) -> list[StepReport]:
                 task.nbytes,
                 _median(times),
                 segment,
+                task.node is not None and task.node.is_recomputed,
             )
         )
     return reports

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.autodiff import Shortfall, told
+from toolkit.autodiff import Rematerialise, Shortfall, rematerialise, require_rematerialise, told
 from toolkit.backends.protocol import Resources
 from toolkit.backends.registry import resolve
 from toolkit.compiler.bind import bind
@@ -29,6 +29,7 @@ from toolkit.compiler.training_choices import Asked, training_choices
 from toolkit.errors import GraphError, NonFiniteLossError
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
+from toolkit.runtime.arrangement import Groups, Pins, arrange
 from toolkit.runtime.cache import state_of
 from toolkit.runtime.context import require_precision, resources
 from toolkit.runtime.explain import Explanation, explain
@@ -55,9 +56,9 @@ class TrainingSession:
     """Compiles and runs training steps; see the module's docstring.
 
     ``loss_backend`` places the loss elsewhere than the network. ``outputs`` limits what is computed and returned, all
-    of the network's outputs by default. ``straight_through`` and ``batch_statistics`` are those of ``Trainer``.
-    ``shortfalls`` tells, once a step is compiled, which parameters with ``requires_grad`` get no gradient or not all of
-    it. Raises ``NotDifferentiableError`` when none gets one.
+    of the network's outputs by default. ``straight_through``, ``batch_statistics`` and ``rematerialise`` are those of
+    ``Trainer``. ``shortfalls`` tells, once a step is compiled, which parameters with ``requires_grad`` get no gradient
+    or not all of it. Raises ``NotDifferentiableError`` when none gets one.
     """
 
     def __init__(
@@ -74,8 +75,10 @@ class TrainingSession:
         outputs: Sequence[str] | None = None,
         straight_through: Asked = None,
         batch_statistics: str | None = None,
+        rematerialise: Rematerialise = None,
     ) -> None:
         require_precision(precision)
+        self._rematerialise = require_rematerialise(rematerialise)
         self._asked = straight_through, batch_statistics
         training_choices(network, *self._asked)
         self.network, self.loss, self.optimizer = network, loss, optimizer
@@ -198,8 +201,21 @@ class TrainingSession:
         self._note(step.shortfalls)
         groups = [(group.parameters, group.slots) for group in step.groups]
         gradients = [pair for group in step.groups for pair in group.gradients()]
+        self._save_memory(step.program, groups, gradients)
         plan = self._compile(step.program, self._resources, groups, gradients)
         return _StepPlan(plan, step.trained, step.kept, [group.multiplier for group in step.groups])
+
+    def _save_memory(self, program: Program, groups: Groups, gradients: Pins) -> None:
+        """Rematerialise as was asked for, measured by what this session would need."""
+        backends = [*self._backends, *(self._loss_backends or ())]
+
+        def measure(changed: Program) -> int:
+            place(changed, self._backends, self._loss_backends)
+            store = self._store.imitation()
+            return arrange(changed, backends, self._resources, store=store, groups=groups, gradients=gradients).nbytes
+
+        layers = [leaf.path for leaf in self.network.graph.leaves]
+        rematerialise(program, self._rematerialise, measure, layers)
 
     def _compile(self, program: Program, lent: Resources, groups: Any = (), gradients: Any = ()) -> Plan:
         require_affordable(program)

@@ -29,6 +29,12 @@ class Store:
         self.gradient_regions: list[np.ndarray] = []
         self._seen: dict[Parameter, int] = {}
 
+    def imitation(self) -> Store:
+        """A store with the same layouts and nothing in it, to plan with."""
+        made = Store()
+        made.layouts.update(self.layouts)
+        return made
+
     def layout(self, key: Hashable, default: Layout) -> Layout:
         """The layout of a kept tensor, ``default`` while none has been adopted."""
         return self.layouts.get(key, default)

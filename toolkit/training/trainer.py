@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.autodiff import Shortfall
+from toolkit.autodiff import Rematerialise, Shortfall
 from toolkit.compiler.bind import bind
 from toolkit.compiler.training_choices import Asked
 from toolkit.errors import DataDependentShapeError, GraphError, InputError, NonFiniteLossError, TrainingError
@@ -42,6 +42,11 @@ class Trainer:
       quantisation learn as well where they are unfrozen: ``select(...).unfreeze(settings=True)``.
     - ``batch_statistics``: what BatchNormalization uses, ``"batch"`` or ``"running"``, by default what the file says;
       ``network.select(...).freeze_statistics()`` and ``unfreeze_statistics()`` settle it for single layers.
+    - ``rematerialise``: save memory by computing once more, in the backward pass, what the forward pass had; gradients
+      stay the same. Patterns of layers, such as ``["encoder/*"]``: each scope that matches keeps only what enters it
+      and what it hands on, each single layer that matches nothing. Or what the arena of a step may take, as a part of
+      what it takes without (``0.5``) or in bytes (an ``int``): then what to compute again is chosen, cheap layers
+      before costly ones. Raises ``TrainingError`` in the first step when a budget cannot be met, telling what can.
 
     ``steps`` and ``epochs`` count what was done so far. Parameters with ``requires_grad=False`` stay as they are, and
     nothing is computed for them; freezing and unfreezing between steps is fine. Raises ``GraphError`` when the loss
@@ -61,6 +66,7 @@ class Trainer:
         seed: int = 0,
         straight_through: Asked = None,
         batch_statistics: str | None = None,
+        rematerialise: Rematerialise = None,
     ) -> None:
         if not isinstance(loss, Loss) or not isinstance(optimizer, Optimizer):
             wrong = optimizer if isinstance(loss, Loss) else loss
@@ -78,6 +84,7 @@ class Trainer:
             "seed": seed,
             "straight_through": straight_through,
             "batch_statistics": batch_statistics,
+            "rematerialise": rematerialise,
         }
         self._start(network)
 

@@ -1,0 +1,191 @@
+"""Recomputation: forward nodes are executed once more, just before the backward nodes that read what they make.
+
+A variable is either kept, or dropped and computed again from kept ones. Any choice gives the same gradients: what a
+dropped variable needs and is dropped as well is computed again too, each at most once. Never dropped are results whose
+next computation would differ (random numbers), what leaves the program or moves a parameter or statistic, and what
+depends on parameters at rest only, which is no activation. Dropout keeps its mask, and is repeated with that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from functools import cached_property
+
+from toolkit.compiler.program import Node, Program, Variable
+from toolkit.operators.derivative import cast
+
+LAYER_ROLES = ("forward", "loss")
+COSTLY = (  # parts of the names of operators that do more than a little for each element they touch
+    *("Conv", "MatMul", "Gemm", "Einsum", "LSTM", "GRU", "RNN", "Attention", "MoE", "CDist", "Det", "Inverse"),
+    *("DFT", "STFT", "fft", "Im2Col", "Col2Im", "GridSample", "Interpolation", "Resize", "Upsample", "Roi", "TopK"),
+    *("Unique", "NonMaxSuppression", "Tree", "SVM", "TimeWarping"),
+)
+PRODUCTS_PER_ELEMENT = 64  # multiplications that take as long as reading and writing an element
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The nodes of a program in an order of execution, and what they read; ``cost`` of what is executed twice."""
+
+    nodes: list[Node]
+    inputs: dict[Node, list[Variable | None]]
+    cost: float = 0.0
+
+    def adopt(self, program: Program) -> None:
+        """Make it the program's."""
+        program.nodes = list(self.nodes)
+        for node, inputs in self.inputs.items():
+            node.inputs = list(inputs)
+
+
+class ForwardPass:
+    """What a differentiated program may execute twice, and what its backward pass reads.
+
+    - ``nodes``: those of the network that depend on data, in order; ``position`` of every node of the program.
+    - ``saved``: the variables that nodes make for the backward pass, as things are.
+    - ``readers``: the nodes of network and loss that read a variable.
+    - ``held``: the variables that lie in memory up to the backward pass as things are.
+    - ``pinned``: variables that stay whatever is chosen.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.position = {node: index for index, node in enumerate(program.nodes)}
+        self.varying = _varying(program)
+        self.nodes = [node for node in program.nodes if node.role == "forward" and self._varies(node)]
+        self.producer = {item: node for node in self.nodes for item in node.outputs if item is not None}
+        self.pinned = {*program.roots()}
+        self.held = {target for target, _ in program.assignments} | self.pinned
+        self.readers: dict[Variable, list[Node]] = {}
+        self.saved: dict[Variable, None] = {}
+        for node in program.nodes:
+            for item in node.inputs:
+                if item is None:
+                    continue
+                if node.role not in LAYER_ROLES:
+                    self.held.add(item)
+                if item not in self.producer:
+                    continue
+                if node.role in LAYER_ROLES:
+                    self.readers.setdefault(item, []).append(node)
+                elif node.role == "update":
+                    self.pinned.add(item)
+                else:
+                    self.saved[item] = None
+
+    def _varies(self, node: Node) -> bool:
+        return any(item in self.varying for item in node.outputs if item is not None)
+
+    @cached_property
+    def droppable(self) -> set[Variable]:
+        """The variables that could be computed again."""
+        able = {item: node for item, node in self.producer.items() if item not in self.pinned}
+        return {item for item, node in able.items() if item.dtype != object and _is_repeatable(node, item)}
+
+    def original(self) -> Schedule:
+        """The schedule that the program has."""
+        return Schedule(list(self.program.nodes), {node: list(node.inputs) for node in self.program.nodes})
+
+    def schedule(self, dropped: Set[Variable]) -> Schedule:
+        """Let nothing of the backward pass read ``dropped`` variables: it reads repetitions of them instead."""
+        nodes: list[Node] = []
+        inputs: dict[Node, list[Variable | None]] = {}
+        again: dict[Variable, Variable] = {}
+        cost = 0.0
+        for node in self.program.nodes:
+            if node.role not in (*LAYER_ROLES, "update"):
+                for needed in self._needed(node.inputs, dropped, again):
+                    nodes += _repeat(self.program, needed, again)
+                    cost += cost_of(needed)
+                inputs[node] = [None if item is None else again.get(item, item) for item in node.inputs]
+            nodes.append(node)
+        return Schedule(nodes, inputs, cost)
+
+    def _needed(
+        self, read: Iterable[Variable | None], dropped: Set[Variable], again: dict[Variable, Variable]
+    ) -> list[Node]:
+        """The nodes to repeat, in order, before ``read`` can be read."""
+        found: set[Node] = set()
+        open_ends = [item for item in read if item in dropped and item not in again]
+        while open_ends:
+            item = open_ends.pop()
+            assert item is not None
+            node = self.producer[item]
+            if node not in found:
+                found.add(node)
+                open_ends += [ahead for ahead in node.inputs if ahead in dropped and ahead not in again]
+        return sorted(found, key=self.position.__getitem__)
+
+
+def cost_of(node: Node) -> float:
+    """What executing a node costs, in elements moved; products are counted as if of two matrices."""
+    touched = sum(item.size for item in (*node.inputs, *node.outputs) if item is not None)
+    record = node.record
+    if record is not None and record.is_view:
+        return 0.0
+    if not is_costly(node):
+        return float(touched)
+    operands = [item.size for item in (*node.inputs[:2], node.outputs[0]) if item is not None]
+    return touched + math.sqrt(math.prod(operands)) / PRODUCTS_PER_ELEMENT
+
+
+def is_costly(node: Node) -> bool:
+    """Whether a node does more than a little for each element: products of matrices, convolutions, sorting."""
+    return any(part in node.op_type for part in COSTLY)
+
+
+def _varying(program: Program) -> set[Variable]:
+    """The variables that differ from run to run: everything but constants, parameters at rest and what they make."""
+    found = {*program.inputs.values(), *(target for target, _ in program.assignments)}
+    for node in program.nodes:
+        is_source = not node.inputs or node.record is None or node.record.is_random
+        if is_source or any(item in found or (item is not None and item.state is not None) for item in node.inputs):
+            found.update(item for item in node.outputs if item is not None)
+    return found
+
+
+def _is_repeatable(node: Node, item: Variable) -> bool:
+    """Whether ``item`` would be the same if ``node`` were executed again."""
+    if node.record is None:
+        return False
+    return not node.record.is_random or (item is node.outputs[0] and _dropout_scale(node) is not None)
+
+
+def _dropout_scale(node: Node) -> float | None:
+    """The factor of what a Dropout leaves, if it keeps its mask and its other operands are known."""
+    if node.operator != "Dropout" or node.version < 12 or len(node.inputs) < 3 or len(node.outputs) < 2:
+        return None
+    ratio, live = node.inputs[1:3]
+    if node.outputs[1] is None or live is None or live.constant is None or not live.constant:
+        return None
+    if ratio is None or ratio.constant is None:
+        return None
+    share = float(ratio.constant)
+    return 1.0 / (1.0 - share) if share < 1.0 else 0.0
+
+
+def _repeat(program: Program, node: Node, again: dict[Variable, Variable]) -> list[Node]:
+    """Nodes that do the same on what was repeated before; their results are noted in ``again``."""
+    inputs = [None if item is None else again.get(item, item) for item in node.inputs]
+    nodes, layer, role = program.nodes, program.layer, program.role
+    program.nodes, program.layer, program.role = [], node.layer, "backward"
+    scale = _dropout_scale(node)
+    if scale is None:
+        names = ["" if item is None else program.fresh(item.name) for item in node.outputs]
+        types = [(node.y.dtype, ()) if item is None else (item.dtype, item.shape) for item in node.outputs]
+        made = program.append(
+            node.op_type, inputs, node.attributes, domain=node.domain, version=node.version, outputs=names, types=types
+        )
+        made.fused = node.fused
+        pairs = zip(node.outputs, made.outputs, strict=True)
+        again.update((old, new) for old, new in pairs if old is not None and new is not None)
+    else:
+        x, mask = (program.expression(item) for item in (inputs[0], node.outputs[1]) if item is not None)
+        again[node.y] = (x * cast(mask, node.y.dtype) * scale).variable  # in the order of the reference
+    for item in program.nodes:
+        item.is_recomputed = True
+    repeated, program.nodes = program.nodes, nodes
+    program.layer, program.role = layer, role
+    return repeated
