@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.case import Case, Given, constant, spread, uniform
+from tests.support.case import Case, Given, constant, spread, uniform, variable
 from tests.support.interpret import apply
 
 X = uniform("N", 2, 6, 7)
@@ -63,6 +63,16 @@ CASES = [
         version=1,
         domain="toolkit",
         judge=judge_average_gradient,
+    ),
+    Case(
+        "RoiAlignAverageGradient",
+        [uniform(4, 2, 2, 3), variable(REGIONS, "float32"), IMAGES],
+        lambda batch: {**SIZE, "input_shape": [batch, 2, 6, 7], "sampling_ratio": 2, "spatial_scale": 0.8},
+        version=1,
+        domain="toolkit",
+        judge=judge_average_gradient,
+        differentiable=[0],
+        note="ratio",
     ),
     Case(
         "RoiAlignMaximumGradient",

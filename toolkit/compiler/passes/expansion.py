@@ -65,7 +65,12 @@ def expanded(program: Program, node: Node, inputs: list[Expression | None] | Non
     if inputs is None:
         inputs = [None if item is None else program.expression(item) for item in node.inputs]
     outputs = [None if item is None else program.expression(item) for item in node.outputs]
-    made = record.expansion(Call(inputs, outputs, node.attributes, [False] * len(inputs), node.version))
+    try:
+        made = record.expansion(Call(inputs, outputs, node.attributes, [False] * len(inputs), node.version))
+    except ValueError as error:
+        raise UnsupportedOperatorError(
+            f"{node.operator} {node.layer!r} cannot be said in standard operators: {error}."
+        ) from error
     return [None if item is None else item.variable for item in made]
 
 
