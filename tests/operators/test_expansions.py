@@ -8,7 +8,9 @@ import pytest
 from tests.cases import all_cases
 from tests.support.case import BATCH_SIZES, Case, is_float
 from tests.support.interpret import apply, build, interpret
+from toolkit.autodiff import differentiate
 from toolkit.compiler.passes.expansion import expand_own_operators
+from toolkit.compiler.program import Variable
 from toolkit.errors import UnsupportedOperatorError
 from toolkit.operators import REGISTRY
 
@@ -19,6 +21,29 @@ WITHOUT = {  # operators that standard ones cannot say, and why
 REFUSED = {"toolkit.RoiAlignAverageGradient-1": "how many samples a bin has is computed from the regions"}
 OWN = {name: records for (domain, name), records in REGISTRY.items() if domain == "toolkit"}
 EXPANDED = [case for case in all_cases() if case.domain == "toolkit" and case.record.expansion is not None]
+FUSED = [
+    "AveragePool",
+    "BatchNormalization",
+    "Col2Im",
+    "Conv",
+    "ConvTranspose",
+    "DeformConv",
+    "Det",
+    "GRU",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "GridSample",
+    "LSTM",
+    "LayerNormalization",
+    "LinearAttention",
+    "LpPool",
+    "MaxPool",
+    "RNN",
+    "Resize",
+    "RoiAlign",
+    "Upsample",
+]
+WITH_FUSED_GRADIENT = [case for case in all_cases() if case.operator in FUSED and case.differentiable_inputs()]
 
 
 @pytest.mark.parametrize("case", EXPANDED, ids=[case.id for case in EXPANDED])
@@ -45,6 +70,33 @@ def test_expansion_computes_what_the_reference_computes(case: Case, batch: int) 
         if is_float(ours.dtype):
             ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
         np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance / 10)
+
+
+@pytest.mark.parametrize("case", WITH_FUSED_GRADIENT, ids=[case.id for case in WITH_FUSED_GRADIENT])
+def test_a_gradient_computes_the_same_when_it_is_expanded(case: Case) -> None:
+    arrays = case.arrays(3)
+    program, node = build(case, arrays, 3)
+    seeds: dict[Variable, Variable] = {}
+    feeds = {
+        item: array for item, array in zip(node.inputs, arrays, strict=True) if item is not None and array is not None
+    }
+    random = np.random.default_rng(0)
+    for index, output in enumerate(node.outputs):
+        if output is not None and is_float(output.dtype) and (case.seeded is None or index in case.seeded):
+            seeds[output] = Variable(f"g{index}", output.dtype, output.shape)
+            feeds[seeds[output]] = random.standard_normal(output.shape).astype(output.dtype)
+    wrt = [item for index in case.differentiable_inputs() if (item := node.inputs[index]) is not None]
+    program.outputs = {item.name: grad for item, grad in differentiate(program, seeds, wrt).items()}
+    expected = interpret(program, feeds, list(program.outputs.values()))
+    try:
+        expand_own_operators(program)
+    except UnsupportedOperatorError as error:
+        assert "region" in str(error) or any(name in str(error) for name in WITHOUT)
+        return
+    found = interpret(program, feeds, list(program.outputs.values()))
+    for ours, theirs in zip(found, expected, strict=True):
+        scale = 1 + float(np.abs(theirs, dtype=np.float64).max(initial=0))
+        np.testing.assert_allclose(ours.astype(np.float64), theirs.astype(np.float64), rtol=1e-4, atol=2e-6 * scale)
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -3,7 +3,8 @@
 - ``expand_composed``: Attention, FusedConv, the forms of old opsets and others become what fusion and backends know.
 - ``expand_own_operators``: operators of our own domain become standard ones, for whoever lacks them.
 
-What comes out may be expanded again.
+What comes out may be expanded again. Half-width floats are widened before and narrowed once behind, as the references
+do.
 """
 
 from __future__ import annotations
@@ -20,22 +21,13 @@ from toolkit.operators.record import Call
 
 
 def expand_composed(program: Program) -> None:
-    """Replace every operator outside of the toolkit's domain that has an expansion.
-
-    Half-width floats are widened before and narrowed once behind, as the references do.
-    """
+    """Replace every operator outside of the toolkit's domain that has an expansion."""
 
     def rule(node: Node) -> Replacement | None:
         record = node.record
         if record is None or record.expansion is None or node.domain == TOOLKIT_DOMAIN:
             return None
-        made = expanded(
-            program, node, [None if item is None else _widened(program.expression(item)) for item in node.inputs]
-        )
-        return [
-            None if item is None or wanted is None else cast(program.expression(item), wanted.dtype).variable
-            for item, wanted in zip(made, node.outputs, strict=False)
-        ]
+        return _expanded_widely(program, node)
 
     while rewrite(program, rule):
         pass
@@ -48,10 +40,20 @@ def expand_own_operators(program: Program) -> None:
     """
 
     def rule(node: Node) -> Replacement | None:
-        return expanded(program, node) if node.domain == TOOLKIT_DOMAIN else None
+        return _expanded_widely(program, node) if node.domain == TOOLKIT_DOMAIN else None
 
     while any(node.domain == TOOLKIT_DOMAIN for node in program.nodes):
         rewrite(program, rule)
+
+
+def _expanded_widely(program: Program, node: Node) -> Replacement:
+    made = expanded(
+        program, node, [None if item is None else _widened(program.expression(item)) for item in node.inputs]
+    )
+    return [
+        None if item is None or wanted is None else cast(program.expression(item), wanted.dtype).variable
+        for item, wanted in zip(made, node.outputs, strict=False)
+    ]
 
 
 def expanded(program: Program, node: Node, inputs: list[Expression | None] | None = None) -> Replacement:
