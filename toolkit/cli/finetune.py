@@ -23,8 +23,10 @@ from toolkit.cli.options import (
     read_model,
 )
 from toolkit.cli.report import Report, complain, figure
+from toolkit.compiler.passes.batch_statistics import FORMS
 from toolkit.errors import InputError
 from toolkit.graph import Network
+from toolkit.graph.folded_normalization import note_on_folding
 from toolkit.training import History, Trainer
 from toolkit.training.schedules import Schedule, one_cycle
 
@@ -51,6 +53,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=count, default=3, help="passes over the data (default: 3)")
     parser.add_argument("--freeze", metavar="PATTERN", action="append", default=[], help="layers that stay as they are")
     parser.add_argument("--train", metavar="PATTERN", action="append", default=[], help="the only layers that learn")
+    parser.add_argument(
+        "--straight-through",
+        metavar="OPERATORS",
+        nargs="?",
+        const=True,
+        default=None,
+        help="train through rounding: of quantisation and Round, or of the operators named, such as Floor,Round",
+    )
+    parser.add_argument(
+        "--batch-statistics", choices=FORMS, help="what BatchNormalization uses (default: what the file says)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="decides shuffling, dropout and the held-out part")
     add_running(parser)
 
@@ -69,10 +82,14 @@ def execute(options: argparse.Namespace, report: Report) -> int:
         backend=backends(options),
         threads=options.threads,
         seed=options.seed,
+        straight_through=_rounding(options.straight_through),
+        batch_statistics=options.batch_statistics,
     )
     judged = training if held_out is None else held_out
     before = trainer.evaluate(judged, batch_size=options.batch_size)
     report.line(f"{len(training[1])} items to train on, {describe_loss(loss)}, {optimizer!r}")
+    if note := note_on_folding(network.graph):
+        report.line(note)
     history = trainer.fit(
         training,
         options.epochs,
@@ -95,6 +112,11 @@ def execute(options: argparse.Namespace, report: Report) -> int:
     report.line(f"written to {options.output}: {_difference(changes)}")
     report.result(_result(options, loss, optimizer, history, before, after, changes))
     return 0
+
+
+def _rounding(asked: str | bool | None) -> bool | list[str] | None:
+    """What ``--straight-through`` names."""
+    return [name.strip() for name in asked.split(",")] if isinstance(asked, str) else asked
 
 
 def _is_same_file(one: str, other: str) -> bool:

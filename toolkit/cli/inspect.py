@@ -12,6 +12,7 @@ from toolkit.cli.trainability import Verdict, trainability
 from toolkit.compiler.bind import first_segment, require_supported
 from toolkit.errors import InputError, ToolkitError, UnsupportedOperatorError
 from toolkit.graph import Leaf, Network, Scope, Value
+from toolkit.graph.folded_normalization import folded_normalization, note_on_folding
 from toolkit.graph.layer import reads
 from toolkit.operators import since_version
 
@@ -119,6 +120,8 @@ def _tell(
         right=("parameters", "of them trainable"),
     )
     _tell_parameters(report, network, findings, options.parameters)
+    if note := note_on_folding(network.graph):
+        report.line(note)
     if findings.problem:
         report.line(f"{'Not everything is known' if findings.can_run else 'It cannot be run'}: {findings.problem}")
 
@@ -172,6 +175,7 @@ def _result(
             }
             for name, item in network.parameters.items()
         },
+        "folded_normalization": [leaf.path for leaf in folded_normalization(network.graph)],
         "can_run": findings.can_run,
         "problem": findings.problem or None,
     }
