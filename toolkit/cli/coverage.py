@@ -83,7 +83,7 @@ def markdown(rows: list[Row]) -> str:
     for domain in DOMAINS:
         mine = [row for row in rows if row.domain == domain]
         served = sum(bool(row.versions) and not row.missing for row in mine)
-        smooth = sum(row.gradient == "yes" for row in mine)
+        smooth = sum(row.gradient.startswith("yes") for row in mine)
         lines += ["", f"## {domain or 'ai.onnx'}", ""]
         lines += [f"{len(mine)} operators, {served} of them in every version; {smooth} have a gradient.", ""]
         lines += ["| operator | versions | backends | gradient |", "| --- | --- | --- | --- |"]
@@ -117,7 +117,9 @@ def _gradient(domain: str, operator: str, version: int) -> str:
     record = lookup(domain, operator, version)
     if record is None:
         return "no record"
-    return f"none: {record.gradient.reason}" if isinstance(record.gradient, NotDifferentiable) else "yes"
+    if not isinstance(record.gradient, NotDifferentiable):
+        return "yes"
+    return f"{'yes' if record.gradient.is_resolved else 'none'}: {record.gradient.reason}"
 
 
 def _title(row: Row) -> str:

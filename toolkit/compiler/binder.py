@@ -286,9 +286,10 @@ class Binder:
         return found
 
 
-def _typed(inputs: Sequence[Item | None]) -> list[Variable]:
-    """Something of a type for every input, those that have none or are left out included."""
-    return [item if isinstance(item, Variable) else Variable("value", np.dtype(object), ()) for item in inputs]
+def _typed(inputs: Sequence[Item | None]) -> list[Variable | None]:
+    """Inputs as far as they have a type; those that have none only count."""
+    nothing = Variable("value", np.dtype(object), ())
+    return [item if item is None or isinstance(item, Variable) else nothing for item in inputs]
 
 
 def _decided(item: Item | None, seen: np.ndarray | None) -> Item | None:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from toolkit.graph.layer import Graph
-from toolkit.operators.record import data_dependent, not_differentiable, operator
+from toolkit.operators.record import data_dependent, operator, resolved_by_binding
 
 
 class Body(Protocol):
@@ -131,7 +131,7 @@ def _padded(x: np.ndarray, longest: int) -> np.ndarray:
     return np.concatenate([x, np.zeros((longest - x.shape[0], *x.shape[1:]), x.dtype)])
 
 
-_UNROLLED = not_differentiable("control flow is differentiated only where it is resolved while the program is bound")
+_UNROLLED = resolved_by_binding("unrolled, where need be as the data of the batch decides")
 operator("If", reference=branch, gradient=_UNROLLED, infer=data_dependent("which branch is taken"))
 operator("Loop", reference=loop, gradient=_UNROLLED, infer=data_dependent("how often its body is executed"))
 operator("Scan", since=8, reference=scan_batches, gradient=_UNROLLED, infer=data_dependent("what its body gives"))

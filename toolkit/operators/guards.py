@@ -103,7 +103,8 @@ def require_form(node: NodeInQuestion, known: Signature) -> None:
         raise node.error(f"it takes {bound} inputs, got {len(inputs)}")
     repeated = len(known.input_names) - 1 if known.repeats_last else len(inputs)
     for index, item in enumerate(inputs):
-        if item is None and (index < known.min_inputs or index >= repeated):
+        is_required = index < known.min_inputs and index not in known.optional_inputs
+        if item is None and (is_required or index >= repeated):
             raise node.error(f"input {known.input_name(index)!r} is required", "Connect it.")
     for name in known.required_attributes:
         if name not in attributes:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.operators.record import data_dependent, not_differentiable, operator
+from toolkit.operators.record import data_dependent, not_differentiable, operator, resolved_by_binding
 
-UNRESOLVED = not_differentiable(
+UNRESOLVED = resolved_by_binding(
     "optional values are differentiated only when their operations can be resolved while the program is bound"
 )
 AN_OPTIONAL = data_dependent("what an optional holds")

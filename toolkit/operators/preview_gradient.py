@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.operators.record import TensorType, not_differentiable, operator
+from toolkit.operators.record import TensorType, operator, resolved_by_binding
 
 GRADIENT = ("ai.onnx.preview.training", "Gradient")
 
@@ -36,6 +36,6 @@ operator(
     GRADIENT[1],
     domain=GRADIENT[0],
     reference=unexpanded,
-    gradient=not_differentiable("it is replaced by the derivatives that it asks for, which are differentiable"),
+    gradient=resolved_by_binding("replaced by the derivatives that it asks for"),
     infer=infer_gradient,
 )

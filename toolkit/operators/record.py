@@ -58,10 +58,14 @@ Inference = Callable[[Sequence[TensorType | None], dict[str, Any], Sequence[np.n
 
 @dataclass(frozen=True, slots=True)
 class NotDifferentiable:
-    """The stated reason why an operator, or one input of it, has no gradient; see ``not_differentiable``."""
+    """The stated reason why an operator, or one input of it, has no gradient; see ``not_differentiable``.
+
+    ``is_resolved`` says that gradients pass all the same, because binding puts other nodes in its place.
+    """
 
     reason: str
     slope_is_zero: bool | None = None
+    is_resolved: bool = False
 
     def lacks_nothing(self, results: Sequence[np.dtype]) -> bool:
         """Whether a gradient that leaves the operator out is exact; ``results`` are the types of its outputs."""
@@ -122,6 +126,11 @@ def not_differentiable(reason: str, *, slope_is_zero: bool | None = None) -> Not
     comparisons). Where it is not, what is trained through other paths alone is reported to lack a part.
     """
     return NotDifferentiable(reason, slope_is_zero)
+
+
+def resolved_by_binding(how: str) -> NotDifferentiable:
+    """The gradient of an operator that no program to be differentiated holds: ``how`` binding takes it apart."""
+    return NotDifferentiable(how, is_resolved=True)
 
 
 def operator(

@@ -39,6 +39,7 @@ class Signature:
     is_homogeneous: bool
     attribute_types: Mapping[str, int]
     required_attributes: tuple[str, ...]
+    optional_inputs: frozenset[int] = frozenset()
 
     def input_name(self, index: int) -> str:
         """The schema's name of input ``index`` (``A``, ``axes``)."""
@@ -63,6 +64,7 @@ def signature(domain: str, op_type: str, version: int) -> Signature | None:
         return None
     attributes: Mapping[str, Any] = schema.attributes
     variadic = onnx.defs.OpSchema.FormalParameterOption.Variadic
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
     last = schema.inputs[-1] if schema.inputs else None
     return Signature(
         schema=schema,
@@ -77,6 +79,7 @@ def signature(domain: str, op_type: str, version: int) -> Signature | None:
         is_homogeneous=last is None or last.is_homogeneous,
         attribute_types=MappingProxyType({name: int(item.type.value) for name, item in attributes.items()}),
         required_attributes=tuple(name for name, item in attributes.items() if item.required),
+        optional_inputs=frozenset(index for index, item in enumerate(schema.inputs) if item.option == optional),
     )
 
 

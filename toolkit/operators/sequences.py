@@ -10,13 +10,11 @@ import numpy as np
 
 from toolkit.operators.axes import normalised
 from toolkit.operators.control_flow import Body
-from toolkit.operators.record import data_dependent, not_differentiable, operator
+from toolkit.operators.record import data_dependent, not_differentiable, operator, resolved_by_binding
 
 Tensors = list[np.ndarray]
 A_SEQUENCE = data_dependent("a sequence")
-UNRESOLVED = not_differentiable(
-    "sequences are differentiated only when their operations can be resolved while the program is bound"
-)
+UNRESOLVED = resolved_by_binding("what goes through a sequence is bound as the values themselves")
 
 
 def sequence_construct(*tensors: np.ndarray) -> Tensors:
