@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.operators.derivative import cast
+from toolkit.operators.record import lookup
 
 LAYER_ROLES = ("forward", "loss")
 COSTLY = (  # parts of the names of operators that do more than a little for each element they touch
@@ -56,6 +57,7 @@ class ForwardPass:
         self.varying = _varying(program)
         self.nodes = [node for node in program.nodes if node.role == "forward" and self._varies(node)]
         self.producer = {item: node for node in self.nodes for item in node.outputs if item is not None}
+        self._costs: dict[Node, float] = {}
         self.pinned = {*program.roots()}
         self.held = {target for target, _ in program.assignments} | self.pinned
         self.readers: dict[Variable, list[Node]] = {}
@@ -88,6 +90,12 @@ class ForwardPass:
         """The schedule that the program has."""
         return Schedule(list(self.program.nodes), {node: list(node.inputs) for node in self.program.nodes})
 
+    def cost(self, node: Node) -> float:
+        """What executing a node costs."""
+        if node not in self._costs:
+            self._costs[node] = cost_of(node)
+        return self._costs[node]
+
     def schedule(self, dropped: Set[Variable]) -> Schedule:
         """Let nothing of the backward pass read ``dropped`` variables: it reads repetitions of them instead."""
         nodes: list[Node] = []
@@ -98,7 +106,7 @@ class ForwardPass:
             if node.role not in (*LAYER_ROLES, "update"):
                 for needed in self._needed(node.inputs, dropped, again):
                     nodes += _repeat(self.program, needed, again)
-                    cost += cost_of(needed)
+                    cost += self.cost(needed)
                 inputs[node] = [None if item is None else again.get(item, item) for item in node.inputs]
             nodes.append(node)
         return Schedule(nodes, inputs, cost)
@@ -121,10 +129,9 @@ class ForwardPass:
 
 def cost_of(node: Node) -> float:
     """What executing a node costs, in elements moved; products are counted as if of two matrices."""
-    touched = sum(item.size for item in (*node.inputs, *node.outputs) if item is not None)
-    record = node.record
-    if record is not None and record.is_view:
+    if is_view(node):
         return 0.0
+    touched = sum(item.size for item in (*node.inputs, *node.outputs) if item is not None)
     if not is_costly(node):
         return float(touched)
     operands = [item.size for item in (*node.inputs[:2], node.outputs[0]) if item is not None]
@@ -134,6 +141,17 @@ def cost_of(node: Node) -> float:
 def is_costly(node: Node) -> bool:
     """Whether a node does more than a little for each element: products of matrices, convolutions, sorting."""
     return any(part in node.op_type for part in COSTLY)
+
+
+def is_view(node: Node) -> bool:
+    """Whether a node executes nothing."""
+    return _is_view(node.domain, node.op_type, node.version)
+
+
+@cache
+def _is_view(domain: str, op_type: str, version: int) -> bool:
+    record = lookup(domain, op_type, version)
+    return record is not None and record.is_view
 
 
 def _varying(program: Program) -> set[Variable]:

@@ -91,14 +91,18 @@ def _handed_on(forward: ForwardPass) -> list[int]:
 
 
 def selected(forward: ForwardPass, patterns: Sequence[str]) -> Dropped:
-    """What the layers drop that match: each scope that a pattern names is a segment, each single layer drops all."""
+    """What the layers drop that match: each scope that a pattern names is a segment, each single layer drops all.
+
+    What a layer was fused with is a part of it.
+    """
     scopes: dict[str, list[Node]] = {}
     dropped: set[Variable] = set()
     for node in forward.nodes:
-        scope = matching_scope(node.layer, patterns)
+        paths = (node.layer, *node.fused)
+        scope = next((found for found in (matching_scope(path, patterns) for path in paths) if found), None)
         if scope is None:
             continue
-        if scope == node.layer.strip("/"):
+        if scope in (path.strip("/") for path in paths):
             dropped.update(item for item in node.outputs if item in forward.droppable and item)
         else:
             scopes.setdefault(scope, []).append(node)
