@@ -27,7 +27,10 @@ def expand_gradients(program: Program) -> Program:
             return None
         *by, y = [item for item in node.inputs if item is not None]
         seed = program.constant(np.ones(y.shape, y.dtype)).variable
+        before = len(program.nodes)
         found = differentiate(program, {y: seed}, by)
+        for made in program.nodes[before:]:  # the model asks for them in its forward pass
+            made.role, made.layer = node.role, node.layer
         for item, shortfall in found.shortfalls().items():
             if not shortfall.is_exact:
                 raise NotDifferentiableError(
