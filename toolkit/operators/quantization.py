@@ -20,10 +20,11 @@ from toolkit.operators.expression import Expression, as_expression, emit, indice
 from toolkit.operators.record import Call, TensorType, not_differentiable, operator
 
 ROUNDS = not_differentiable(
-    "rounding has no slope but 0; a straight-through rule is a choice of the training", slope_is_zero=False
+    "rounding has no slope but 0, and no straight-through estimator is written for this operator", slope_is_zero=False
 )
 ROUNDS_UNLESS_ASKED = not_differentiable(
-    "rounding has no slope but 0; straight_through=True trains through it", slope_is_zero=False
+    "rounding has no slope but 0; straight_through=True trains through it, up to a DequantizeLinear",
+    slope_is_zero=False,
 )
 NARROW_INTEGERS = frozenset(np.dtype(getattr(ml_dtypes, name)) for name in ("int2", "uint2", "int4", "uint4"))
 
