@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from toolkit.operators import sampling_expansion
-from toolkit.operators.composed import pull_back
+from toolkit.operators.composed import gradient_through, pull_back
 from toolkit.operators.convolution import canonical_convolution, convolved_shape, per_channel, points_by_channel
 from toolkit.operators.derivative import filled
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, reduce_sum, reshape, split, transpose
 from toolkit.operators.point_sampling import Points, as_rows, neighbours
 from toolkit.operators.precision import in_float32
-from toolkit.operators.record import Call, TensorType, not_differentiable, operator
+from toolkit.operators.record import Call, TensorType, operator
 
 Shape = Sequence[int]
 
@@ -230,13 +230,12 @@ def _input_expansion(call: Call) -> list[Expression | None]:
     return pull_back(Call([*moving], [], {}, [True] * len(moving), call.version), [(values, g)])
 
 
-SECOND = not_differentiable("second derivative of a convolution whose taps move")
 operator("DeformConv", since=19, reference=deform_conv, gradient=_gradient, infer=_infer)
 operator(
     "DeformConvWeightGradient",
     domain=TOOLKIT_DOMAIN,
     reference=deform_conv_weight_gradient,
-    gradient=SECOND,
+    gradient=gradient_through(_weight_expansion),
     infer=_infer_weight_gradient,
     expansion=_weight_expansion,
 )
@@ -244,7 +243,7 @@ operator(
     "DeformConvInputGradient",
     domain=TOOLKIT_DOMAIN,
     reference=deform_conv_input_gradient,
-    gradient=SECOND,
+    gradient=gradient_through(_input_expansion),
     infer=_infer_input_gradient,
     expansion=_input_expansion,
 )

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from toolkit.operators.axes import known
+from toolkit.operators.composed import gradient_through
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, reshape, transpose
 from toolkit.operators.point_sampling import Neighbours, Points, as_rows, from_rows, neighbours
 from toolkit.operators.precision import HALF_WIDTH, in_float32
-from toolkit.operators.record import Call, TensorType, not_differentiable, operator
+from toolkit.operators.record import Call, TensorType, operator
 from toolkit.operators.sampling_expansion import grid_gradient, grid_input_gradient
 
 Shape = Sequence[int]
@@ -217,7 +218,7 @@ operator(
     "GridSampleGridGradient",
     domain=TOOLKIT_DOMAIN,
     reference=grid_sample_grid_gradient,
-    gradient=not_differentiable("second derivative of the position of a sample"),
+    gradient=gradient_through(grid_gradient),
     infer=_infer_grid_gradient,
     expansion=grid_gradient,
 )

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import ShapeError
-from toolkit.operators.composed import pull_back
+from toolkit.operators.composed import gradient_through, pull_back
 from toolkit.operators.derivative import cast, filled
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, reshape, split
 from toolkit.operators.precision import in_float32
-from toolkit.operators.record import Call, TensorType, not_differentiable, operator
+from toolkit.operators.record import Call, TensorType, operator
 
 RULES = {  # whether the state decays, and whether what it already says about a key is corrected
     "linear": (False, False),
@@ -254,7 +254,7 @@ operator(
     "LinearAttentionGradient",
     domain=TOOLKIT_DOMAIN,
     reference=_linear_attention_gradient,
-    gradient=not_differentiable("second derivatives of linear attention are not written down"),
+    gradient=gradient_through(_gradient_expansion),
     infer=_infer_gradient,
     expansion=_gradient_expansion,
 )

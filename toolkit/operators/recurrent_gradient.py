@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.operators.composed import gradient_through
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression
 from toolkit.operators.precision import in_float32
-from toolkit.operators.record import Call, Inference, TensorType, not_differentiable, operator
+from toolkit.operators.record import Call, Inference, TensorType, operator
 from toolkit.operators.recurrent import CELLS, INPUTS, expected_shapes
 from toolkit.operators.recurrent_cell import Cell
 from toolkit.operators.recurrent_expansion import gradients_by_steps
@@ -70,7 +71,7 @@ for _name in CELLS:
         f"{_name}Gradient",
         domain=TOOLKIT_DOMAIN,
         reference=_reference(_name),
-        gradient=not_differentiable(f"the second derivative of {_name} through time has no operator yet"),
+        gradient=gradient_through(_expansion(_name)),
         infer=_infer(_name),
         expansion=_expansion(_name),
     )
