@@ -12,7 +12,7 @@ from toolkit.operators.quantization import ROUNDS, centered, is_integer, rounded
 from toolkit.operators.record import not_differentiable, operator
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
-INTEGERS = not_differentiable("its inputs and its result are integers")
+INTEGERS = not_differentiable("its inputs are integers")
 
 
 def exact_type(
