@@ -235,6 +235,7 @@ def test_frozen_statistics_and_dropout_of_a_frozen_body_cost_no_backward_step():
         v=(3,),
         w=(4,),
     )
+    net.parameters["v"].assign(np.abs(net.parameters["v"].array))
     net.select("s", "b").freeze()
     assert {layer for layer, _ in backward(net)} == {"Mul_2"}
     net.select("s", "b").unfreeze()
