@@ -13,7 +13,7 @@ from onnx import FunctionProto, ModelProto, NodeProto, TensorProto
 from importers.onnx.external import DataFolder
 from importers.onnx.reader import ParsedModel, read_model
 from importers.onnx.residue import remainder, text
-from importers.onnx.tensors import read_tensor
+from importers.onnx.tensors import STORAGES, read_tensor
 
 Source = str | os.PathLike[str] | bytes | ModelProto
 
@@ -22,7 +22,8 @@ Source = str | os.PathLike[str] | bytes | ModelProto
 class Change:
     """One difference.
 
-    - ``kind``: initializer, sparse_initializer, node, input, output, value_info, function, graph or model
+    - ``kind``: initializer, sparse_initializer, constant (a Constant node, named by its output, whose numbers alone
+      differ), node, input, output, value_info, function, graph or model
     - ``name``: which one of them
     - ``detail``: added, removed, order, values (only the numbers), type, storage, or the name of a field
     """
@@ -101,9 +102,31 @@ def _repeated(kind: str, one: Iterable[Message], other: Iterable[Message]) -> li
     first, second = _keyed(one), _keyed(other)
     changes = _presence(kind, first, second)
     for name, message in first.items():
-        if name in second and message != second[name]:
+        if name not in second or message == second[name]:
+            continue
+        if isinstance(message, NodeProto) and _differ_in_numbers(message, second[name]):
+            changes.append(Change("constant", message.output[0], "values"))
+        else:
             changes += _fields(kind, message, second[name], set(), name)
     return changes
+
+
+def _differ_in_numbers(one: NodeProto, other: Message) -> bool:
+    """Whether two nodes are Constants that hold other numbers of the same type in the same storage."""
+    if one.op_type != "Constant" or one.domain or not one.output:
+        return False
+    forms = []
+    for message in (one, other):
+        form = NodeProto()
+        form.CopyFrom(message)
+        for attribute in form.attribute:
+            sizes = [len(getattr(attribute.t, name)) for name in STORAGES] + [len(attribute.floats)]
+            for name in STORAGES:
+                attribute.t.ClearField(name)
+            attribute.ClearField("floats")
+            attribute.doc_string += f" {sizes}"
+        forms.append(form)
+    return forms[0] == forms[1]
 
 
 def _presence(kind: str, first: Mapping[str, object], second: Mapping[str, object]) -> list[Change]:

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto
 
 from exporters.onnx.attributes import attribute_proto, declared_types
+from exporters.onnx.constants import initializers, leaves_with_constants
 from exporters.onnx.tensors import NOWHERE, Places, sparse_parameter, sparse_proto, tensor_proto
 from exporters.onnx.training import training_proto
 from exporters.onnx.versions import opsets_with_new_leaves
@@ -29,17 +30,17 @@ from toolkit.graph import Graph, Leaf, Network
 
 def to_proto(network: Network) -> ModelProto:
     """The network as a ModelProto, complete in itself: external data is taken in. Raises ``ModelError``."""
-    dense = [item for item in network.parameters.values() if not isinstance(item.origin, SparseOrigin)]
-    size = sum(parameter.array.nbytes for parameter in dense)
+    dense = initializers(network.graph)
+    size = sum(parameter.array.nbytes for parameter in dense.values())
     if size > LARGEST_PROTOBUF:
         raise ModelError(
             f"The weights take {size} bytes, but a ModelProto that can be serialized holds at most {LARGEST_PROTOBUF}. "
             "Write a file, with the weights beside it: save(network, path, external_data='weights.data')."
         )
     model = model_without_weights(network)
-    for parameter in dense:
-        what = f"Parameter {parameter.name!r}"
-        model.graph.initializer.append(tensor_proto(parameter.array, parameter.origin, parameter.name, what))
+    for name, parameter in dense.items():
+        what = f"Parameter {name!r}"
+        model.graph.initializer.append(tensor_proto(parameter.array, parameter.origin, name, what))
     return model
 
 
@@ -76,10 +77,9 @@ def graph_proto(graph: Graph, places: Places = NOWHERE) -> GraphProto:
     """A body of control flow, with its initializers."""
     proto = GraphProto()
     _write_graph(graph, proto, places)
-    for parameter in graph.parameters.values():
-        if not isinstance(parameter.origin, SparseOrigin):
-            what = f"Initializer {parameter.name!r}"
-            proto.initializer.append(tensor_proto(parameter.array, parameter.origin, parameter.name, what, places))
+    for name, parameter in initializers(graph).items():
+        what = f"Initializer {name!r}"
+        proto.initializer.append(tensor_proto(parameter.array, parameter.origin, name, what, places))
     return proto
 
 
@@ -90,11 +90,11 @@ def _write_graph(graph: Graph, proto: GraphProto, places: Places) -> None:
     proto.node.extend(_nodes(graph, places))
     proto.input.extend(write_value(value) for value in graph.inputs.values())
     proto.output.extend(write_value(value) for value in graph.outputs.values())
-    for parameter in graph.parameters.values():
+    for name, parameter in graph.parameters.items():
         if isinstance(parameter.origin, SparseOrigin):
             sparse = sparse_parameter(parameter, parameter.origin)
-            what = f"Parameter {parameter.name!r}"
-            proto.sparse_initializer.append(sparse_proto(sparse, parameter.origin, parameter.name, what, places))
+            what = f"Parameter {name!r}"
+            proto.sparse_initializer.append(sparse_proto(sparse, parameter.origin, name, what, places))
     _write_declared(graph, origin, proto)
 
 
@@ -109,16 +109,7 @@ def _write_declared(graph: Graph, origin: GraphOrigin, proto: GraphProto | Funct
 
 
 def _nodes(graph: Graph, places: Places) -> list[NodeProto]:
-    """The nodes in the order of the file; leaves that came later stay behind the one they follow."""
-    placed: list[tuple[int, Leaf]] = []
-    position = -1
-    for leaf in graph.leaves:
-        if isinstance(leaf.origin, NodeOrigin) and leaf.origin.position is not None:
-            position = leaf.origin.position
-        if not (isinstance(leaf.origin, NodeOrigin) and leaf.origin.synthetic):
-            placed.append((position, leaf))
-    placed.sort(key=lambda item: item[0])
-    return [_node(leaf, places) for _, leaf in placed]
+    return [_node(leaf, places) for leaf in leaves_with_constants(graph)]
 
 
 def _node(leaf: Leaf, places: Places) -> NodeProto:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+from exporters.onnx.constants import initializers
 from exporters.onnx.external import move_out, moved_path, place_data_files
 from exporters.onnx.files import Chunk, write_together
 from exporters.onnx.tensors import Places, StoredTensor, store
 from exporters.onnx.translate import model_without_weights
-from importers.onnx.origin import ModelOrigin, SparseOrigin
+from importers.onnx.origin import ModelOrigin
 from importers.onnx.reader import LARGEST_PROTOBUF
 from importers.onnx.wire import GRAPH, INITIALIZER, RAW_DATA, prefix
 from toolkit.errors import ModelError
@@ -37,8 +38,7 @@ def save(
     places, files = place_data_files(network, path, source)
     tensors = [
         store(parameter.array, parameter.origin, name, f"Parameter {name!r}", places)
-        for name, parameter in network.parameters.items()
-        if not isinstance(parameter.origin, SparseOrigin)
+        for name, parameter in initializers(network.graph).items()
     ]
     tensors = [StoredTensor(header, raw if span is None else None, None) for header, raw, span in tensors]
     if external_data is not None:

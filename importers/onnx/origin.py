@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from toolkit.graph import Dim, SparseTensor
+from toolkit.graph import Dim, Leaf, SparseTensor
 
 
 class DataHandle:
@@ -140,13 +140,25 @@ class NodeOrigin:
     renamed: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ConstantOrigin:
+    """The Constant node that a parameter is in the file: the ``leaf`` without the ``attribute`` that has its values."""
+
+    leaf: Leaf
+    attribute: str
+
+
 @dataclass(frozen=True, slots=True)
 class GraphOrigin:
-    """Residue of a GraphProto; ``repeated`` are further declarations of a value, by position among them all."""
+    """Residue of a GraphProto; ``repeated`` are further declarations of a value, by position among them all.
+
+    ``constants`` names the parameters that the file keeps in Constant nodes.
+    """
 
     rest: bytes = b""
     explicit: tuple[str, ...] = ()
     repeated: tuple[tuple[int, bytes], ...] = ()
+    constants: dict[str, ConstantOrigin] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,8 @@ def test_network_views():
     network = Network(graph, {"": 17})
     assert network.name == "g"
     assert list(network.inputs) == ["x"] and list(network.outputs) == ["y"]
-    assert network.parameters is graph.parameters
+    assert list(network.parameters) == ["w", "count", "loop/body/p"]
+    assert network.parameters["loop/body/p"] is graph.leaves[2].attributes["body"].parameters["p"]
 
 
 @pytest.mark.parametrize(
@@ -93,9 +94,10 @@ def test_network_views():
         (["stem"], ["stem/conv", "stem/act"], ["w"]),
         (["/stem/"], ["stem/conv", "stem/act"], ["w"]),
         (["w"], [], ["w"]),
-        (["loop", "*conv"], ["stem/conv", "loop"], ["w"]),
+        (["loop", "*conv"], ["stem/conv", "loop"], ["w", "loop/body/p"]),
+        (["loop/body/*"], [], ["loop/body/p"]),
         (["count"], [], ["count"]),
-        (["*"], ["stem/conv", "stem/act", "loop"], ["w", "count"]),
+        (["*"], ["stem/conv", "stem/act", "loop"], ["w", "count", "loop/body/p"]),
     ],
 )
 def test_selection(patterns, paths, parameters):
@@ -117,7 +119,15 @@ def test_freezing_and_learning_rates():
     selection.unfreeze().learning_rate(0.1)
     assert network.parameters["w"].requires_grad and not network.parameters["count"].requires_grad
     assert network.parameters["w"].learning_rate == 0.1
-    assert repr(selection) == "Selection(3 layers, 2 parameters)"
+    assert repr(selection) == "Selection(3 layers, 3 parameters)"
+
+
+def test_settings_are_unfrozen_only_on_demand():
+    network = Network(small())
+    network.parameters["w"].role = "the exponent in Op 'stem/conv'"
+    selection = network.select("w").freeze()
+    assert not selection.unfreeze().parameters["w"].requires_grad
+    assert selection.unfreeze(settings=True).parameters["w"].requires_grad
 
 
 def test_parameters_count_their_writes_and_fetch_late():

@@ -31,6 +31,7 @@ from toolkit.training import History, Trainer
 from toolkit.training.schedules import Schedule, one_cycle
 
 SUMMARY = "train a model on labelled data and write it back"
+TENSORS = ("initializer", "constant")  # what training changes
 Labelled = tuple[Arrays, np.ndarray]
 SCHEDULES: dict[str, Schedule | None] = {"constant": None, "one_cycle": one_cycle()}
 
@@ -153,9 +154,11 @@ def _choose_parameters(network: Network, options: argparse.Namespace) -> None:
 
 
 def _difference(changes: list[Change]) -> str:
-    trained = [change for change in changes if (change.kind, change.detail) == ("initializer", "values")]
+    trained = [change for change in changes if change.kind in TENSORS and change.detail == "values"]
     rest = [str(change) for change in changes if change not in trained]
-    return f"{len(trained)} initializers differ from the original, {'; '.join(rest) or 'nothing else does'}"
+    counts = [(sum(change.kind == kind for change in trained), kind) for kind in TENSORS]
+    listed = " and ".join(f"{count} {kind}s" for count, kind in counts if count) or "no tensors"
+    return f"{listed} differ from the original, {'; '.join(rest) or 'nothing else does'}"
 
 
 def _result(

@@ -101,6 +101,18 @@ class Graph:
                 yield from body.walk()
 
 
+def inner_graphs(graph: Graph, prefix: str = "") -> Iterator[tuple[str, Graph]]:
+    """The bodies of control flow in a graph, at any depth, with what precedes the names of their parameters."""
+    for leaf in graph.leaves:
+        for name, attribute in leaf.attributes.items():
+            several = isinstance(attribute, (list, tuple))
+            for index, body in enumerate(attribute if several else (attribute,)):
+                if isinstance(body, Graph):
+                    inside = f"{prefix}{leaf.path.strip('/')}/{name}{index if several else ''}/"
+                    yield inside, body
+                    yield from inner_graphs(body, inside)
+
+
 def reads(leaf: Leaf) -> list[str]:
     """Names of the values of the surrounding graph that the leaf reads, captured ones of its bodies included."""
     names = [name for name in leaf.inputs if name]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from toolkit.graph.layer import Graph, Scope, scope_tree
+from toolkit.graph.layer import Graph, Scope, inner_graphs, scope_tree
 from toolkit.graph.parameter import Parameter
 from toolkit.graph.selection import Selection, select
 from toolkit.graph.summary import summary
@@ -46,6 +46,7 @@ class Network:
     origin: Any = None
     revision: int = 0
     contexts: Any = field(default=None, repr=False)
+    _inner: tuple[tuple[int, int, int], list[tuple[str, Graph]]] | None = field(default=None, init=False, repr=False)
     training: list[TrainingInfo] = field(default_factory=list)
 
     runtime: ClassVar[Runtime]
@@ -65,7 +66,25 @@ class Network:
 
     @property
     def parameters(self) -> dict[str, Parameter]:
-        return self.graph.parameters
+        """All parameters by name: those of the graph, and, by the place they are at, those of bodies and functions."""
+        found = self.graph.parameters
+        for prefix, inner in self.inner_graphs():
+            if inner.parameters:
+                found = {**found, **{prefix + name: item for name, item in inner.parameters.items()}}
+        return found
+
+    def inner_graphs(self) -> list[tuple[str, Graph]]:
+        """Bodies of control flow and of functions, with what precedes the names of their parameters."""
+        key = self.revision, len(self.graph.leaves), len(self.functions)
+        if self._inner is None or self._inner[0] != key:
+            inner = list(inner_graphs(self.graph))
+            for domain, name, overload in self.functions:
+                inside = "::".join(part for part in (domain, name, overload) if part) + "/"
+                function = self.functions[domain, name, overload]
+                inner += [(inside, function), *inner_graphs(function, inside)]
+            first = {id(body): index for index, (_, body) in reversed(list(enumerate(inner)))}
+            self._inner = key, [inner[index] for index in sorted(first.values())]
+        return self._inner[1]
 
     def graphs(self) -> Iterator[Graph]:
         """Every graph that is no body of another: the network's own, its functions, those for training."""
@@ -80,7 +99,7 @@ class Network:
 
     def select(self, *patterns: str) -> Selection:
         """Layers and parameters by shell patterns on their paths; see ``toolkit.graph.selection.select``."""
-        return select(self.graph, *patterns)
+        return select(self.graph, *patterns, among=self.parameters)
 
     def summary(self) -> str:
         """A table of the layers with operators, output shapes and parameter counts."""

@@ -30,11 +30,12 @@ CLOCK = _Clock()
 class Parameter:
     """A named tensor of a network, shared by identity wherever it is used.
 
-    ``requires_grad`` says whether training may change it, ``learning_rate`` multiplies the optimizer's rate.
+    ``requires_grad`` says whether training may change it, ``learning_rate`` multiplies the optimizer's rate. ``role``
+    says what it is when it is no weight (``the exponent in Pow 'square'``), else it is empty.
     ``origin`` belongs to the importer and exporter of the file format (how the file stored the tensor).
     """
 
-    __slots__ = ("_array", "_refresh", "learning_rate", "name", "origin", "requires_grad", "version")
+    __slots__ = ("_array", "_refresh", "learning_rate", "name", "origin", "requires_grad", "role", "version")
 
     def __init__(self, name: str, array: np.ndarray, *, requires_grad: bool | None = None, origin: Any = None) -> None:
         self.name = name
@@ -44,6 +45,7 @@ class Parameter:
         self.learning_rate = 1.0
         self.version = 0
         self.origin = origin
+        self.role = ""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from toolkit.errors import GraphError
@@ -29,10 +29,13 @@ class Selection:
             parameter.requires_grad = False
         return self
 
-    def unfreeze(self) -> Selection:
-        """Let training change the selected parameters (floating-point ones) again."""
+    def unfreeze(self, *, settings: bool = False) -> Selection:
+        """Let training change the selected parameters (floating-point ones) again.
+
+        ``settings=True`` includes what is no weight: exponents, bounds, running statistics, ... (``Parameter.role``).
+        """
         for parameter in self.parameters.values():
-            parameter.requires_grad = is_trainable_dtype(parameter.dtype)
+            parameter.requires_grad = is_trainable_dtype(parameter.dtype) and (settings or not parameter.role)
         return self
 
     def learning_rate(self, multiplier: float) -> Selection:
@@ -64,29 +67,34 @@ class Selection:
         return f"Selection({len(self.layers)} layers, {len(self.parameters)} parameters)"
 
 
-def select(graph: Graph, *patterns: str) -> Selection:
+def select(graph: Graph, *patterns: str, among: Mapping[str, Parameter] | None = None) -> Selection:
     """Match shell patterns against leaf paths, leaf names and parameter names; ``*`` crosses ``/``.
 
-    A leaf that matches brings the parameters it reads. Raises ``GraphError`` when a pattern matches nothing.
+    A leaf that matches brings the parameters that it reads or that its bodies hold. ``among`` are the parameters to
+    choose from, those of the graph by default. Raises ``GraphError`` when a pattern matches nothing.
     """
+    known = graph.parameters if among is None else among
     leaves: dict[int, Leaf] = {}
     parameters: dict[str, Parameter] = {}
     for pattern in patterns:
         wanted = pattern.strip("/")
         hit = [leaf for leaf in graph.leaves if _matches(leaf.path, wanted) or _matches(leaf.name, wanted)]
-        named = {name: item for name, item in graph.parameters.items() if _matches(name, wanted)}
+        named = {name: item for name, item in known.items() if _matches(name, wanted)}
         if not hit and not named:
             raise GraphError(
                 f"Nothing matches {pattern!r}. Layers are named like {_examples([leaf.path for leaf in graph.leaves])}"
-                f", parameters like {_examples(list(graph.parameters))}."
+                f", parameters like {_examples(list(known))}."
             )
         leaves.update((id(leaf), leaf) for leaf in hit)
         for leaf in hit:
-            parameters.update((name, graph.parameters[name]) for name in reads(leaf) if name in graph.parameters)
+            parameters.update((name, known[name]) for name in reads(leaf) if name in known)
+            if any(leaf.bodies):
+                inside = f"{leaf.path}/"
+                parameters.update((name, item) for name, item in known.items() if name.startswith(inside))
         parameters.update(named)
     return Selection(
         [leaf for leaf in graph.leaves if id(leaf) in leaves],
-        {name: item for name, item in graph.parameters.items() if name in parameters},
+        {name: item for name, item in known.items() if name in parameters},
     )
 
 

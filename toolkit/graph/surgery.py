@@ -110,6 +110,7 @@ def prune(graph: Graph, live_before: Iterable[Leaf]) -> None:
             if name in graph.parameters and name not in still_read:
                 del graph.parameters[name]
                 graph.inputs.pop(name, None)  # old files list initializers among the inputs
+                graph.values.pop(name, None)  # what is declared of a Constant node
     produced = set(graph.producers()) | set(graph.parameters) | set(graph.inputs)
     for name in [name for name in graph.values if name in gone and name not in produced]:
         del graph.values[name]

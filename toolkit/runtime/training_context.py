@@ -79,7 +79,7 @@ class TrainingContext(Context):
                 f"gradient of {name}", output.dtype, output.shape
             )
         wrt = {f"inputs {name}": program.inputs[name] for name in self._input_gradients}
-        wrt.update((f"parameters {item.name}", item) for item in program.trainable())
+        wrt.update((f"parameters {item.parameter.name}", item) for item in program.trainable() if item.parameter)
         grads = differentiate(program, seeds, wrt.values())
         missing = grads.shortfalls()
         self._shortfalls[judged] = {name: missing[item] for name, item in wrt.items() if item in missing}

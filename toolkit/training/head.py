@@ -50,9 +50,10 @@ def replace_head(
     builder = Builder(trial, opset=opset, seed=seed)
     with builder.scope(head.name or "head"):
         y = append_named(head, builder, x, fresh := builder.name("output"))
+    added = {key: item for key, item in trial.parameters.items() if key not in graph.parameters}
     _take_over(graph, trial, name, fresh, Value(name, y.dtype, y.shape, y.batch_axis))
     if network.ir_version < 4:  # older files list every initializer among the inputs
-        for key, item in graph.parameters.items():
+        for key, item in added.items():
             graph.inputs.setdefault(key, Value(key, item.dtype, item.shape))
     prune(graph, live)
     network.revision += 1
