@@ -17,6 +17,11 @@
 A message names the layer, what was required, what came, and the remedy.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 
 class ToolkitError(Exception):
     """Base of every error the toolkit raises on purpose."""
@@ -63,12 +68,31 @@ class NonFiniteLossError(TrainingError):
 
 
 MALFORMED = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError, MemoryError)
-"""What Python and numpy raise in code that meets a layer or data it was not written for.
+"""What Python and numpy raise in code that meets a layer or data it was not written for."""
 
-Whoever handles one layer at a time turns these into an error of the toolkit that names it.
-"""
+
+@contextmanager
+def naming(describe: Callable[[str], ToolkitError]) -> Iterator[None]:
+    """Turn what goes wrong with one layer into the error that ``describe(what was said)`` makes of it.
+
+    Errors of the toolkit pass as they are.
+    """
+    try:
+        yield
+    except ToolkitError:
+        raise
+    except MALFORMED as error:
+        raise describe(said(error)) from error
 
 
 def said(error: BaseException) -> str:
     """The message of an error without its full stop, or its kind where it has none."""
     return (str(error) or type(error).__name__).strip().splitlines()[0].removesuffix(".")
+
+
+def malformed(operator: str, layer: str, why: str) -> ShapeError:
+    """The error for a layer whose inputs and attributes are not what its operator asks for."""
+    return ShapeError(
+        f"{operator} {layer!r}: its inputs and attributes must be those that the operator asks for, but {why}. "
+        "Export the model again."
+    )

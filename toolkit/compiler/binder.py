@@ -19,7 +19,7 @@ from toolkit.compiler.folding import fold
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.rebatch import Rebatch, Shapes
 from toolkit.compiler.segment import Deferred, Item, Scope, Segment, Unknown, close
-from toolkit.errors import MALFORMED, DataDependentShapeError, GraphError, ShapeError, ToolkitError, said
+from toolkit.errors import DataDependentShapeError, GraphError, ShapeError, malformed, naming
 from toolkit.graph.layer import AttributeReference, Graph, Leaf, reads
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
@@ -112,15 +112,9 @@ class Binder:
 
     def bind_leaf(self, leaf: Leaf, scope: Scope, prefix: str) -> None:
         """Bind a leaf, or defer it to a later segment. Raises ``ShapeError`` naming it when it is malformed."""
-        try:
-            self._bind_leaf(leaf, scope, prefix, prefix + leaf.path)
-        except MALFORMED as error:
-            if isinstance(error, ToolkitError):
-                raise
-            raise ShapeError(
-                f"{leaf.operator}-{leaf.version} {prefix + leaf.path!r}: its inputs and attributes must be those that "
-                f"the operator asks for, but {said(error)}. Export the model again."
-            ) from error
+        layer = prefix + leaf.path
+        with naming(lambda why: malformed(f"{leaf.operator}-{leaf.version}", layer, why)):
+            self._bind_leaf(leaf, scope, prefix, layer)
 
     def _bind_leaf(self, leaf: Leaf, scope: Scope, prefix: str, layer: str) -> None:
         decision = None if self.decisions is None else self.decisions.made.get((self.iterations, layer))

@@ -69,7 +69,7 @@ def _at(program: Program, inputs: Given, attributes: dict[str, Any], layer: str)
 
 def _length(program: Program, inputs: Given, attributes: dict[str, Any], layer: str) -> Item | None:
     elements = _elements(inputs[0])
-    return None if elements is None else _constant(program, np.asarray(len(elements), np.int64))
+    return None if elements is None else constant(program, np.asarray(len(elements), np.int64))
 
 
 def _split(program: Program, inputs: Given, attributes: dict[str, Any], layer: str) -> Item | None:
@@ -89,12 +89,12 @@ def _split(program: Program, inputs: Given, attributes: dict[str, Any], layer: s
         )
     if not parts or sum(parts) != total or min(parts) < 0:
         return None
-    pieces = _append(
-        program, "Split", [x, _constant(program, np.asarray(parts, np.int64))], {"axis": axis}, layer, len(parts)
+    pieces = append(
+        program, "Split", [x, constant(program, np.asarray(parts, np.int64))], {"axis": axis}, layer, len(parts)
     )
     if sizes is None and not attributes.get("keepdims", 1):
-        axes = _constant(program, np.asarray([axis], np.int64))
-        pieces = [_append(program, "Squeeze", [piece, axes], {}, layer)[0] for piece in pieces]
+        axes = constant(program, np.asarray([axis], np.int64))
+        pieces = [append(program, "Squeeze", [piece, axes], {}, layer)[0] for piece in pieces]
     return Several(tuple(pieces))
 
 
@@ -105,9 +105,9 @@ def _join(program: Program, inputs: Given, attributes: dict[str, Any], layer: st
     tensors = [item for item in elements if isinstance(item, Variable)]
     axis = int(attributes["axis"])
     if attributes.get("new_axis", 0):
-        axes = _constant(program, np.asarray([axis], np.int64))
-        tensors = [_append(program, "Unsqueeze", [item, axes], {}, layer)[0] for item in tensors]
-    return _append(program, "Concat", tensors, {"axis": axis}, layer)[0]
+        axes = constant(program, np.asarray([axis], np.int64))
+        tensors = [append(program, "Unsqueeze", [item, axes], {}, layer)[0] for item in tensors]
+    return append(program, "Concat", tensors, {"axis": axis}, layer)[0]
 
 
 def _optional(program: Program, inputs: Given, attributes: dict[str, Any], layer: str) -> Item | None:
@@ -118,7 +118,7 @@ def _has_element(program: Program, inputs: Given, attributes: dict[str, Any], la
     item = inputs[0] if inputs else None
     if item is None or isinstance(item, (Perhaps, Several, Variable)):
         is_there = item is not None and not (isinstance(item, Perhaps) and item.item is None)
-        return _constant(program, np.asarray(is_there))
+        return constant(program, np.asarray(is_there))
     return None
 
 
@@ -178,13 +178,15 @@ def _require(holds: bool, operator: str, layer: str, place: int, elements: Seque
         )
 
 
-def _constant(program: Program, content: np.ndarray) -> Variable:
+def constant(program: Program, content: np.ndarray) -> Variable:
+    """A constant of the program."""
     made: Variable = program.constant(content).variable
     return made
 
 
-def _append(
+def append(
     program: Program, op_type: str, inputs: list[Variable], attributes: dict[str, Any], layer: str, count: int = 1
 ) -> list[Variable]:
+    """The outputs of a new node of a standard operator."""
     node = program.append(op_type, inputs, attributes, version=OPSET, outputs=count, layer=layer)
     return [item for item in node.outputs if item is not None]

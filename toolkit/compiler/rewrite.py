@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from toolkit.compiler.program import Node, Program, Variable
-from toolkit.errors import MALFORMED, ShapeError, ToolkitError, said
+from toolkit.errors import malformed, naming
 
 Replacement = Sequence[Variable | None]
 Rule = Callable[[Node], Replacement | None]
@@ -25,15 +25,8 @@ def rewrite(program: Program, rule: Rule) -> bool:
     for node in nodes:
         node.inputs = [None if item is None else stands_for.get(item, item) for item in node.inputs]
         program.layer, program.role = node.layer, node.role
-        try:
+        with naming(lambda why, at=node: malformed(f"{at.operator}-{at.version}", at.layer, why)):  # type: ignore[misc]
             replacement = rule(node)
-        except MALFORMED as error:
-            if isinstance(error, ToolkitError):
-                raise
-            raise ShapeError(
-                f"{node.operator}-{node.version} {node.layer!r}: its inputs and attributes must be those that the "
-                f"operator asks for, but {said(error)}. Export the model again."
-            ) from error
         if replacement is None:
             program.nodes.append(node)
             continue

@@ -8,14 +8,13 @@ run tells (``decisions``), the iterations are those of that run.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
+from toolkit.compiler.plumbing import append, constant
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.segment import Item, Several
 from toolkit.graph.layer import Graph, Leaf
-from toolkit.operators.expression import OPSET
 
 MOST_LEAVES = 512  # that inference unrolls; longer loops are executed body by body, which costs a little per iteration
 MOST_LEAVES_TRAINING = 200_000
@@ -125,14 +124,8 @@ def stack(program: Program, items: Sequence[Item], axis: int, layer: str) -> Var
     if len(tensors) < len(items) or len({item.shape for item in tensors}) != 1:
         return None
     axes = constant(program, np.asarray([axis], np.int64))
-    raised = [_append(program, "Unsqueeze", [item, axes], {}, layer)[0] for item in tensors]
-    return _append(program, "Concat", raised, {"axis": axis}, layer)[0]
-
-
-def constant(program: Program, content: np.ndarray) -> Variable:
-    """A constant of the program."""
-    made: Variable = program.constant(content).variable
-    return made
+    raised = [append(program, "Unsqueeze", [item, axes], {}, layer)[0] for item in tensors]
+    return append(program, "Concat", raised, {"axis": axis}, layer)[0]
 
 
 def _slices(program: Program, x: Variable, axis: int, backwards: int, layer: str) -> list[Variable]:
@@ -140,9 +133,9 @@ def _slices(program: Program, x: Variable, axis: int, backwards: int, layer: str
     if length == 0:
         return []
     sizes = constant(program, np.ones(length, np.int64))
-    parts = _append(program, "Split", [x, sizes], {"axis": axis}, layer, length)
+    parts = append(program, "Split", [x, sizes], {"axis": axis}, layer, length)
     axes = constant(program, np.asarray([axis], np.int64))
-    slices = [_append(program, "Squeeze", [part, axes], {}, layer)[0] for part in parts]
+    slices = [append(program, "Squeeze", [part, axes], {}, layer)[0] for part in parts]
     return slices[::-1] if backwards else slices
 
 
@@ -160,10 +153,3 @@ def _truth(item: Item | None) -> bool | None:
 
 def _pick(values: Sequence[int], index: int) -> int:
     return int(values[index]) if len(values) else 0
-
-
-def _append(
-    program: Program, op_type: str, inputs: list[Variable], attributes: dict[str, Any], layer: str, count: int = 1
-) -> list[Variable]:
-    node = program.append(op_type, inputs, attributes, version=OPSET, outputs=count, layer=layer)
-    return [item for item in node.outputs if item is not None]

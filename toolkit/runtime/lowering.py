@@ -12,7 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from toolkit.backends.protocol import Backend, Layout, Resources, plain
 from toolkit.compiler.passes.common_subexpressions import attribute_key, identity
 from toolkit.compiler.program import Node, Program, Variable
-from toolkit.errors import MALFORMED, ShapeError, ToolkitError, said
+from toolkit.errors import malformed, naming
 from toolkit.runtime.store import Store
 from toolkit.runtime.tensors import Task, Tensor, host_buffer
 
@@ -91,15 +91,8 @@ class Lowering:
     def _lower(self, node: Node) -> None:
         backend = self.backends[node.backend]
         layouts = [None if item is None else self.places(item)[0].layout for item in node.inputs]
-        try:
+        with naming(lambda why: malformed(f"{node.operator}-{node.version}", node.layer, why)):
             kernel = backend.lower(node, layouts, self.resources)
-        except MALFORMED as error:
-            if isinstance(error, ToolkitError):
-                raise
-            raise ShapeError(
-                f"{node.operator}-{node.version} {node.layer!r}: {backend.name} has no kernel for its inputs and "
-                f"attributes: {said(error)}. Export the model again."
-            ) from error
         inputs = [
             None if item is None or wanted is None else self.tensor(item, wanted, node.role)
             for item, wanted in zip(node.inputs, kernel.inputs, strict=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from toolkit.backends.protocol import Backend, Resources, Step, plain
 from toolkit.compiler.program import Program, Variable
-from toolkit.errors import MALFORMED, BackendError, InputError, ShapeError, ToolkitError, said
+from toolkit.errors import MALFORMED, BackendError, InputError, ToolkitError, malformed, naming
 from toolkit.graph.parameter import CLOCK, Parameter
 from toolkit.runtime.arrangement import Arrangement, arrange
 from toolkit.runtime.store import Store, converter
@@ -233,15 +233,8 @@ class Plan:
     def _step(self, task: Task, scratch: AnyBuffer | None) -> Step:
         """The kernel of a task bound to its memory."""
         inputs, outputs = ([self._buffer(item) for item in items] for items in (task.inputs, task.outputs))
-        try:
+        with naming(lambda why: malformed(task.operator, task.layer, why)):
             return task.kernel.bind(inputs, outputs, scratch)
-        except MALFORMED as error:
-            if isinstance(error, ToolkitError):
-                raise
-            raise ShapeError(
-                f"{task.operator} {task.layer!r}: kernel {task.kernel.name!r} cannot take its inputs and attributes: "
-                f"{said(error)}. Export the model again."
-            ) from error
 
     def _array(self, item: Tensor) -> np.ndarray:
         buffer = self._buffer(item)
@@ -308,9 +301,9 @@ class Plan:
         raise BackendError("A kernel reported an error that it does not report again; run once more.")
 
 
-def data_error(operator: str, layer: str, error: BaseException) -> InputError:
-    """The error for a layer that data does not fit, from what its kernel raised."""
-    return InputError(f"{operator} {layer!r} cannot be computed on this data: {said(error)}.")
+def data_error(operator: str, layer: str, why: str) -> InputError:
+    """The error for a layer that data does not fit, from what its kernel said."""
+    return InputError(f"{operator} {layer!r} cannot be computed on this data: {why}.")
 
 
 def _is_source(tensor: Tensor) -> bool:
@@ -319,11 +312,7 @@ def _is_source(tensor: Tensor) -> bool:
 
 def _execute(step: Step, task: Task) -> None:
     """Execute one step; what goes wrong names its layer."""
-    try:
+    with naming(lambda why: data_error(task.operator, task.layer, why)):
         status = step()
-    except MALFORMED as error:
-        if isinstance(error, ToolkitError):
-            raise
-        raise data_error(task.operator, task.layer, error) from error
     if isinstance(status, int) and status:
         raise BackendError(f"{task.operator} {task.layer!r}: kernel {task.kernel.name!r} failed with status {status}.")

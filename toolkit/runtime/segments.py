@@ -20,7 +20,7 @@ from toolkit.compiler.decisions import Decisions
 from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.segment import Deferred, Item, Perhaps, Scope, Segment, Several, Unknown, is_carried, parts
-from toolkit.errors import MALFORMED, InputError, ToolkitError
+from toolkit.errors import InputError, naming
 from toolkit.graph.layer import Graph
 from toolkit.graph.network import Network
 from toolkit.operators.inference import explicit_attributes, since_version
@@ -163,12 +163,8 @@ class DataCall:
         values = [None if item is None else content(item, held) for item in self._inputs]
         for body in self.bodies.values():
             body.capture(held)
-        try:
+        with naming(lambda why: data_error(self.operator, self.layer, why)):
             result = self._reference(*values, **self._attributes)
-        except MALFORMED as error:
-            if isinstance(error, ToolkitError):
-                raise
-            raise data_error(self.operator, self.layer, error) from error
         results = [as_value(item) for item in (result if isinstance(result, tuple) else (result,))]
         if any(item is not None for item in self._outputs[len(results) :]):
             raise InputError(
