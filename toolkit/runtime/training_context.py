@@ -13,6 +13,7 @@ from toolkit.compiler.bind import bind
 from toolkit.compiler.decisions import Decisions
 from toolkit.compiler.pipeline import prepare_for_training, tidy_after_differentiation
 from toolkit.compiler.program import Program, Variable
+from toolkit.compiler.training_choices import Asked, training_choices
 from toolkit.errors import DataDependentShapeError, GraphError, InputError
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import is_trainable_dtype
@@ -29,6 +30,7 @@ class TrainingContext(Context):
 
     - ``input_gradients``: the inputs whose gradients ``backward`` gives: all, none (``False``), or those named. What
       leads only to others is not computed.
+    - ``straight_through``, ``batch_statistics``: as in ``Trainer``.
 
     The other options are those of ``Context``. Where data decides what is executed, the passes follow the batch of the
     latest ``forward``.
@@ -45,8 +47,11 @@ class TrainingContext(Context):
         threads: int | None = None,
         outputs: Sequence[str] | None = None,
         input_gradients: bool | Sequence[str] = True,
+        straight_through: Asked = None,
+        batch_statistics: str | None = None,
         **options: Any,
     ) -> None:
+        self._asked = straight_through, batch_statistics
         self._input_gradients = _chosen(network, input_gradients)
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
         self._shortfalls: dict[Judged, dict[str, Shortfall]] = {}
@@ -69,7 +74,8 @@ class TrainingContext(Context):
     def _build(self, judged: Judged, decisions: Decisions | None) -> Plan:
         """Forward, and backward for gradients of the ``judged`` outputs."""
         program = bind(self.network, self.batch_size, self._dims, outputs=self._outputs, decisions=decisions)
-        return self.compile(self._differentiated(prepare_for_training(expand_gradients(program)), judged))
+        choices = training_choices(self.network, *self._asked)
+        return self.compile(self._differentiated(prepare_for_training(expand_gradients(program), choices), judged))
 
     def _differentiated(self, program: Program, judged: Judged) -> Program:
         seeds: dict[Variable, Variable] = {}

@@ -16,6 +16,7 @@ from toolkit.compiler.passes.opset import restate
 from toolkit.compiler.pipeline import tidy_after_differentiation
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.static_graph import Names, graph_of
+from toolkit.compiler.training_choices import training_choices
 from toolkit.errors import GraphError
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
@@ -76,7 +77,7 @@ def step_program(
     output = judged_output(network, loss)
     program = bind(network, batch_size, dims)
     chosen: Any = optimizer or SGD(1.0)
-    made = training_program(program, loss, output, chosen)
+    made = training_program(program, loss, output, chosen, training_choices(network))
     gradients = {f"{owner.name}.gradient": item for group in made.groups for item, owner in group.gradients()}
     program.outputs |= gradients
     if optimizer is None:
