@@ -84,6 +84,21 @@ def test_every_optimizer_learns(cli: Cli, model: Path, data: Path, tmp_path: Pat
     assert found["after"]["loss"] < found["before"]["loss"]
 
 
+@pytest.mark.parametrize("words", [["1000000"], ["*"], ["Gemm*", "--rematerialise", "*"]])
+def test_rematerialisation_changes_nothing(cli: Cli, model: Path, data: Path, tmp_path: Path, words: list[str]):
+    files = [tmp_path / name for name in ("plain.onnx", "again.onnx")]
+    for path, more in zip(files, ([], ["--rematerialise", *words]), strict=True):
+        assert cli("finetune", model, "--data", data, "--output", path, "--threads", "1", *more).status == 0
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("budget", ["10", "0.01"])
+def test_a_rematerialisation_out_of_reach_is_told(cli: Cli, model: Path, data: Path, tmp_path: Path, budget: str):
+    outcome = cli("finetune", model, "--data", data, "--output", tmp_path / "t.onnx", "--rematerialise", budget)
+    assert outcome.status == 1
+    assert f"rematerialise={budget}: a step takes" in outcome.err
+
+
 def test_a_schedule_moves_the_rate(cli: Cli, model: Path, data: Path, tmp_path: Path):
     losses = {}
     for schedule in ("constant", "one_cycle"):

@@ -13,8 +13,11 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from functools import cache, cached_property
 
+import numpy as np
+
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.operators.derivative import cast
+from toolkit.operators.expression import Expression, as_expression, emit, where
 from toolkit.operators.record import lookup
 
 LAYER_ROLES = ("forward", "loss")
@@ -23,6 +26,7 @@ COSTLY = (  # parts of the names of operators that do more than a little for eac
     *("DFT", "STFT", "fft", "Im2Col", "Col2Im", "GridSample", "Interpolation", "Resize", "Upsample", "Roi", "TopK"),
     *("Unique", "NonMaxSuppression", "Tree", "SVM", "TimeWarping"),
 )
+FIRST_WITH_RATIO_INPUT = 12  # of Dropout
 PRODUCTS_PER_ELEMENT = 64  # multiplications that take as long as reading and writing an element
 
 
@@ -168,20 +172,34 @@ def _is_repeatable(node: Node, item: Variable) -> bool:
     """Whether ``item`` would be the same if ``node`` were executed again."""
     if node.record is None:
         return False
-    return not node.record.is_random or (item is node.outputs[0] and _dropout_scale(node) is not None)
+    return not node.record.is_random or (_keeps_mask(node) and item is node.outputs[0])
 
 
-def _dropout_scale(node: Node) -> float | None:
-    """The factor of what a Dropout leaves, if it keeps its mask and its other operands are known."""
-    if node.operator != "Dropout" or node.version < 12 or len(node.inputs) < 3 or len(node.outputs) < 2:
-        return None
+def _keeps_mask(node: Node) -> bool:
+    """Whether a node is a Dropout that is on, and whose mask and ratio tell what it did."""
+    if node.operator != "Dropout" or node.version < FIRST_WITH_RATIO_INPUT or len(node.inputs) < 3:
+        return False
     ratio, live = node.inputs[1:3]
-    if node.outputs[1] is None or live is None or live.constant is None or not live.constant:
-        return None
-    if ratio is None or ratio.constant is None:
-        return None
-    share = float(ratio.constant)
-    return 1.0 / (1.0 - share) if share < 1.0 else 0.0
+    is_live = live is not None and live.constant is not None and bool(live.constant)
+    return is_live and ratio is not None and len(node.outputs) > 1 and node.outputs[1] is not None
+
+
+def _drop_again(program: Program, node: Node, x: Variable) -> Variable:
+    """Dropout by the mask that it drew: what its reference computes, in the same order and precision."""
+    ratio, mask = node.inputs[1], node.outputs[1]
+    assert ratio is not None
+    assert mask is not None
+    scale: Expression | float
+    if ratio.constant is not None:
+        known = float(ratio.constant)
+        scale = 1.0 / (1.0 - known) if known < 1.0 else 0.0
+    else:
+        share = cast(program.expression(ratio), np.dtype(np.float64))
+        one = as_expression(1.0, share)
+        leaves_some = emit("Less", share, one, version=13)
+        scale = cast(where(leaves_some, one / where(leaves_some, one - share, 1.0), 0.0), x.dtype)
+    found: Variable = (program.expression(x) * cast(program.expression(mask), x.dtype) * scale).variable
+    return found
 
 
 def _repeat(program: Program, node: Node, again: dict[Variable, Variable]) -> list[Node]:
@@ -189,8 +207,9 @@ def _repeat(program: Program, node: Node, again: dict[Variable, Variable]) -> li
     inputs = [None if item is None else again.get(item, item) for item in node.inputs]
     nodes, layer, role = program.nodes, program.layer, program.role
     program.nodes, program.layer, program.role = [], node.layer, "backward"
-    scale = _dropout_scale(node)
-    if scale is None:
+    if _keeps_mask(node) and inputs[0] is not None:
+        again[node.y] = _drop_again(program, node, inputs[0])
+    else:
         names = ["" if item is None else program.fresh(item.name) for item in node.outputs]
         types = [(node.y.dtype, ()) if item is None else (item.dtype, item.shape) for item in node.outputs]
         made = program.append(
@@ -199,9 +218,6 @@ def _repeat(program: Program, node: Node, again: dict[Variable, Variable]) -> li
         made.fused = node.fused
         pairs = zip(node.outputs, made.outputs, strict=True)
         again.update((old, new) for old, new in pairs if old is not None and new is not None)
-    else:
-        x, mask = (program.expression(item) for item in (inputs[0], node.outputs[1]) if item is not None)
-        again[node.y] = (x * cast(mask, node.y.dtype) * scale).variable  # in the order of the reference
     for item in program.nodes:
         item.is_recomputed = True
     repeated, program.nodes = program.nodes, nodes

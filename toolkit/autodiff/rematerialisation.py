@@ -78,7 +78,7 @@ def _fit(forward: ForwardPass, asked: float | int, measure: Measure) -> None:
         finally:
             original.adopt(program)
 
-    whole = least = measured(original)
+    whole = measured(original)
     limit = asked if isinstance(asked, int) else int(asked * whole)
     if whole <= limit:
         return
@@ -92,14 +92,13 @@ def _fit(forward: ForwardPass, asked: float | int, measure: Measure) -> None:
         if size <= limit:
             schedule.adopt(program)
             return
-        least = min(least, size)
         if found is None:
             break
         ratio = max(1.02 * ratio, size / max(chosen.peak, 1))
     raise TrainingError(
         f"rematerialise={asked!r}: a step takes {_told(whole)} and must fit into {_told(limit)}, but computing again "
-        f"what can be brings it down to {_told(least)} at best. Ask for rematerialise={least} (bytes, "
-        f"{least / whole:.2f} of the whole), or train on smaller batches."
+        f"what can be brings it down to {_told(size)} at best. Ask for rematerialise={size} (bytes, "
+        f"{size / whole:.2f} of the whole), or train on smaller batches."
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from exporters import Change, diff, save, to_proto
+from toolkit.autodiff import Rematerialise
 from toolkit.cli.feeds import Arrays, read_labelled
 from toolkit.cli.options import (
     OPTIMIZERS,
@@ -65,6 +66,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-statistics", choices=FORMS, help="what BatchNormalization uses (default: what the file says)"
     )
+    parser.add_argument(
+        "--rematerialise",
+        metavar="PART|BYTES|PATTERN",
+        action="append",
+        default=[],
+        help="save memory by computing activations again: down to a part such as 0.5, or bytes, or for these layers",
+    )
     parser.add_argument("--seed", type=int, default=0, help="decides shuffling, dropout and the held-out part")
     add_running(parser)
 
@@ -85,6 +93,7 @@ def execute(options: argparse.Namespace, report: Report) -> int:
         seed=options.seed,
         straight_through=_rounding(options.straight_through),
         batch_statistics=options.batch_statistics,
+        rematerialise=_rematerialise(options.rematerialise),
     )
     judged = training if held_out is None else held_out
     before = trainer.evaluate(judged, batch_size=options.batch_size)
@@ -118,6 +127,17 @@ def execute(options: argparse.Namespace, report: Report) -> int:
 def _rounding(asked: str | bool | None) -> bool | list[str] | None:
     """What ``--straight-through`` names."""
     return [name.strip() for name in asked.split(",")] if isinstance(asked, str) else asked
+
+
+def _rematerialise(words: list[str]) -> Rematerialise:
+    """A budget where one number is given, else patterns."""
+    if len(words) == 1:
+        for kind in (int, float):
+            try:
+                return kind(words[0])
+            except ValueError:
+                continue
+    return words or None
 
 
 def _is_same_file(one: str, other: str) -> bool:
