@@ -49,8 +49,7 @@ def differentiate(program: Program, seeds: Mapping[Variable, Variable], wrt: Ite
         grads_of[variable] = _accumulated(parts, variable)
     program.layer, program.role = layer, role
     found = {variable: grad.variable for variable, grad in grads_of.items() if grad is not None}
-    influential, stops = trace(nodes, seeds, set(parts), cuts)
-    return Gradients(found, wanted, set(parts), influential, stops)
+    return Gradients(found, wanted, relevant, set(parts), *trace(nodes, seeds, set(parts), cuts))
 
 
 def _propagate(
@@ -99,9 +98,12 @@ def _accumulated(parts: dict[Variable, list[Expression]], variable: Variable) ->
 
 
 def _reached_from(program: Program, sources: Iterable[Variable]) -> set[Variable]:
-    """The floating-point variables that depend on ``sources``, these included."""
+    """The floating-point variables to which gradients lead from ``sources``, these included."""
     reached = set(sources)
     for node in program.nodes:
+        record = node.record
+        if record is None or isinstance(record.gradient, NotDifferentiable):
+            continue
         if any(item in reached for item in node.inputs if item is not None):
             reached.update(item for item in node.outputs if item is not None and is_trainable_dtype(item.dtype))
     return reached

@@ -69,21 +69,26 @@ class Gradients(dict[Variable, Variable]):
     """Gradients by the variable they belong to, with what is known about the ones that are not there.
 
     - ``wanted``: all variables that were asked for
+    - ``relevant``: every variable that a gradient would pass on its way to them
     - ``reached``: every variable of the program to which a gradient came
     - ``influential``: every variable on which a seeded one depends in any way
     - ``stops``: where gradients end between a variable and the seeds, for variables that a stop concerns
+    - ``ends``: the stop that a node is, for those at which gradients end
     """
 
     def __init__(
         self,
         found: Mapping[Variable, Variable],
         wanted: Sequence[Variable],
+        relevant: set[Variable],
         reached: set[Variable],
         influential: set[Variable],
         stops: Mapping[Variable, tuple[Stop, ...]],
+        ends: Mapping[Node, Stop],
     ) -> None:
         super().__init__(found)
-        self.wanted, self.reached, self.influential, self.stops = wanted, reached, influential, stops
+        self.wanted, self.relevant, self.reached, self.influential = wanted, relevant, reached, influential
+        self.stops, self.ends = stops, ends
 
     def shortfalls(self) -> dict[Variable, Shortfall]:
         """What is missing, by variable; nothing is where no seed depends on a variable, or all stops are exact."""
@@ -106,13 +111,14 @@ def stop_at(node: Node, refusal: NotDifferentiable) -> Stop:
 
 def trace(
     nodes: Sequence[Node], seeds: Iterable[Variable], reached: set[Variable], cuts: Mapping[tuple[Node, int], Stop]
-) -> tuple[set[Variable], dict[Variable, tuple[Stop, ...]]]:
-    """What influences the seeds, and the stops between them and every variable.
+) -> tuple[set[Variable], dict[Variable, tuple[Stop, ...]], dict[Node, Stop]]:
+    """What influences the seeds, the stops between them and every variable, and the nodes that are stops.
 
     ``reached`` are the variables with a gradient, ``cuts`` the inputs to which a node passed none on.
     """
     influential = set(seeds)
     stops: dict[Variable, tuple[Stop, ...]] = {}
+    ends: dict[Node, Stop] = {}
     for node in reversed(nodes):
         made = [item for item in node.outputs if item is not None]
         alive = [item for item in made if item in influential]
@@ -127,10 +133,12 @@ def trace(
             if not is_trainable_dtype(item.dtype):
                 continue
             cut = cuts.get((node, index), end)
+            if cut is not None and (node not in ends or ends[node].is_exact):
+                ends[node] = cut
             behind = found if cut is None else (cut,)
             if behind:
                 stops[item] = _union([stops[item], behind]) if item in stops else behind
-    return influential, stops
+    return influential, stops, ends
 
 
 def _end(node: Node, alive: Sequence[Variable], found: Sequence[Stop]) -> Stop | None:
@@ -139,7 +147,8 @@ def _end(node: Node, alive: Sequence[Variable], found: Sequence[Stop]) -> Stop |
     is_smooth = all(is_trainable_dtype(item.dtype) for item in alive)
     if isinstance(refusal, NotDifferentiable):
         stop = stop_at(node, refusal)
-        return None if is_smooth and not stop.is_exact and all(item.is_exact for item in found) else stop
+        is_beyond_steps = bool(found) and all(item.is_exact for item in found)
+        return None if is_smooth and is_beyond_steps and not stop.is_exact else stop
     if any(is_trainable_dtype(item.dtype) for item in alive):
         return None
     return Stop(node.operator, node.layer, f"its {alive[0].dtype.name} results carry no gradient", True)

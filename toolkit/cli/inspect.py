@@ -8,7 +8,7 @@ from typing import Any
 
 from toolkit.cli.options import DIM_HINT, add_dims, add_model, count, read_model
 from toolkit.cli.report import Report
-from toolkit.cli.trainability import Verdict, trainability
+from toolkit.cli.trainability import Trainability, Verdict, trainability
 from toolkit.compiler.bind import first_segment, require_supported
 from toolkit.errors import InputError, ToolkitError, UnsupportedOperatorError
 from toolkit.graph import Leaf, Network, Scope, Value
@@ -24,6 +24,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--batch-size", type=count, default=1, help="items for which shapes are shown (default: 1)")
     add_dims(parser)
+    parser.add_argument(
+        "--train",
+        metavar="OUTPUT",
+        nargs="?",
+        const="",
+        help="show for each layer what training would do with it, judged by one output or (default) any of them",
+    )
     parser.add_argument("--parameters", action="store_true", help="list every parameter, not only the exceptions")
 
 
@@ -32,28 +39,34 @@ class Findings:
     """What binding the network told: concrete shapes, verdicts, or the ``problem`` that prevented it."""
 
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    training: Trainability | None = None
     problem: str = ""
     can_run: bool = True
+
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        return {} if self.training is None else self.training.parameters
 
 
 def execute(options: argparse.Namespace, report: Report) -> int:
     """Run the command; returns the exit status."""
     network = read_model(options)
-    findings = examine(network, options.batch_size, dict(options.dim))
+    findings = examine(network, options.batch_size, dict(options.dim), options.train or None)
     rows = [_row(network, findings, item, depth) for item, depth in _items(network.layers, 0)]
     _tell(report, network, findings, rows, options)
     report.result(_result(options, network, findings, rows))
     return 0
 
 
-def examine(network: Network, batch_size: int, dims: dict[str, int]) -> Findings:
-    """Bind and differentiate the network; what prevents it becomes the ``problem``."""
+def examine(network: Network, batch_size: int, dims: dict[str, int], output: str | None = None) -> Findings:
+    """Bind and differentiate the network; what prevents it becomes the ``problem``. Raises for an unknown output."""
+    if output is not None and output not in network.outputs:
+        raise InputError(f"--train {output}: the network has no such output; its outputs are {list(network.outputs)}.")
     findings = Findings()
     try:
         program = first_segment(network, batch_size, dims).program
         findings.shapes = {item.name: item.shape for node in program.nodes for item in node.outputs if item is not None}
-        findings.verdicts = trainability(network, batch_size, dims)
+        findings.training = trainability(network, batch_size, dims, output)
     except ToolkitError as error:
         findings.problem = f"{error}{DIM_HINT}" if isinstance(error, InputError) else str(error)
         findings.can_run = not isinstance(error, UnsupportedOperatorError)
@@ -84,7 +97,9 @@ def _row(network: Network, findings: Findings, item: Scope | Leaf, depth: int) -
     if isinstance(item, Scope):
         return {"depth": depth, "layer": item.path, "name": f"{item.name}/", "operator": None}
     own = [name for name in dict.fromkeys(reads(item)) if name in network.parameters]
+    own += [name for name in network.parameters if any(item.bodies) and name.startswith(f"{item.path}/")]
     learnable = [name for name in own if name in findings.verdicts and findings.verdicts[name].can_train]
+    training = None if findings.training is None else findings.training.layer(item.path)
     return {
         "depth": depth,
         "layer": item.path,
@@ -94,6 +109,8 @@ def _row(network: Network, findings: Findings, item: Scope | Leaf, depth: int) -
         "parameters": own,
         "size": sum(network.parameters[name].size for name in own),
         "trainable_size": sum(network.parameters[name].size for name in learnable) if findings.verdicts else None,
+        "training": None if training is None else training.state,
+        "why": findings.problem if training is None else training.reason,
     }
 
 
@@ -114,14 +131,20 @@ def _tell(
             axis = "" if value.batch_axis is None else f", batch on axis {value.batch_axis}"
             report.line(f"  {kind} {name!r} {value.describe()}{axis}")
     shape_column = f"output at batch {options.batch_size}" if findings.shapes else "declared output"
-    report.table(
-        ("layer", "operator", shape_column, "parameters", "of them trainable"),
-        [_cells(row) for row in rows],
-        right=("parameters", "of them trainable"),
-    )
+    columns = ["layer", "operator", shape_column, "parameters", "of them trainable"]
+    cells = [_cells(row) for row in rows]
+    if options.train is not None:
+        columns += ["training", "why"]
+        cells = [
+            [*line, row.get("training") or "", row.get("why") or ""] for line, row in zip(cells, rows, strict=True)
+        ]
+    report.table(columns, cells, right=("parameters", "of them trainable"))
     _tell_parameters(report, network, findings, options.parameters)
     if note := note_on_folding(network.graph):
         report.line(note)
+    problems = {} if findings.training is None else findings.training.problems
+    for name, problem in problems.items():
+        report.line(f"Output {name!r} cannot be judged: {problem}")
     if findings.problem:
         report.line(f"{'Not everything is known' if findings.can_run else 'It cannot be run'}: {findings.problem}")
 
@@ -137,7 +160,11 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _tell_parameters(report: Report, network: Network, findings: Findings, every: bool) -> None:
-    listed = {name: verdict for name, verdict in findings.verdicts.items() if every or not verdict.can_train}
+    listed = {
+        name: verdict
+        for name, verdict in findings.verdicts.items()
+        if every or not verdict.can_train or verdict.missing
+    }
     if listed:
         rows = [
             [name, network.parameters[name].dtype.name, str(network.parameters[name].shape), _verdict(verdict)]
@@ -151,7 +178,9 @@ def _tell_parameters(report: Report, network: Network, findings: Findings, every
 
 
 def _verdict(verdict: Verdict) -> str:
-    return f"yes, through {', '.join(verdict.outputs)}" if verdict.can_train else f"no: {verdict.reason}"
+    if not verdict.can_train:
+        return f"no: {verdict.reason}"
+    return f"yes, through {', '.join(verdict.outputs)}{verdict.missing and ', but '}{verdict.missing}"
 
 
 def _result(
@@ -172,12 +201,15 @@ def _result(
                 "trainable": findings.verdicts[name].can_train if name in findings.verdicts else None,
                 "through": findings.verdicts[name].outputs if name in findings.verdicts else [],
                 "reason": findings.verdicts[name].reason if name in findings.verdicts else findings.problem,
+                "missing": findings.verdicts[name].missing if name in findings.verdicts else "",
+                "role": item.role,
             }
             for name, item in network.parameters.items()
         },
         "folded_normalization": [leaf.path for leaf in folded_normalization(network.graph)],
         "can_run": findings.can_run,
         "problem": findings.problem or None,
+        "outputs_that_cannot_be_judged": {} if findings.training is None else findings.training.problems,
     }
 
 
