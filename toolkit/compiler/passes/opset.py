@@ -4,7 +4,7 @@ A network's own layers are of its opset, what gradients and optimizers append is
 
 - an operator that means the same in both: only its version changes, defaults that differ are written out;
 - an attribute that became an input (axes of ReduceSum, bounds of Clip), or the other way where its content is known;
-- Softmax of old opsets, which takes all axes from one on for a single one; Upsample and Resize-10; Scatter.
+- Softmax of old opsets, which takes all axes from one on for a single one; Upsample, Resize-10, Scatter, RoiAlign-10.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ FIRST_ON_AXES = 13
 # Their versions differ in defaults, element types and in how far they broadcast, not in what they compute.
 SAME_BUT_FOR_DEFAULTS = (
     "Clip",
+    "DFT",
     "InstanceNormalization",
     "Max",
     "Mean",
@@ -50,7 +51,8 @@ SAME_BUT_FOR_DEFAULTS = (
     "Split",
     "Sum",
 )
-RENAMED = {"Scatter": "ScatterElements"}
+FIRST_ROI_ALIGN_BY_PIXELS = 16  # which has a choice of coordinates
+FIRST_SCATTER_ELEMENTS = 11  # which Scatter was called before
 
 
 def restate(program: Program, opset: int) -> None:
@@ -70,14 +72,20 @@ def _restated(program: Program, node: Node, opset: int) -> Replacement | None:
         return [as_interpolation(_call(program, node)).variable]
     if node.op_type in ON_ROWS and node.version < FIRST_ON_AXES <= opset:
         return [_on_last_axis(program, node).variable]
-    node.op_type = RENAMED.get(node.op_type, node.op_type)
+    if node.op_type == "RoiAlign" and node.version < FIRST_ROI_ALIGN_BY_PIXELS <= opset:
+        node.attributes = {"coordinate_transformation_mode": "output_half_pixel", **node.attributes}
+        node.version = FIRST_ROI_ALIGN_BY_PIXELS
+    if node.op_type == "Scatter" and opset >= FIRST_SCATTER_ELEMENTS:
+        node.op_type, node.version = "ScatterElements", FIRST_SCATTER_ELEMENTS
     known, own = signature("", node.op_type, opset), signature("", node.op_type, node.version)
     if known is None or own is None:
         raise _unsupported(node, opset, "it does not exist there")
     if known.since != own.since:
         _require_same_meaning(node, known, opset)
+        defaults = attribute_defaults("", node.op_type, known.since)
+        moved = [name for name in INPUT_OF_ATTRIBUTE.get(node.op_type, {}) if name not in known.attribute_types]
         for name, value in attribute_defaults("", node.op_type, own.since).items():
-            if attribute_defaults("", node.op_type, known.since).get(name, value) != value:
+            if defaults.get(name, value) != value or name in moved:
                 node.attributes = {name: value, **node.attributes}
     _move_attributes(program, node, known)
     unknown = [name for name in node.attributes if name not in known.attribute_types]

@@ -1,0 +1,69 @@
+"""Programs restated for another opset mean the same, or are refused by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.cases import all_cases
+from tests.support.case import Case, is_float
+from tests.support.interpret import apply, build, interpret
+from toolkit.compiler.passes.expansion import expand_own_operators
+from toolkit.compiler.passes.opset import restate
+from toolkit.errors import UnsupportedOperatorError
+from toolkit.operators.schema import since_version
+
+NEW = 23
+
+
+def restatable(case: Case, opset: int) -> bool:
+    """Whether a row is a static node of a standard operator that another version holds for at ``opset``."""
+    own, other = (since_version("", case.operator, version) for version in (case.version, opset))
+    bodies = any(isinstance(value, onnx.GraphProto) for value in case.bound_attributes(1).values())
+    static = not (case.domain or case.is_data_dependent or bodies or case.record.is_random)
+    return static and own is not None and own != other and case.record.reference is not None
+
+
+OLD = [case for case in all_cases() if restatable(case, NEW) and 7 <= case.version < NEW]
+RECENT = [case for case in all_cases() if restatable(case, 13) and 13 < case.version <= NEW]
+REFUSED = {  # operators of versions since 7 that opset 23 is not asked to say, and why
+    "BatchNormalization": "it has an expansion, which comes first",
+    "Dropout": "a program that trains has the form that drops, another one has none",
+}
+
+
+def check(case: Case, opset: int) -> None:
+    arrays = case.arrays(3)
+    program, node = build(case, arrays, 3)
+    program.outputs = {str(index): item for index, item in enumerate(node.outputs) if item is not None}
+    inputs = list(node.inputs)
+    restate(program, opset)
+    expand_own_operators(program)
+    restate(program, opset)
+    assert all(made.version == since_version("", made.op_type, opset) for made in program.nodes)
+    feeds = {item: array for item, array in zip(inputs, arrays, strict=True) if item is not None and array is not None}
+    found = interpret(program, feeds, list(program.outputs.values()))
+    expected = apply(case.domain, case.operator, case.version, arrays, case.bound_attributes(3))
+    for ours, index in zip(found, program.outputs, strict=True):
+        theirs = expected[int(index)]
+        if is_float(theirs.dtype):
+            np.testing.assert_allclose(ours.astype(np.float64), theirs.astype(np.float64), rtol=1e-5, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("case", OLD, ids=[case.id for case in OLD])
+def test_what_an_old_opset_says_the_new_one_says_too(case: Case) -> None:
+    try:
+        check(case, NEW)
+    except UnsupportedOperatorError as error:
+        assert case.operator in REFUSED, error
+
+
+@pytest.mark.parametrize("case", RECENT, ids=[case.id for case in RECENT])
+def test_what_a_new_opset_says_an_old_one_says_too_or_is_asked_in_vain(case: Case) -> None:
+    try:
+        check(case, 13)
+    except UnsupportedOperatorError as error:
+        assert "cannot be written for opset 13" in str(error)
