@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import toolkit as tk
+from tests.support.interpret import interpret
 from tests.support.update_rules import RULES
 from tests.training.small import classifier, clusters
+from toolkit.compiler.program import Program
 from toolkit.errors import TrainingError
 
 # ours, then the name and the settings of the same in torch.optim
@@ -122,3 +124,22 @@ def test_a_multiplier_scales_the_rate_of_a_selection():
 def test_what_makes_no_sense_is_named(make, message):
     with pytest.raises(TrainingError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        tk.optimizers.SGD(0.1, momentum=0.9, dampening=0.3, weight_decay=1e-3),
+        tk.optimizers.Adam(1e-2, weight_decay=0.1),
+        tk.optimizers.AdamW(3e-4),
+    ],
+)
+def test_a_graph_computes_the_same_scalars(optimizer):
+    program = Program()
+    rate = program.constant(np.asarray(np.float32(optimizer.learning_rate), np.float64))
+    for step in (1, 2, 1000):
+        numbers = optimizer.expressions(rate, program.constant(np.asarray(float(step))))
+        wanted = [item.variable for item in numbers if not isinstance(item, float)]
+        found = iter(interpret(program, {}, wanted))
+        made = [item if isinstance(item, float) else next(found) for item in numbers]
+        np.testing.assert_allclose(np.asarray(made, np.float32), optimizer.scalars(step), rtol=1e-7)
