@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.models import cnn, feed, mlp, network
 from toolkit.errors import BackendError, GraphError, InputError
+from toolkit.graph import Network
+from toolkit.runtime import Explanation
 from toolkit.runtime.cache import state_of
 
 BACKENDS = ["numpy", "cpu"]
@@ -234,3 +236,35 @@ class TestTrainingPasses:
         full = cnn()
         everything = [step for step in full.context(2, training=True).explain().steps if step.role == "backward"]
         assert 0 < len(program_roles) <= len(everything)
+
+
+class TestTrainingOptions:
+    def step(self, **options: object) -> tuple[dict, Explanation]:
+        context = deep().context(4, training=True, backend="numpy", **options)
+        x = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
+        y = context.forward({"x": x})["y"]
+        return context.backward({"y": np.ones_like(y)}), context.explain()
+
+    def test_input_gradients_are_computed_only_for_inputs_that_are_named(self):
+        everything, whole = self.step()
+        nothing, less = self.step(input_gradients=False)
+        assert list(everything["inputs"]) == ["x"]
+        assert nothing["inputs"] == {}
+        assert len(less.steps) < len(whole.steps)
+        np.testing.assert_array_equal(nothing["parameters"]["w0"], everything["parameters"]["w0"])
+        with pytest.raises(InputError, match=r"input_gradients names 'z'; the floating-point inputs are \['x'\]"):
+            self.step(input_gradients=["z"])
+
+    def test_rematerialisation_keeps_the_gradients_and_takes_less_memory(self):
+        plain, whole = self.step()
+        again, less = self.step(rematerialise=0.7)
+        assert less.arena_nbytes <= 0.7 * whole.arena_nbytes
+        for name, grad in plain["parameters"].items():
+            np.testing.assert_array_equal(again["parameters"][name], grad)
+
+
+def deep() -> Network:
+    """Eight linear layers with a Tanh and a Sigmoid each."""
+    layers = "".join(f"h{i} = MatMul (v{i}, w{i}) a{i} = Tanh (h{i}) v{i + 1} = Sigmoid (a{i}) " for i in range(8))
+    text = f"deep (float[N, 8] x) => (float[N, 8] y) {{ v0 = Identity (x) {layers} y = Identity (v8) }}"
+    return network(text, **{f"w{i}": (8, 8) for i in range(8)})

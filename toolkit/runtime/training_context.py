@@ -8,15 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.autodiff import Shortfall, differentiate, expand_gradients
+from toolkit.autodiff import (
+    Rematerialise,
+    Shortfall,
+    differentiate,
+    expand_gradients,
+    rematerialise,
+    require_rematerialise,
+)
 from toolkit.compiler.bind import bind
 from toolkit.compiler.decisions import Decisions
 from toolkit.compiler.pipeline import prepare_for_training, tidy_after_differentiation
+from toolkit.compiler.placement import place
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.training_choices import Asked, training_choices
 from toolkit.errors import DataDependentShapeError, GraphError, InputError
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import is_trainable_dtype
+from toolkit.runtime.arrangement import arrange
 from toolkit.runtime.context import Arrays, Context
 from toolkit.runtime.feeds import check_shapes, named
 from toolkit.runtime.plan import Plan
@@ -30,7 +39,7 @@ class TrainingContext(Context):
 
     - ``input_gradients``: the inputs whose gradients ``backward`` gives: all, none (``False``), or those named. What
       leads only to others is not computed.
-    - ``straight_through``, ``batch_statistics``: as in ``Trainer``.
+    - ``straight_through``, ``batch_statistics``, ``rematerialise``: as in ``Trainer``.
 
     The other options are those of ``Context``. Where data decides what is executed, the passes follow the batch of the
     latest ``forward``.
@@ -49,8 +58,10 @@ class TrainingContext(Context):
         input_gradients: bool | Sequence[str] = True,
         straight_through: Asked = None,
         batch_statistics: str | None = None,
+        rematerialise: Rematerialise = None,
         **options: Any,
     ) -> None:
+        self._rematerialise = require_rematerialise(rematerialise)
         self._asked = straight_through, batch_statistics
         self._input_gradients = _chosen(network, input_gradients)
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
@@ -75,7 +86,14 @@ class TrainingContext(Context):
         """Forward, and backward for gradients of the ``judged`` outputs."""
         program = bind(self.network, self.batch_size, self._dims, outputs=self._outputs, decisions=decisions)
         choices = training_choices(self.network, *self._asked)
-        return self.compile(self._differentiated(prepare_for_training(expand_gradients(program), choices), judged))
+        program = self._differentiated(prepare_for_training(expand_gradients(program), choices), judged)
+        rematerialise(program, self._rematerialise, self._measured, [leaf.path for leaf in self.network.graph.leaves])
+        return self.compile(program)
+
+    def _measured(self, program: Program) -> int:
+        """Bytes of the arena that a program takes."""
+        place(program, self._backends)
+        return arrange(program, self._backends, self.resources).nbytes
 
     def _differentiated(self, program: Program, judged: Judged) -> Program:
         seeds: dict[Variable, Variable] = {}
