@@ -240,8 +240,8 @@ class TestTrainingPasses:
 
 class TestTrainingOptions:
     def step(self, **options: object) -> tuple[dict, Explanation]:
-        context = deep().context(4, training=True, backend="numpy", **options)
-        x = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
+        context = deep().context(256, training=True, backend="numpy", **options)
+        x = np.random.default_rng(0).standard_normal((256, 8)).astype(np.float32)
         y = context.forward({"x": x})["y"]
         return context.backward({"y": np.ones_like(y)}), context.explain()
 
