@@ -38,7 +38,7 @@ SETTINGS: dict[str, dict[int, str]] = {
     "OneHot": {2: "the two values"},
     "Pad": {2: "what is filled in"},
     "Pow": {1: "the exponent"},
-    "QuantizeLinear": {1: "the step"},
+    "QuantizeLinear": {1: "the step size"},
     "Range": {0: "the start", 1: "the end", 2: "the step"},
     "Resize": {1: "the region or the scales", 2: "the scales"},
     "RotaryEmbedding": {1: "the angles", 2: "the angles"},
@@ -183,7 +183,7 @@ def _is_moved(leaf: Leaf, held: Mapping[str, object]) -> bool:
 def _setting(leaf: Leaf, index: int, held: Mapping[str, object], raw: set[str]) -> str:
     """Which setting of an operator its input ``index`` is, empty for none."""
     if "QLinear" in leaf.op_type or (leaf.op_type == "DequantizeLinear" and index == 1 and leaf.inputs[0] not in held):
-        return "the step"
+        return "the step size"
     if leaf.op_type in ("Sub", "Div") and not leaf.domain and index == 1 and leaf.inputs[0] in raw:
         return "the normalisation of the data"
     return SETTINGS.get(leaf.operator, {}).get(index, "")

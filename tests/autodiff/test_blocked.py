@@ -202,7 +202,15 @@ class TestTraining:
     def test_nothing_to_train_because_all_is_frozen(self):
         made = vector("y = Mul(x, w)")
         made.select("w").freeze()
-        with pytest.raises(tk.NotDifferentiableError, match="leads to output 'y'; 1 that are read are frozen"):
+        with pytest.raises(tk.NotDifferentiableError, match="leads to output 'y'; 1 weights that are read are"):
+            self.trainer(made).train_minibatch(*self.BATCH)
+
+    def test_nothing_to_train_because_nothing_is_a_weight(self):
+        made = vector("a = Pow(x, two) y = Mul(a, half)", two=(), half=())
+        message = (
+            r"output 'y' depends on, nothing is a weight \(1 x the exponent, 1 x a number\). Judge .*settings=True"
+        )
+        with pytest.raises(tk.NotDifferentiableError, match=message):
             self.trainer(made).train_minibatch(*self.BATCH)
 
     def test_nothing_to_train_because_nothing_is_there(self):

@@ -81,7 +81,7 @@ def test_statistics_and_steps_are_settings():
     network = load(model(text, **arrays, step=np.asarray(0.1), w=np.ones(3)))
     assert [name for name, item in network.parameters.items() if item.requires_grad] == ["scale", "shift", "w"]
     assert network.parameters["mean"].role == "the running mean in BatchNormalization 'BatchNormalization_0'"
-    assert network.parameters["step"].role == "the step in QuantizeLinear 'QuantizeLinear_1'"
+    assert network.parameters["step"].role == "the step size in QuantizeLinear 'QuantizeLinear_1'"
 
 
 CONSTANTS = """g (float[N, 2] x) => (float[N, 2] y) {

@@ -6,6 +6,7 @@ for all backends. What an optimizer keeps becomes state of the program; what it 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -138,15 +139,25 @@ def _nothing_to_train(program: Program, output_name: str, missing: Mapping[str, 
             f"Nothing to train: no gradient leads from output {output_name!r} to a parameter. {told(missing)}. "
             "Judge another output, or replace what lies behind that layer."
         )
-    read = {item.parameter.name for node in program.nodes for item in node.inputs if item and item.parameter}
+    read = {
+        item.parameter.name: item.parameter for node in program.nodes for item in node.inputs if item and item.parameter
+    }
     if not read:
         return (
             f"Nothing to train: output {output_name!r} depends on no parameter of floating-point numbers. "
             "Judge another output, or give the network a layer that learns, for example with replace_head."
         )
+    weights = [name for name, item in read.items() if not item.role and not item.requires_grad]
+    kinds = Counter(item.role.partition(" in ")[0] for item in read.values() if item.role)
+    settings = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
+    if not weights:
+        return (
+            f"Nothing to train: of what output {output_name!r} depends on, nothing is a weight ({settings}). Judge "
+            "another output, or train settings with network.select(...).unfreeze(settings=True)."
+        )
     return (
-        f"Nothing to train: no parameter with requires_grad leads to output {output_name!r}; {len(read)} that are "
-        "read are frozen. Unfreeze something with network.select(...).unfreeze(), or judge another output."
+        f"Nothing to train: no parameter with requires_grad leads to output {output_name!r}; {len(weights)} weights "
+        "that are read are frozen. Unfreeze some with network.select(...).unfreeze(), or judge another output."
     )
 
 
