@@ -79,8 +79,9 @@ def copy(tmp_path: Path) -> Path:
     (tree / "tests/cases/snake.py").write_text(ROW, encoding="utf-8")
     families = tree / "toolkit/operators/families.py"
     listed = families.read_text(encoding="utf-8")
-    assert '    "softmax",\n' in listed
-    families.write_text(listed.replace('    "softmax",\n', '    "snake",\n    "softmax",\n'), encoding="utf-8")
+    assert '    "standard.softmax",\n' in listed
+    listed = listed.replace('    "standard.softmax",\n', '    "snake",\n    "standard.softmax",\n')
+    families.write_text(listed, encoding="utf-8")
     return tree
 
 

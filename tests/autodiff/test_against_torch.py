@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -371,10 +372,10 @@ def test_values_and_gradients_agree(case: Row, dtype: str) -> None:
     grads = torch.autograd.grad(expected, [tensors[index] for index in learnt], torch.from_numpy(g))
     value, *found = evaluated(case, arrays, learnt, g)
     tolerance = max(case.tolerance, TOLERANCE[dtype])
-    close = {"rtol": tolerance, "atol": tolerance}
-    np.testing.assert_allclose(value, expected.detach().numpy(), **close)
+    close = partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance)
+    close(value, expected.detach().numpy())
     for index, ours, theirs in zip(learnt, found, grads, strict=True):
-        np.testing.assert_allclose(ours, theirs.numpy(), **close, err_msg=f"gradient of input {index}")
+        close(ours, theirs.numpy(), err_msg=f"gradient of input {index}")
 
 
 def evaluated(

@@ -36,7 +36,8 @@ WHILE = """g (float[N, 3] x) => (float[N, 3] y) {
 }"""
 
 SCAN = """g (float[2, 3] start, float[4, 2, 3] xs) => (float[2, 3] last, float[4, 2, 3] all) {
-    last, all = Scan <num_scan_inputs = 1, body = step (float[2, 3] s, float[2, 3] x) => (float[2, 3] t, float[2, 3] z) {
+    last, all = Scan <num_scan_inputs = 1,
+                      body = step (float[2, 3] s, float[2, 3] x) => (float[2, 3] t, float[2, 3] z) {
         h = MatMul (s, m)
         a = Add (h, x)
         t = Tanh (a)

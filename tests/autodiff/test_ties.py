@@ -41,9 +41,11 @@ def gradients(row: Tie) -> list[np.ndarray]:
     for index, item in enumerate(row.inputs):
         array = np.asarray(item)
         known = None if array.dtype == np.float64 else array
-        variables.append(Variable(f"input {index}", array.dtype, array.shape, constant=known))
+        made = Variable(f"input {index}", array.dtype, array.shape, constant=known)
+        variables.append(made)
         if known is None:
-            feeds[variables[-1]] = program.inputs[f"input {index}"] = array
+            program.inputs[made.name] = made
+            feeds[made] = array
     node = program.append(row.operator, variables, row.attributes, version=row.version, outputs=row.outputs)
     seed = program.constant(np.ones(node.y.shape)).variable
     found = differentiate(program, {node.y: seed}, list(feeds))

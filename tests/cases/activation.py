@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.activation``, and the activations by their definitions, one number at a time."""
+"""Cases of ``operators.standard.activation``, and the activations by their definitions, one number at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.activation_operators``."""
+"""Cases of ``toolkit.operators.standard.activation_operators``."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.arithmetic``."""
+"""Cases of ``toolkit.operators.standard.arithmetic``."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.attention``."""
+"""Cases of ``toolkit.operators.standard.attention``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.batch_normalization``."""
+"""Cases of ``toolkit.operators.standard.batch_normalization``."""
 
 from __future__ import annotations
 

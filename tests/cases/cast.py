@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.cast``."""
+"""Cases of ``toolkit.operators.standard.cast``."""
 
 import ml_dtypes
 import numpy as np

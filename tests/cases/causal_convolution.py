@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.causal_convolution``."""
+"""Cases of ``toolkit.operators.standard.causal_convolution``."""
 
 from tests.support.case import Case, uniform
 

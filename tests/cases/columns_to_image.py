@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.columns_to_image``."""
+"""Cases of ``toolkit.operators.standard.columns_to_image``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.constant``."""
+"""Cases of ``toolkit.operators.standard.constant``."""
 
 import numpy as np
 from onnx import TensorProto

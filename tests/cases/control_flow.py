@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.control_flow``."""
+"""Cases of ``toolkit.operators.standard.control_flow``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.convolution``."""
+"""Cases of ``toolkit.operators.standard.convolution``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.convolution_gradient``."""
+"""Cases of ``toolkit.operators.standard.convolution_gradient``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.cropping``."""
+"""Cases of ``toolkit.operators.standard.cropping``."""
 
 from tests.support.case import Case, constant, integers, uniform
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.cumulative``."""
+"""Cases of ``toolkit.operators.standard.cumulative``."""
 
 from __future__ import annotations
 

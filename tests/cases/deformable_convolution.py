@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.deformable_convolution``, judged tap by tap; gradients by differences of that judge."""
+"""Cases of ``operators.standard.deformable_convolution``, judged tap by tap; gradients by differences of that judge."""
 
 from __future__ import annotations
 

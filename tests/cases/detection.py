@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.detection``."""
+"""Cases of ``toolkit.operators.standard.detection``."""
 
 from __future__ import annotations
 

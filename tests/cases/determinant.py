@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.determinant``."""
+"""Cases of ``toolkit.operators.standard.determinant``."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.dropout``."""
+"""Cases of ``toolkit.operators.standard.dropout``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.einsum``."""
+"""Cases of ``toolkit.operators.standard.einsum``."""
 
 from tests.support.case import Case, Given, integers, uniform
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.elementwise``."""
+"""Cases of ``toolkit.operators.standard.elementwise``."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.experimental``; no judge knows these operators any more."""
+"""Cases of ``toolkit.operators.standard.experimental``; no judge knows these operators any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.flex_attention``."""
+"""Cases of ``toolkit.operators.standard.flex_attention``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.gated_activation``."""
+"""Cases of ``toolkit.operators.standard.gated_activation``."""
 
 from tests.support.case import Case, uniform
 

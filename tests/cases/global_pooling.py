@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.global_pooling``."""
+"""Cases of ``toolkit.operators.standard.global_pooling``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.grid_sample``, whose gradient operators are judged as transpose and slopes."""
+"""Cases of ``toolkit.operators.standard.grid_sample``, whose gradient operators are judged as transpose and slopes."""
 
 from __future__ import annotations
 

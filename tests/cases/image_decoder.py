@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.image_decoder``: lossless formats, whose pixels are known."""
+"""Cases of ``toolkit.operators.standard.image_decoder``: lossless formats, whose pixels are known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.indexing``."""
+"""Cases of ``toolkit.operators.standard.indexing``."""
 
 from tests.support.case import Case, constant, integers, spread, uniform, variable
 

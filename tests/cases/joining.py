@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.joining``."""
+"""Cases of ``toolkit.operators.standard.joining``."""
 
 import numpy as np
 

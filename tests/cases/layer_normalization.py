@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.layer_normalization``."""
+"""Cases of ``toolkit.operators.standard.layer_normalization``."""
 
 from __future__ import annotations
 

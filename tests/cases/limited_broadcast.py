@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.limited_broadcast``: the operators of opsets 1 to 6, element by element."""
+"""Cases of ``toolkit.operators.standard.limited_broadcast``: the operators of opsets 1 to 6, element by element."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.linear``."""
+"""Cases of ``toolkit.operators.standard.linear``."""
 
 from __future__ import annotations
 

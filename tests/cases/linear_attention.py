@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.linear_attention``."""
+"""Cases of ``toolkit.operators.standard.linear_attention``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.logic``."""
+"""Cases of ``toolkit.operators.standard.logic``."""
 
 import numpy as np
 

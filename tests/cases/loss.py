@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.loss``."""
+"""Cases of ``toolkit.operators.standard.loss``."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ def attended(query: Any, key: Any, value: Any, ends: Any, bias: Any, heads: int)
 def judge_attention(
     x: Any, weights: Any, bias: Any, places: Any, ends: Any, added: Any = None, *, num_heads: int
 ) -> Any:
-    return attended(*np.split(x @ weights + bias, 3, axis=1), ends, added, num_heads)
+    query, key, value = np.split(x @ weights + bias, 3, axis=1)
+    return attended(query, key, value, ends, added, num_heads)
 
 
 def judge_heads(

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.movement``."""
+"""Cases of ``toolkit.operators.standard.movement``."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.n_grams``."""
+"""Cases of ``toolkit.operators.standard.n_grams``."""
 
 from typing import Any
 

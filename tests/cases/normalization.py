@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.normalization``."""
+"""Cases of ``toolkit.operators.standard.normalization``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.optimization``; ``tests/operators/test_optimization.py`` compares steps with PyTorch."""
+"""Cases of ``operators.standard.optimization``; ``test_optimization.py`` compares steps with PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.optionals``."""
+"""Cases of ``toolkit.operators.standard.optionals``."""
 
 from onnx import TensorProto, helper
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.pooling``."""
+"""Cases of ``toolkit.operators.standard.pooling``."""
 
 from __future__ import annotations
 

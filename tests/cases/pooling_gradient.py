@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.pooling_gradient``, judged window by window."""
+"""Cases of ``toolkit.operators.standard.pooling_gradient``, judged window by window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.preview_training``."""
+"""Cases of ``toolkit.operators.standard.preview_training``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.quantization``."""
+"""Cases of ``toolkit.operators.standard.quantization``."""
 
 import ml_dtypes
 import numpy as np
@@ -15,14 +15,16 @@ def on_grid(kind, precision="float32"):
     """A judge that quantises one number at a time to a type that other judges cannot give back."""
 
     def judge(x, scale, zero_point=None, axis=1, block_size=0, **_):
-        low, high = NARROW.get(kind, (None, None))
+        low, high = NARROW.get(kind, (None, 0))
         y = np.empty(x.shape, getattr(ml_dtypes, kind, None) or kind)
         for place in np.ndindex(x.shape):
             where = place if scale.ndim else ()
             if scale.ndim == 1:
                 where = place[axis]
             elif block_size:
-                where = tuple(at // block_size if number == axis % x.ndim else at for number, at in enumerate(place))
+                where = tuple(
+                    at // block_size if number == (axis or 0) % x.ndim else at for number, at in enumerate(place)
+                )
             quotient = float(np.asarray(float(x[place]) / float(scale[where])).astype(precision))
             offset = 0 if zero_point is None else float(zero_point[where])
             y[place] = quotient + offset if low is None else min(max(round(quotient) + offset, low), high - 1)
@@ -41,7 +43,9 @@ def from_grid(kind="float32"):
             if scale.ndim == 1:
                 where = place[axis]
             elif block_size:
-                where = tuple(at // block_size if number == axis % x.ndim else at for number, at in enumerate(place))
+                where = tuple(
+                    at // block_size if number == (axis or 0) % x.ndim else at for number, at in enumerate(place)
+                )
             offset = 0 if zero_point is None else float(zero_point[where])
             y[place] = (float(x[place]) - offset) * float(scale[where])
         return y

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.quantized_convolution``."""
+"""Cases of ``toolkit.operators.standard.quantized_convolution``."""
 
 from tests.cases.quantized_linear import signed, unsigned
 from tests.support.case import Case, constant, integers

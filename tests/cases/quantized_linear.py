@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.quantized_linear``."""
+"""Cases of ``toolkit.operators.standard.quantized_linear``."""
 
 import numpy as np
 

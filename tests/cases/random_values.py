@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.random_values``; what they draw is tested in tests/operators/test_random_values.py."""
+"""Cases of ``operators.standard.random_values``; what they draw is tested in tests/operators/test_random_values.py."""
 
 from onnx import TensorProto
 

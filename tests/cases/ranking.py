@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.ranking``."""
+"""Cases of ``toolkit.operators.standard.ranking``."""
 
 from tests.support.case import Case, constant, integers, spread
 

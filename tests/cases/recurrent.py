@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.recurrent`` and its gradients.
+"""Cases of ``toolkit.operators.standard.recurrent`` and its gradients.
 
 onnxruntime judges what it has: float32 since opset 7 in the layout 0, with the hidden size given; it takes 0 for the
 default alpha of Affine, ScaledTanh and ThresholdedRelu, where ONNX has 1. For the rest, and for gradients, there is

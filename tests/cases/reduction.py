@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.reduction``."""
+"""Cases of ``toolkit.operators.standard.reduction``."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.region_maximum``."""
+"""Cases of ``toolkit.operators.standard.region_maximum``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.region_pooling``, whose gradient operators are judged as transposes."""
+"""Cases of ``toolkit.operators.standard.region_pooling``, whose gradient operators are judged as transposes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.resize``; the gradients of Resize are judged as the transpose of the forward loops."""
+"""Cases of ``operators.standard.resize``; the gradients of Resize are judged as the transpose of the forward loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.reverse_sequence``."""
+"""Cases of ``toolkit.operators.standard.reverse_sequence``."""
 
 from tests.support.case import Case, constant, integers, uniform
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.rotary_embedding``."""
+"""Cases of ``toolkit.operators.standard.rotary_embedding``."""
 
 from __future__ import annotations
 

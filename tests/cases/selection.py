@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.selection``."""
+"""Cases of ``toolkit.operators.standard.selection``."""
 
 from tests.support.case import Case, booleans, constant, integers, uniform, variable
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.sequences``."""
+"""Cases of ``toolkit.operators.standard.sequences``."""
 
 from onnx import TensorProto, parser
 

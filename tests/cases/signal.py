@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.signal``."""
+"""Cases of ``toolkit.operators.standard.signal``."""
 
 from tests.support.case import Case, constant, uniform
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.slicing``."""
+"""Cases of ``toolkit.operators.standard.slicing``."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.softmax``."""
+"""Cases of ``toolkit.operators.standard.softmax``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.straight_through``; where the estimate is no slope, tests/training judges it."""
+"""Cases of ``operators.standard.straight_through``; where the estimate is no slope, tests/training judges it."""
 
 import numpy as np
 from onnx import TensorProto

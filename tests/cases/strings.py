@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.strings``."""
+"""Cases of ``toolkit.operators.standard.strings``."""
 
 from tests.support.case import Case, Given, variable
 

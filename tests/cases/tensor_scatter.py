@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.tensor_scatter``."""
+"""Cases of ``toolkit.operators.standard.tensor_scatter``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.tokenizer``."""
+"""Cases of ``toolkit.operators.standard.tokenizer``."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.transposed_convolution``."""
+"""Cases of ``toolkit.operators.standard.transposed_convolution``."""
 
 from tests.support.case import Case, uniform
 

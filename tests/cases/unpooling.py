@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.unpooling``."""
+"""Cases of ``toolkit.operators.standard.unpooling``."""
 
 from __future__ import annotations
 

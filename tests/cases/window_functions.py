@@ -1,4 +1,4 @@
-"""Cases of ``toolkit.operators.window_functions``."""
+"""Cases of ``toolkit.operators.standard.window_functions``."""
 
 from onnx import TensorProto
 

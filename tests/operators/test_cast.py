@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto
 
 from toolkit.operators import wire
-from toolkit.operators.cast import bit_cast, cast_to, convert
+from toolkit.operators.standard.cast import bit_cast, cast_to, convert
 
 HOLDERS = [
     wire.element_dtype(number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from toolkit.operators.detection import non_max_suppression
+from toolkit.operators.standard.detection import non_max_suppression
 
 BOXES = np.array([[[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 2, 3], [2, 2, 2, 3]]], np.float32)
 SCORES = np.array([[[0.5, 0.9, 0.7, 0.1]]], np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolkit.operators.einsum import explicit
+from toolkit.operators.standard.einsum import explicit
 
 
 @pytest.mark.parametrize(

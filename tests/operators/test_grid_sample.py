@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toolkit.operators.grid_sample import affine_grid, grid_sample
 from toolkit.operators.record import lookup
+from toolkit.operators.standard.grid_sample import affine_grid, grid_sample
 
 IMAGE = np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4)
 GRID = np.zeros((1, 2, 2, 2), np.float32)

@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from toolkit.errors import BackendError
-from toolkit.operators.image_decoder import image_decoder
+from toolkit.operators.standard.image_decoder import image_decoder
 
 
 def test_bytes_that_are_no_image_are_refused() -> None:

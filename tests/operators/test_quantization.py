@@ -12,9 +12,14 @@ from onnx import TensorProto
 from toolkit.compiler.program import Program, Variable
 from toolkit.errors import ShapeError
 from toolkit.operators import lookup
-from toolkit.operators.quantization import dynamic_range, quantize, quantize_linear, quantize_linear_with_precision
-from toolkit.operators.quantized_convolution import conv_integer
-from toolkit.operators.quantized_linear import DOUBLE, SINGLE, exact_type, matmul_integer, qlinear_matmul
+from toolkit.operators.standard.quantization import (
+    dynamic_range,
+    quantize,
+    quantize_linear,
+    quantize_linear_with_precision,
+)
+from toolkit.operators.standard.quantized_convolution import conv_integer
+from toolkit.operators.standard.quantized_linear import DOUBLE, SINGLE, exact_type, matmul_integer, qlinear_matmul
 
 MICROSOFT = "com.microsoft"
 
@@ -33,13 +38,15 @@ def append(
     program = Program(layer="case")
     made: list[Variable | None] = []
     for index, item in enumerate(shapes):
-        made.append(None if item is None else Variable(f"x{index}", np.dtype(item[0]), item[1]))
-        program.inputs[f"x{index}"] = made[-1]
+        variable = None if item is None else Variable(f"x{index}", np.dtype(item[0]), item[1])
+        made.append(variable)
+        if variable is not None:
+            program.inputs[variable.name] = variable
     return program.append(name, made, attributes, domain=domain, version=1 if domain else 21, outputs=1)
 
 
 def scale_of(*values: float) -> np.ndarray:
-    return np.array(values, np.float32) if len(values) > 1 else np.float32(values[0]).reshape(())
+    return np.array(values if len(values) > 1 else values[0], np.float32)
 
 
 def test_ties_go_to_the_even_integer() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from toolkit.operators.ranking import top_k
+from toolkit.operators.standard.ranking import top_k
 
 
 @pytest.mark.parametrize("k", [4, -1])

@@ -13,7 +13,7 @@ from tests.support.models import network
 from toolkit.compiler.program import Program, Variable
 from toolkit.errors import ShapeError
 from toolkit.operators import lookup
-from toolkit.operators.recurrent import gru, lstm, rnn
+from toolkit.operators.standard.recurrent import gru, lstm, rnn
 
 BATCH = 3
 OPERATORS = {"RNN": rnn, "GRU": gru, "LSTM": lstm}

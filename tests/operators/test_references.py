@@ -9,8 +9,8 @@ from tests.support.interpret import apply
 from toolkit.errors import ShapeError
 from toolkit.operators import wire
 from toolkit.operators.axes import known, normalised
-from toolkit.operators.cast import convert
 from toolkit.operators.record import DataDependentError
+from toolkit.operators.standard.cast import convert
 
 
 def test_axes_out_of_range_and_repeated_are_refused() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.support.interpret import apply
-from toolkit.operators.interpolation import Sampling, Stretch, taps
-from toolkit.operators.resize import resize
+from toolkit.operators.standard.interpolation import Sampling, Stretch, taps
+from toolkit.operators.standard.resize import resize
 
 IMAGE = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
 ONES = np.ones(4, np.float32)

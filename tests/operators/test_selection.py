@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from toolkit.operators.selection import compress, unique
+from toolkit.operators.standard.selection import compress, unique
 
 X = np.zeros((2, 3), np.float32)
 

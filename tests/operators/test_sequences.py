@@ -9,9 +9,9 @@ import pytest
 from onnx import parser
 
 from tests.support.interpret import EvaluatedBody
-from toolkit.operators.optionals import optional_get_element
-from toolkit.operators.reverse_sequence import reverse_sequence
-from toolkit.operators.sequences import (
+from toolkit.operators.standard.optionals import optional_get_element
+from toolkit.operators.standard.reverse_sequence import reverse_sequence
+from toolkit.operators.standard.sequences import (
     concat_from_sequence,
     sequence_at,
     sequence_construct,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from toolkit.operators.record import lookup
-from toolkit.operators.signal import discrete_fourier_transform, short_time_fourier_transform
-from toolkit.operators.window_functions import infer_window, mel_weight_matrix
+from toolkit.operators.standard.signal import discrete_fourier_transform, short_time_fourier_transform
+from toolkit.operators.standard.window_functions import infer_window, mel_weight_matrix
 
 REAL, COMPLEX = np.ones((2, 6, 1), np.float32), np.ones((2, 6, 2), np.float32)
 

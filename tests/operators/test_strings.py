@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toolkit.operators.n_grams import infer_tf_idf_vectorizer, tf_idf_vectorizer
-from toolkit.operators.regular_expressions import compiled
-from toolkit.operators.strings import regex_full_match, string_normalizer
-from toolkit.operators.tokenizer import tokenizer
+from toolkit.operators.standard.n_grams import infer_tf_idf_vectorizer, tf_idf_vectorizer
+from toolkit.operators.standard.regular_expressions import compiled
+from toolkit.operators.standard.strings import regex_full_match, string_normalizer
+from toolkit.operators.standard.tokenizer import tokenizer
 
 
 def texts(*items: str) -> np.ndarray:

@@ -10,9 +10,9 @@ import pytest
 from toolkit.compiler.program import Program, Variable
 from toolkit.errors import InputError, ShapeError
 from toolkit.operators import lookup
-from toolkit.operators.convolution import canonical_convolution
-from toolkit.operators.pooling import canonical_pooling
-from toolkit.operators.transposed_convolution import canonical_transposed_convolution
+from toolkit.operators.standard.convolution import canonical_convolution
+from toolkit.operators.standard.pooling import canonical_pooling
+from toolkit.operators.standard.transposed_convolution import canonical_transposed_convolution
 
 
 def append(

@@ -12,7 +12,7 @@ from toolkit.autodiff.gradients import differentiate
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite
 from toolkit.errors import NotDifferentiableError
-from toolkit.operators.preview_gradient import GRADIENT
+from toolkit.operators.standard.preview_gradient import GRADIENT
 
 
 def expand_gradients(program: Program) -> Program:

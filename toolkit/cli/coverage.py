@@ -11,7 +11,7 @@ import onnx.defs
 
 from toolkit.backends.registry import kernel_names
 from toolkit.cli.report import Report
-from toolkit.operators import REGISTRY, lookup
+from toolkit.operators import REGISTRY, load_everything, lookup
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.long_tail import reference_for
 from toolkit.operators.record import NotDifferentiable
@@ -61,6 +61,7 @@ def execute(options: argparse.Namespace, report: Report) -> int:
 
 def coverage() -> Iterator[Row]:
     """A row for every operator that ONNX defines or a record knows, domain by domain in alphabetical order."""
+    load_everything()
     known = _versions()
     for domain, operator in sorted(known, key=lambda key: (DOMAINS.index(key[0]), key[1])):
         served = {version: _server(domain, operator, version) for version in known[domain, operator]}

@@ -25,8 +25,8 @@ from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
 from toolkit.operators.guards import check_form
 from toolkit.operators.inference import CONSTANT_LIMIT, explicit_attributes, since_version
-from toolkit.operators.preview_gradient import GRADIENT
 from toolkit.operators.record import TensorType
+from toolkit.operators.standard.preview_gradient import GRADIENT
 
 
 class Binder:

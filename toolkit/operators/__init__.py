@@ -1,7 +1,7 @@
-"""Operators: what each one means on every backend. Importing the package registers all families."""
+"""Operators: what each one means on every backend. Importing the package registers those of ONNX's default domain."""
 
 from toolkit.operators.expression import OPSET, TOOLKIT_DOMAIN, Expression, emit
-from toolkit.operators.families import FAMILIES
+from toolkit.operators.families import FAMILIES, load_everything
 from toolkit.operators.inference import attribute_defaults, infer_types, since_version
 from toolkit.operators.record import REGISTRY, Call, Operator, data_dependent, lookup, not_differentiable, operator
 
@@ -17,6 +17,7 @@ __all__ = [
     "data_dependent",
     "emit",
     "infer_types",
+    "load_everything",
     "lookup",
     "not_differentiable",
     "operator",

@@ -116,6 +116,7 @@ def data_dependent(what: str) -> DataDependentTypes:
 
 
 REGISTRY: dict[tuple[str, str], list[Operator]] = {}
+PENDING: dict[str, Callable[[], None]] = {}  # what registers the records of a domain that nobody has asked for yet
 
 
 def not_differentiable(reason: str, *, slope_is_zero: bool | None = None) -> NotDifferentiable:
@@ -172,6 +173,8 @@ def operator(
 
 def lookup(domain: str, name: str, version: int) -> Operator | None:
     """The record valid for an operator at an opset version, ``None`` when nobody wrote one."""
+    if domain in PENDING:
+        PENDING.pop(domain)()
     found = None
     for record in REGISTRY.get((canonical_domain(domain), name), ()):
         if record.since <= version:

@@ -30,7 +30,7 @@ from toolkit.backends.onednn.registry import FLOAT32, kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node, Variable
 from toolkit.operators.expression import TOOLKIT_DOMAIN
-from toolkit.operators.pooling import canonical_pooling
+from toolkit.operators.standard.pooling import canonical_pooling
 
 MAXIMUM, MEAN_WITH_PADS, MEAN = 0x1FF, 0x2FF, 0x3FF
 # Per rank: row-major, channels last, channels in blocks of 16 and of 8.

@@ -19,9 +19,9 @@ from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite
 from toolkit.errors import GraphError
 from toolkit.graph.parameter import Parameter
-from toolkit.operators.batch_normalization import statistics_shape
 from toolkit.operators.expression import TOOLKIT_DOMAIN, reshape
-from toolkit.operators.former_batch_normalization import has_statistics_per_channel, uses_given_statistics
+from toolkit.operators.standard.batch_normalization import statistics_shape
+from toolkit.operators.standard.former_batch_normalization import has_statistics_per_channel, uses_given_statistics
 
 BATCH, RUNNING = "batch", "running"
 FORMS = (BATCH, RUNNING)

@@ -13,8 +13,8 @@ from __future__ import annotations
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite
 from toolkit.graph.parameter import is_trainable_dtype
-from toolkit.operators.convolution import canonical_convolution
 from toolkit.operators.expression import TOOLKIT_DOMAIN, reshape
+from toolkit.operators.standard.convolution import canonical_convolution
 
 
 def canonicalise(program: Program, *, training: bool, literal: bool = True) -> None:

@@ -19,8 +19,8 @@ from toolkit.errors import UnsupportedOperatorError
 from toolkit.graph.layer import Graph
 from toolkit.operators.expression import Expression, emit, reshape
 from toolkit.operators.record import Call, lookup
-from toolkit.operators.resize import as_interpolation
 from toolkit.operators.schema import Signature, attribute_defaults, signature
+from toolkit.operators.standard.resize import as_interpolation
 
 REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 INPUT_OF_ATTRIBUTE: dict[str, dict[str, int]] = {

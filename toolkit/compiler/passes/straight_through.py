@@ -28,8 +28,8 @@ from toolkit.graph.parameter import is_trainable_dtype
 from toolkit.operators import wire
 from toolkit.operators.derivative import cast
 from toolkit.operators.expression import TOOLKIT_DOMAIN
-from toolkit.operators.quantization import type_of_quotients
-from toolkit.operators.straight_through import STEPS, limits
+from toolkit.operators.standard.quantization import type_of_quotients
+from toolkit.operators.standard.straight_through import STEPS, limits
 
 PAIR = frozenset(("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"))
 USUAL = PAIR | {"Round"}

@@ -17,7 +17,7 @@ from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite, use_counts
 from toolkit.operators.derivative import cast
 from toolkit.operators.expression import TOOLKIT_DOMAIN
-from toolkit.operators.pooling import canonical_pooling
+from toolkit.operators.standard.pooling import canonical_pooling
 
 FIRST_WITH_RATIO_INPUT = 12
 

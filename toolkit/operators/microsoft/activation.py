@@ -10,10 +10,10 @@ from toolkit.operators.axes import normalised
 from toolkit.operators.composed import argument, composed, required
 from toolkit.operators.derivative import cast
 from toolkit.operators.expression import Expression, emit, indices, reshape
-from toolkit.operators.gated_activation import swish
 from toolkit.operators.microsoft.matrix_product import gelu
 from toolkit.operators.microsoft.quantization import MICROSOFT
 from toolkit.operators.record import Call
+from toolkit.operators.standard.gated_activation import swish
 
 QUICK_GELU_ALPHA = 1.7020000219345093  # the float32 default of the schema
 

@@ -15,7 +15,7 @@ from toolkit.operators.derivative import cast
 from toolkit.operators.expression import Expression, emit, expand, indices, reshape, transpose
 from toolkit.operators.microsoft.quantization import MICROSOFT
 from toolkit.operators.record import Call
-from toolkit.operators.scaled_dot_product import (
+from toolkit.operators.standard.scaled_dot_product import (
     as_bias,
     attention_weights,
     bias_of,

@@ -13,11 +13,11 @@ import numpy as np
 from toolkit.operators.composed import argument, composed, evaluated, required
 from toolkit.operators.derivative import filled
 from toolkit.operators.expression import Expression, as_expression, emit, indices, reduce_sum, reshape, transpose
-from toolkit.operators.gated_activation import swish
 from toolkit.operators.microsoft.matrix_product import gelu
 from toolkit.operators.microsoft.quantization import MICROSOFT
 from toolkit.operators.precision import in_float32
 from toolkit.operators.record import Call, TensorType
+from toolkit.operators.standard.gated_activation import swish
 
 CONCATENATED = 2  # the value of swiglu_fusion for [gate | linear]; 1 alternates them
 PLAIN: dict[str, Any] = {

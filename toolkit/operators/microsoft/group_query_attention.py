@@ -17,8 +17,8 @@ from toolkit.operators.expression import Expression, emit, expand, indices, resh
 from toolkit.operators.microsoft.attention import split_features
 from toolkit.operators.microsoft.quantization import MICROSOFT
 from toolkit.operators.record import Call
-from toolkit.operators.rotary_embedding import beside_heads, rotated
-from toolkit.operators.scaled_dot_product import (
+from toolkit.operators.standard.rotary_embedding import beside_heads, rotated
+from toolkit.operators.standard.scaled_dot_product import (
     as_bias,
     attention_weights,
     heads_first,

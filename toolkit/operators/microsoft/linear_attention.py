@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.operators import linear_attention as onnx_form
-from toolkit.operators.causal_convolution import ACTIVATIONS
 from toolkit.operators.composed import argument, composed, required
 from toolkit.operators.derivative import cast, filled
 from toolkit.operators.expression import Expression, emit, indices, reshape, transpose
-from toolkit.operators.gated_activation import swish
 from toolkit.operators.microsoft.quantization import MICROSOFT
 from toolkit.operators.record import Call, TensorType, lookup, operator
+from toolkit.operators.standard import linear_attention as onnx_form
+from toolkit.operators.standard.causal_convolution import ACTIVATIONS
+from toolkit.operators.standard.gated_activation import swish
 
 ONLY = {
     "state_window": 0,

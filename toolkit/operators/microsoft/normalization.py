@@ -12,10 +12,10 @@ import numpy as np
 from toolkit.operators.composed import Expansion, argument, composed, required
 from toolkit.operators.derivative import cast
 from toolkit.operators.expression import Expression, as_expression, emit, indices, reshape, transpose
-from toolkit.operators.gated_activation import swish
 from toolkit.operators.microsoft.quantization import MICROSOFT
-from toolkit.operators.normalization import standardize
 from toolkit.operators.record import Call
+from toolkit.operators.standard.gated_activation import swish
+from toolkit.operators.standard.normalization import standardize
 
 SKIP_EPSILON = 9.999999960041972e-13  # the float32 defaults of the schemas
 EPSILON = 9.999999747378752e-06

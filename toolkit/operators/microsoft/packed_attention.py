@@ -18,7 +18,7 @@ from toolkit.operators.expression import Expression, as_expression, emit, indice
 from toolkit.operators.microsoft.attention import query_key_value, split_features
 from toolkit.operators.microsoft.quantization import MICROSOFT
 from toolkit.operators.record import Call, TensorType, operator
-from toolkit.operators.scaled_dot_product import (
+from toolkit.operators.standard.scaled_dot_product import (
     as_bias,
     attention_weights,
     heads_first,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from toolkit.operators.quantization import (
+from toolkit.operators.record import operator
+from toolkit.operators.standard.quantization import (
     ROUNDS_UNLESS_ASKED,
     dequantize_gradient,
     dequantize_linear,
@@ -10,7 +11,6 @@ from toolkit.operators.quantization import (
     infer_quantized,
     quantize_linear,
 )
-from toolkit.operators.record import operator
 
 MICROSOFT = "com.microsoft"
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from toolkit.operators.microsoft.quantization import MICROSOFT
 from toolkit.operators.microsoft.quantized_linear import matmul_integer_to_float
-from toolkit.operators.quantized_linear import INTEGERS
 from toolkit.operators.record import TensorType, operator
+from toolkit.operators.standard.quantized_linear import INTEGERS
 
 Array = np.ndarray
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.operators.convolution import convolved_shape
 from toolkit.operators.microsoft.quantization import MICROSOFT
-from toolkit.operators.quantization import ROUNDS
-from toolkit.operators.quantized_convolution import qlinear_conv
 from toolkit.operators.record import TensorType, operator
+from toolkit.operators.standard.convolution import convolved_shape
+from toolkit.operators.standard.quantization import ROUNDS
+from toolkit.operators.standard.quantized_convolution import qlinear_conv
 
 
 def channels_first(x: np.ndarray, channels_last: int) -> np.ndarray:

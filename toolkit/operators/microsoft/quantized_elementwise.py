@@ -13,10 +13,10 @@ import numpy as np
 
 from toolkit.operators.axes import normalised
 from toolkit.operators.microsoft.quantization import MICROSOFT
-from toolkit.operators.quantization import ROUNDS, centered, dequantize, quantize
-from toolkit.operators.quantized_convolution import one
-from toolkit.operators.quantized_linear import INTEGERS
 from toolkit.operators.record import Inference, TensorType, operator
+from toolkit.operators.standard.quantization import ROUNDS, centered, dequantize, quantize
+from toolkit.operators.standard.quantized_convolution import one
+from toolkit.operators.standard.quantized_linear import INTEGERS
 
 Array = np.ndarray
 Parameter = Array | None

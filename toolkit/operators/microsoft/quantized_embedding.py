@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from toolkit.operators.microsoft.quantization import MICROSOFT
-from toolkit.operators.quantization import dequantize
-from toolkit.operators.quantized_convolution import one
-from toolkit.operators.quantized_linear import INTEGERS
 from toolkit.operators.record import TensorType, operator
+from toolkit.operators.standard.quantization import dequantize
+from toolkit.operators.standard.quantized_convolution import one
+from toolkit.operators.standard.quantized_linear import INTEGERS
 
 Array = np.ndarray
 

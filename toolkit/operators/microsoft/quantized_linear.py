@@ -15,9 +15,10 @@ from toolkit.operators.composed import argument, composed, required
 from toolkit.operators.derivative import cast
 from toolkit.operators.expression import Expression, emit, reshape
 from toolkit.operators.microsoft.quantization import MICROSOFT
-from toolkit.operators.quantization import ROUNDS, centered, dynamic_range, quantize
-from toolkit.operators.quantized_convolution import one
-from toolkit.operators.quantized_linear import (
+from toolkit.operators.record import Call, TensorType, operator
+from toolkit.operators.standard.quantization import ROUNDS, centered, dynamic_range, quantize
+from toolkit.operators.standard.quantized_convolution import one
+from toolkit.operators.standard.quantized_linear import (
     DOUBLE,
     INTEGERS,
     SINGLE,
@@ -27,7 +28,6 @@ from toolkit.operators.quantized_linear import (
     per_column,
     requantized,
 )
-from toolkit.operators.record import Call, TensorType, operator
 
 Array = np.ndarray
 Types = Sequence[TensorType | None]

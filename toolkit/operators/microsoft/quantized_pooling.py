@@ -13,11 +13,11 @@ import numpy as np
 from toolkit.operators.axes import normalised
 from toolkit.operators.microsoft.quantization import MICROSOFT
 from toolkit.operators.microsoft.quantized_convolution import channels_back, channels_first, first_shape, last_shape
-from toolkit.operators.pooling import Box, pooled_shape
-from toolkit.operators.quantization import ROUNDS, centered, dequantize, quantize, rounded
-from toolkit.operators.quantized_convolution import one
-from toolkit.operators.quantized_linear import INTEGERS
 from toolkit.operators.record import TensorType, operator
+from toolkit.operators.standard.pooling import Box, pooled_shape
+from toolkit.operators.standard.quantization import ROUNDS, centered, dequantize, quantize, rounded
+from toolkit.operators.standard.quantized_convolution import one
+from toolkit.operators.standard.quantized_linear import INTEGERS
 
 Array = np.ndarray
 Types = Sequence[TensorType | None]

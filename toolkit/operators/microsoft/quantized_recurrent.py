@@ -9,10 +9,10 @@ import numpy as np
 
 from toolkit.operators.microsoft.quantization import MICROSOFT
 from toolkit.operators.microsoft.quantized_linear import dynamic_quantize_matmul
-from toolkit.operators.quantization import ROUNDS
 from toolkit.operators.record import TensorType, operator
-from toolkit.operators.recurrent_cell import DIRECTIONS
-from toolkit.operators.recurrent_lstm import LongShortTermCell
+from toolkit.operators.standard.quantization import ROUNDS
+from toolkit.operators.standard.recurrent_cell import DIRECTIONS
+from toolkit.operators.standard.recurrent_lstm import LongShortTermCell
 
 Array = np.ndarray
 Grid = tuple[Array, Array]  # scale and zero point, of each direction or of each of its columns

@@ -13,8 +13,8 @@ from toolkit.operators.composed import argument, composed, required
 from toolkit.operators.derivative import cast, filled
 from toolkit.operators.expression import Expression, emit, expand, indices, reshape, transpose, where
 from toolkit.operators.microsoft.quantization import MICROSOFT
-from toolkit.operators.quantization import NARROW_INTEGERS
 from toolkit.operators.record import Call
+from toolkit.operators.standard.quantization import NARROW_INTEGERS
 
 INT64 = np.dtype(np.int64)
 PACKED_BITS = (2, 4, 8)

@@ -9,7 +9,7 @@ from toolkit.operators.derivative import cast
 from toolkit.operators.expression import Expression, emit, indices, reshape, where
 from toolkit.operators.microsoft.quantization import MICROSOFT
 from toolkit.operators.record import Call
-from toolkit.operators.rotary_embedding import beside_heads, by_head, rotated
+from toolkit.operators.standard.rotary_embedding import beside_heads, by_head, rotated
 
 INTERLEAVED_SECTIONS = 1  # the value of mrope_layout
 

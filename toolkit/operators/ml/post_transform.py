@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from toolkit.operators.expression import Expression, emit
-from toolkit.operators.softmax import softmax, softmax_gradient
 from toolkit.operators.special_functions import sigmoid
+from toolkit.operators.standard.softmax import softmax, softmax_gradient
 
 NAMES = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")  # TreeEnsemble numbers them in this order
 NEARLY_ZERO = 1e-7  # scores that SOFTMAX_ZERO takes for absent
