@@ -25,7 +25,15 @@ from toolkit.operators.expression import (
     where,
 )
 from toolkit.operators.precision import in_float32
-from toolkit.operators.record import Call, Gradient, Reference, TensorType, not_differentiable, operator
+from toolkit.operators.record import (
+    Call,
+    Gradient,
+    NotDifferentiable,
+    Reference,
+    TensorType,
+    not_differentiable,
+    operator,
+)
 
 Shape = Sequence[int]
 
@@ -171,22 +179,25 @@ def roi_align_maximum_gradient(
     return dx
 
 
+CORNERS = not_differentiable("the slope by the corners of the regions is not provided")
+
+
 def _align_gradient(mode_of_version: str) -> Gradient:
-    def gradient(call: Call, g: Expression) -> list[Expression | None]:
+    def gradient(call: Call, g: Expression) -> list[Expression | NotDifferentiable | None]:
         attributes = {"coordinate_transformation_mode": mode_of_version, **call.attributes}
         if attributes.pop("mode", "avg") == "max":
             dx = emit("RoiAlignMaximumGradient", g, *call.inputs, domain=TOOLKIT_DOMAIN, **attributes)
         else:
             made = {**attributes, "input_shape": list(call.x.shape)}
             dx = emit("RoiAlignAverageGradient", g, *call.inputs[1:], domain=TOOLKIT_DOMAIN, **made)
-        return [dx, None, None]
+        return [dx, CORNERS, None]
 
     return gradient
 
 
-def _gradient_of_average_gradient(call: Call, gg: Expression) -> list[Expression | None]:
+def _gradient_of_average_gradient(call: Call, gg: Expression) -> list[Expression | NotDifferentiable | None]:
     attributes = {name: value for name, value in call.attributes.items() if name != "input_shape"}
-    return [emit("RoiAlign", gg, *call.inputs[1:], **attributes), None, None]
+    return [emit("RoiAlign", gg, *call.inputs[1:], **attributes), CORNERS, None]
 
 
 def _infer_align(types: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
