@@ -1,8 +1,15 @@
 """Settings of every run: property tests are reproducible, slow machines do not fail them, every operator is there."""
 
-from hypothesis import settings
+import os
 
-from toolkit.operators import load_everything
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+if WORKER and hasattr(os, "sched_setaffinity"):  # a core for each worker: kernels that share one wait for each other
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(WORKER.removeprefix("gw")) % len(cores)]})
+
+from hypothesis import settings  # noqa: E402
+
+from toolkit.operators import load_everything  # noqa: E402
 
 settings.register_profile("repository", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("repository")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def _lowered(value: Any) -> Any:
     return np.vectorize(str.lower, otypes=[object])(value) if is_text else value
 
 
-@cache
+@lru_cache(maxsize=4)
 def loaded(name: str) -> Network:
     """A model with its batch axes."""
     return load(str(MODELS / name / "model.onnx"), batch_axis=BATCH_AXES.get(name, {}))
