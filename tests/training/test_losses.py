@@ -211,7 +211,7 @@ def test_one_of_several_outputs_is_judged():
         tk.Trainer(network, loss=tk.losses.MeanSquaredError(), optimizer=tk.optimizers.SGD(0.1))
     loss = tk.losses.MeanSquaredError(output="hidden")
     trainer = tk.Trainer(network, loss=loss, optimizer=tk.optimizers.SGD(0.1), backend="numpy")
-    assert trainer.judged_output == "hidden"
+    assert trainer.judged_outputs == ("hidden",)
     value, outputs = trainer.train_minibatch(x, np.zeros((2, 16)))
     assert value == pytest.approx(float((outputs["hidden"] ** 2).mean()), rel=1e-5)
     assert outputs["y"].shape == (2, 3)

@@ -133,7 +133,8 @@ def loss_for(network: Network, options: argparse.Namespace, labels: np.ndarray) 
 def describe_loss(loss: losses.Loss) -> str:
     """A loss in a few words, for reports."""
     of = " of probabilities" if getattr(loss, "probabilities", False) else ""
-    return f"{type(loss).__name__}{of} on {loss.output!r}"
+    on = f" on {loss.output!r}" if isinstance(loss, losses.OutputLoss) else ""
+    return f"{type(loss).__name__}{of}{on}"
 
 
 def _last_operator(network: Network, output: str) -> str:

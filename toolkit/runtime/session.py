@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,15 @@ from toolkit.runtime.plan import Plan
 from toolkit.runtime.scout import Scout, Sizes
 from toolkit.runtime.store import Store, converter, to_host
 from toolkit.runtime.tensors import Task
-from toolkit.runtime.training_program import Loss, Optimizer, append_loss, judged_output, training_program
+from toolkit.runtime.training_program import (
+    LOSS,
+    Labels,
+    Loss,
+    Optimizer,
+    append_loss,
+    label_arrays,
+    training_program,
+)
 
 Arrays = dict[str, np.ndarray]
 PASSES = ("forward", "loss", "loss backward", "backward")  # what a step computes before it may update
@@ -46,10 +54,14 @@ PASSES = ("forward", "loss", "loss backward", "backward")  # what a step compute
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """``loss`` is the mean over the real items of the batch (``None`` without labels), ``outputs`` the predictions."""
+    """``loss`` is the mean over the real items of the batch (``None`` without labels), ``outputs`` the predictions.
+
+    ``terms`` are the parts of the loss by name, unweighted; one that has no parts is its own, named ``""``.
+    """
 
     loss: float | None
     outputs: Arrays
+    terms: dict[str, float] = field(default_factory=dict)
 
 
 class TrainingSession:
@@ -96,7 +108,7 @@ class TrainingSession:
 
     # the three things a session does ------------------------------------------------------------------------------
 
-    def step(self, feeds: Mapping[str, Any] | np.ndarray, labels: np.ndarray, scalars: np.ndarray) -> StepResult:
+    def step(self, feeds: Mapping[str, Any] | np.ndarray, labels: Labels, scalars: np.ndarray) -> StepResult:
         """Train on one batch; ``scalars`` are the optimizer's numbers for this step.
 
         Raises ``NonFiniteLossError`` naming the layer, before anything is updated.
@@ -110,13 +122,13 @@ class TrainingSession:
         plan.plan.synchronised()
         return result
 
-    def gradients(self, feeds: Mapping[str, Any] | np.ndarray, labels: np.ndarray) -> Arrays:
+    def gradients(self, feeds: Mapping[str, Any] | np.ndarray, labels: Labels) -> Arrays:
         """The gradient of the mean loss for every parameter that learns; nothing is updated."""
         plan = self._forward_backward(feeds, labels)
         grads = self._store.gradients
         return {item.name: to_host(grads[item], self._convert) for item in plan.trained}
 
-    def evaluate(self, feeds: Mapping[str, Any] | np.ndarray, labels: np.ndarray | None = None) -> StepResult:
+    def evaluate(self, feeds: Mapping[str, Any] | np.ndarray, labels: Labels | None = None) -> StepResult:
         """Inference semantics; the loss is computed where labels are given."""
         arrays = named(self.network, feeds)
         bound = sizes(self.network, arrays)
@@ -124,7 +136,7 @@ class TrainingSession:
         def build(decisions: Decisions | None) -> Plan:
             program = optimise_for_inference(self._bind(bound, decisions), literal=False)
             if labels is not None:
-                append_loss(program, self.loss, self.judged_output())
+                append_loss(program, self.loss, self.judged_outputs())
             return self._compile(program, self._judging)
 
         key = repr((bound, self.network.revision, labels is None))
@@ -155,7 +167,7 @@ class TrainingSession:
             if isinstance(key, tuple)
         }
 
-    def restore(self, state: Mapping[str, np.ndarray], feeds: Mapping[str, Any], labels: np.ndarray) -> None:
+    def restore(self, state: Mapping[str, np.ndarray], feeds: Mapping[str, Any], labels: Labels) -> None:
         """Take over the state of another session; ``feeds`` and ``labels`` of any batch tell what to compile."""
         self._plan_for(named(self.network, feeds))
         for key in self._store.buffers:
@@ -174,7 +186,7 @@ class TrainingSession:
 
     # compiling ----------------------------------------------------------------------------------------------------
 
-    def _forward_backward(self, feeds: Mapping[str, Any] | np.ndarray, labels: np.ndarray) -> _StepPlan:
+    def _forward_backward(self, feeds: Mapping[str, Any] | np.ndarray, labels: Labels) -> _StepPlan:
         arrays = named(self.network, feeds)
         plan = self._plan_for(arrays)
         plan.plan.refresh()
@@ -191,13 +203,14 @@ class TrainingSession:
     def _bind(self, bound: Sizes, decisions: Decisions | None) -> Program:
         return bind(self.network, *bound, outputs=self._outputs, decisions=decisions)
 
-    def judged_output(self) -> str:
-        """The name of the output that the loss judges. Raises ``GraphError`` when that is not clear."""
-        return judged_output(self.network, self.loss)
+    def judged_outputs(self) -> tuple[str, ...]:
+        """The names of the outputs that the loss judges. Raises ``GraphError`` when that is not clear."""
+        return self.loss.judged(list(self.network.outputs))
 
     def _build(self, bound: Sizes, decisions: Decisions | None) -> _StepPlan:
         choices = training_choices(self.network, *self._asked)
-        step = training_program(self._bind(bound, decisions), self.loss, self.judged_output(), self.optimizer, choices)
+        judged = self.judged_outputs()
+        step = training_program(self._bind(bound, decisions), self.loss, judged, self.optimizer, choices)
         self._note(step.shortfalls)
         groups = [(group.parameters, group.slots) for group in step.groups]
         gradients = [pair for group in step.groups for pair in group.gradients()]
@@ -243,7 +256,7 @@ class TrainingSession:
                 stacklevel=2,
             )
 
-    def _require_finite(self, plan: _StepPlan, feeds: Any, labels: np.ndarray, loss: float | None) -> None:
+    def _require_finite(self, plan: _StepPlan, feeds: Any, labels: Labels, loss: float | None) -> None:
         if loss is not None and np.isfinite(loss):
             if all(np.isfinite(np.add.reduce(region)) for region in self._store.gradient_regions):
                 return
@@ -278,18 +291,26 @@ def _rounds(shortfall: Shortfall) -> bool:
     return any(stop.operator in OFFERED for stop in shortfall.stops)
 
 
-def _load(plan: Plan, arrays: Mapping[str, np.ndarray], labels: np.ndarray | None) -> None:
+def _load(plan: Plan, arrays: Mapping[str, np.ndarray], labels: Labels | None) -> None:
     for name, array in arrays.items():
         if name in plan.input_arrays:
             np.copyto(plan.input_arrays[name], array)
-    if labels is not None:
-        np.copyto(plan.input_arrays["labels"], labels, casting="same_kind")
+    for name, array in label_arrays(labels).items():
+        np.copyto(plan.input_arrays[name], array, casting="same_kind")
 
 
 def _result(plan: Plan) -> StepResult:
-    outputs = {name: array.copy() for name, array in plan.output_arrays.items() if name != "loss"}
-    loss = plan.output_arrays.get("loss")
-    return StepResult(None if loss is None else float(loss.reshape(-1)[0]), outputs)
+    found = plan.output_arrays
+    outputs = {name: array.copy() for name, array in found.items() if not name.startswith(LOSS)}
+    if LOSS not in found:
+        return StepResult(None, outputs)
+    loss, prefix = _number(found[LOSS]), f"{LOSS}."
+    terms = {name.removeprefix(prefix): _number(array) for name, array in found.items() if name.startswith(prefix)}
+    return StepResult(loss, outputs, terms or {"": loss})
+
+
+def _number(array: np.ndarray) -> float:
+    return float(array.reshape(-1)[0])
 
 
 def _first_non_finite(plan: Plan) -> str:

@@ -7,7 +7,7 @@ for all backends. What an optimizer keeps becomes state of the program; what it 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,19 +18,30 @@ from toolkit.compiler.pipeline import prepare_for_training, tidy_after_different
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.training_choices import TrainingChoices
 from toolkit.errors import GraphError, NotDifferentiableError
-from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression
+from toolkit.operators.record import TensorType
+
+LABELS, LOSS = "labels", "the loss"  # an input, unless the loss names several; an output, no name that a file may have
+Labels = np.ndarray | Mapping[str, np.ndarray]  # one array stands for ``{"labels": array}``
 
 
 class Loss(Protocol):
-    """What a session needs of a loss; ``toolkit.training.losses`` has them."""
+    """What a session needs of a loss; ``toolkit.training.losses`` has them.
 
-    output: str | None
+    - ``judged(names of the outputs)``: those that it reads; raises ``GraphError`` when that is not clear
+    - ``label_types(types of the outputs by name)``: the types of the labels by the names of their inputs
+    - ``terms(outputs, labels)``: scalars by name; the loss is their sum, each times its number among ``weights``
+    """
 
-    def labels(self, dtype: np.dtype, shape: tuple[int, ...]) -> tuple[np.dtype, tuple[int, ...]]: ...
+    @property
+    def weights(self) -> Mapping[str, float]: ...
 
-    def build(self, output: Expression, labels: Expression) -> Expression: ...
+    def judged(self, outputs: Sequence[str]) -> tuple[str, ...]: ...
+
+    def label_types(self, types: Mapping[str, TensorType]) -> dict[str, TensorType]: ...
+
+    def terms(self, outputs: Mapping[str, Expression], labels: Mapping[str, Expression]) -> dict[str, Expression]: ...
 
 
 class Optimizer(Protocol):
@@ -81,46 +92,59 @@ class TrainingProgram:
         return [*self.trained, *self.statistics]
 
 
-def judged_output(network: Network, loss: Loss) -> str:
-    """The name of the output that the loss judges. Raises ``GraphError`` when that is not clear."""
-    names = list(network.outputs)
-    if loss.output is None and len(names) == 1:
-        return names[0]
-    if loss.output not in names:
+def label_arrays(labels: Labels | None) -> Mapping[str, np.ndarray]:
+    """Labels by the names of their inputs."""
+    if labels is None:
+        return {}
+    return labels if isinstance(labels, Mapping) else {LABELS: labels}
+
+
+def append_loss(program: Program, loss: Loss, judged: Sequence[str]) -> Variable:
+    """Append the loss of the outputs ``judged`` to the program: its output ``LOSS``, with inputs for the labels.
+
+    The terms of a loss that has several become the outputs ``LOSS.name``. Raises ``GraphError`` when the network has
+    an input of the name of labels.
+    """
+    outputs = {name: program.outputs[name] for name in judged}
+    kinds = loss.label_types({name: (item.dtype, item.shape) for name, item in outputs.items()})
+    labels = {name: Variable(name, dtype, shape) for name, (dtype, shape) in kinds.items()}
+    if taken := labels.keys() & program.inputs.keys():
         raise GraphError(
-            f"{type(loss).__name__}(output={loss.output!r}): the network has the outputs {names}. "
-            "Name one of them with output=."
+            f"The network has a value {min(taken)!r}, which a training step needs for its own. Rename it, or judge a "
+            "loss that the network computes with ModelOutput."
         )
-    return loss.output
-
-
-def append_loss(program: Program, loss: Loss, output_name: str) -> Variable:
-    """Append the loss of an output to the program, as its output ``loss``, with the input ``labels``."""
-    output = program.outputs[output_name]
-    dtype, shape = loss.labels(output.dtype, output.shape)
-    labels = program.inputs["labels"] = Variable("labels", dtype, shape)
+    program.inputs |= labels
     program.role, program.layer = "loss", type(loss).__name__
-    value: Variable = loss.build(program.expression(output), program.expression(labels)).variable
+    given, wanted = ({name: program.expression(item) for name, item in group.items()} for group in (outputs, labels))
+    terms = loss.terms(given, wanted)
+    weighted = [term if loss.weights[name] == 1 else term * loss.weights[name] for name, term in terms.items()]
+    value: Variable = sum(weighted[1:], weighted[0]).variable
     program.role, program.layer = "forward", ""
-    program.outputs["loss"] = value
+    program.outputs[LOSS] = value
+    if len(terms) > 1:
+        program.outputs |= {f"{LOSS}.{name}": term.variable for name, term in terms.items()}
     return value
 
 
 def training_program(
-    program: Program, loss: Loss, output_name: str, optimizer: Optimizer, choices: TrainingChoices | None = None
+    program: Program,
+    loss: Loss,
+    judged: Sequence[str],
+    optimizer: Optimizer,
+    choices: TrainingChoices | None = None,
 ) -> TrainingProgram:
     """Turn a bound program into a training step.
 
     Raises ``NotDifferentiableError`` when no gradient reaches anything that may learn.
     """
     prepare_for_training(expand_gradients(program), choices)
-    value = append_loss(program, loss, output_name)
+    value = append_loss(program, loss, judged)
     statistics = [target.parameter for target, _ in program.assignments if target.parameter is not None]
     seed = program.constant(np.ones(value.shape, value.dtype)).variable
     grads = differentiate(program, {value: seed}, program.trainable())
     missing = shortfalls_by_name(grads)
     if not grads:
-        raise NotDifferentiableError(_nothing_to_train(program, output_name, missing))
+        raise NotDifferentiableError(_nothing_to_train(program, judged, missing))
     made = TrainingProgram(program, statistics=statistics, shortfalls=missing)
     made.groups = _append_updates(program, grads, optimizer)
     tidy_after_differentiation(program)
@@ -132,8 +156,9 @@ def shortfalls_by_name(grads: Gradients) -> dict[str, Shortfall]:
     return {item.parameter.name: found for item, found in grads.shortfalls().items() if item.parameter is not None}
 
 
-def _nothing_to_train(program: Program, output_name: str, missing: Mapping[str, Shortfall]) -> str:
+def _nothing_to_train(program: Program, judged: Sequence[str], missing: Mapping[str, Shortfall]) -> str:
     """Why no parameter gets a gradient."""
+    output_name = judged[0] if len(judged) == 1 else tuple(judged)
     if missing:
         return (
             f"Nothing to train: no gradient leads from output {output_name!r} to a parameter. {told(missing)}. "

@@ -10,12 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from toolkit.graph.network import Network
+from toolkit.runtime.training_program import Labels
+from toolkit.training.averages import Averages
 from toolkit.training.best import BestWeights
 from toolkit.training.data import Batches
 from toolkit.training.history import Epoch, History
 from toolkit.training.interruption import Interruption
 from toolkit.training.losses import Loss
-from toolkit.training.metrics import Averages, Metric
+from toolkit.training.metrics import AnyMetric
 from toolkit.training.optimizers import Optimizer
 from toolkit.training.progress import ProgressBar
 from toolkit.training.schedules import Pace, Schedule
@@ -28,7 +30,8 @@ class Learner(Protocol):
     optimizer: Optimizer
     seed: int
     epochs: int
-    judged_output: str
+    judged_outputs: tuple[str, ...]
+    terms: dict[str, float]
 
     @property
     def network(self) -> Network: ...
@@ -36,12 +39,14 @@ class Learner(Protocol):
     @property
     def shortfalls(self) -> Mapping[str, object]: ...
 
-    def accept(self, x: Any, labels: Any) -> tuple[dict[str, np.ndarray], np.ndarray]: ...
+    def accept(self, x: Any, labels: Any) -> tuple[dict[str, np.ndarray], Labels]: ...
+
+    def items(self, feeds: dict[str, np.ndarray]) -> int: ...
 
     def train_minibatch(self, x: Any, labels: Any) -> tuple[float, dict[str, np.ndarray]]: ...
 
     def evaluate(
-        self, data: Any, *, batch_size: int = 64, metrics: Mapping[str, Metric] | None = None
+        self, data: Any, *, batch_size: int = 64, metrics: Mapping[str, AnyMetric] | None = None
     ) -> dict[str, float]: ...
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None: ...
@@ -55,7 +60,7 @@ def fit(
     *,
     batch_size: int = 64,
     shuffle: bool = True,
-    metrics: Mapping[str, Metric] | None = None,
+    metrics: Mapping[str, AnyMetric] | None = None,
     progress: bool = True,
     keep_best: bool = True,
     monitor: str | None = None,
@@ -67,7 +72,8 @@ def fit(
     - ``data``, ``validation``: (x, labels) as arrays (x a dict where there are several inputs), or an iterable of such
       batches. Arrays are cut into batches of ``batch_size``, the last one smaller, in an order that the trainer's seed
       and the epoch decide (``shuffle``).
-    - ``metrics``: figures beside the loss; accuracy for losses over classes by default.
+    - ``metrics``: figures beside the loss, see ``toolkit.training.metrics``; accuracy for losses over classes by
+      default. Those that accumulate end with what the validation of the last epoch gave them.
     - ``keep_best``: end with the weights of the epoch whose ``monitor`` was best, on ``validation``, or on the training
       data without it. With ``validation`` the weights as they are now compete too: a run never ends worse than it
       began. ``monitor`` is ``accuracy`` where that is among the figures, else ``loss``.
@@ -88,16 +94,17 @@ def fit(
     with Interruption() as interruption, ProgressBar(progress) as bar, pace:
         for _ in range(epochs):
             number, start, steps = trainer.epochs + 1, time.perf_counter(), 0
-            means, figures = Averages(chosen), {}
+            means, figures = Averages(trainer.loss, chosen, apart=True), {}
             bar.begin(number, batches.items)
             try:
                 for x, labels in batches(np.random.default_rng([trainer.seed, number]) if shuffle else None):
-                    _, accepted = batch = trainer.accept(x, labels)
-                    pace.before(len(accepted))
-                    loss, outputs = trainer.train_minibatch(*batch)
+                    feeds, accepted = trainer.accept(x, labels)
+                    items = trainer.items(feeds)
+                    pace.before(items)
+                    _, outputs = trainer.train_minibatch(feeds, accepted)
                     steps += 1
-                    means.add(loss, trainer.loss.count(accepted), outputs[trainer.judged_output], accepted)
-                    bar.advance(len(accepted), means.result())
+                    means.add(trainer.terms, outputs, accepted, items)
+                    bar.advance(items, means.running())
                     interruption.check()
                 if validation is not None:
                     figures = trainer.evaluate(validation, batch_size=batch_size, metrics=chosen)

@@ -18,14 +18,17 @@ from toolkit.compiler.training_choices import Asked
 from toolkit.errors import DataDependentShapeError, GraphError, InputError, NonFiniteLossError, TrainingError
 from toolkit.graph.network import Network
 from toolkit.graph.value import Value
+from toolkit.operators.record import TensorType
 from toolkit.runtime.feeds import sizes
-from toolkit.runtime.session import TrainingSession
+from toolkit.runtime.session import StepResult, TrainingSession
+from toolkit.runtime.training_program import Labels
+from toolkit.training.averages import Averages
 from toolkit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from toolkit.training.data import Batches, feeds_of
 from toolkit.training.history import History
 from toolkit.training.loop import fit
 from toolkit.training.losses import Loss
-from toolkit.training.metrics import Averages, Metric
+from toolkit.training.metrics import AnyMetric
 from toolkit.training.optimizers import Optimizer
 from toolkit.training.schedules import Schedule
 
@@ -48,9 +51,9 @@ class Trainer:
       what it takes without (``0.5``) or in bytes (an ``int``): then what to compute again is chosen, cheap layers
       before costly ones. Raises ``TrainingError`` in the first step when a budget cannot be met, telling what can.
 
-    ``steps`` and ``epochs`` count what was done so far. Parameters with ``requires_grad=False`` stay as they are, and
-    nothing is computed for them; freezing and unfreezing between steps is fine. Raises ``GraphError`` when the loss
-    names an output the network lacks.
+    ``steps`` and ``epochs`` count what was done so far; ``terms`` are the parts of the last step's loss by name.
+    Parameters with ``requires_grad=False`` stay as they are, and nothing is computed for them; freezing and unfreezing
+    between steps is fine. Raises ``GraphError`` when the loss names an output the network lacks.
     """
 
     def __init__(
@@ -106,8 +109,9 @@ class Trainer:
         self._session = TrainingSession(network, self.loss, self.optimizer, **self._options)  # type: ignore[arg-type]
         self._made_for = self._signature()
         self._pending: Arrays | None = None
-        self._judged: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
-        self.judged_output = self._session.judged_output()
+        self._judged: dict[str, dict[str, TensorType]] = {}
+        self.judged_outputs = self._session.judged_outputs()
+        self.terms: dict[str, float] = {}
 
     def _signature(self) -> Any:
         """What a compiled step depends on beside the sizes of the batch."""
@@ -147,30 +151,40 @@ class Trainer:
         except NonFiniteLossError as error:
             raise NonFiniteLossError(f"Step {self.steps + 1} (epoch {self.epochs + 1}): {error}") from error
         self.steps += 1
+        return self._loss_of(result), result.outputs
+
+    def _loss_of(self, result: StepResult) -> float:
         assert result.loss is not None
-        return result.loss, result.outputs
+        self.terms = result.terms
+        return result.loss
 
     def gradients(self, x: Any, labels: Any) -> Arrays:
         """The gradient of the mean loss of one batch for every parameter that learns; nothing is updated."""
         return self._current().gradients(*self.accept(x, labels))
 
-    def accept(self, x: Any, labels: Any) -> tuple[Arrays, np.ndarray]:
+    def accept(self, x: Any, labels: Any) -> tuple[Arrays, Labels]:
         """One batch as the compiled step takes it: feeds by input name, labels as the loss wants them."""
+        x, labels = self.loss.feeds(x, labels, list(self._network.inputs))
         feeds = feeds_of(self._network, x)
-        return feeds, self.loss.accept(labels, *self._judged_type(feeds))
+        return feeds, self.loss.accepted(labels, self._judged_types(feeds), feeds)
 
-    def _judged_type(self, feeds: Arrays) -> tuple[np.dtype, tuple[int, ...]]:
-        """Element type and shape of the judged output for the sizes of ``feeds``."""
+    def items(self, feeds: Arrays) -> int:
+        """How many items a batch of accepted ``feeds`` holds."""
+        batch, _ = sizes(self._network, feeds)
+        return 1 if batch is None else batch
+
+    def _judged_types(self, feeds: Arrays) -> dict[str, TensorType]:
+        """Element types and shapes of the judged outputs for the sizes of ``feeds``."""
         batch, dims = sizes(self._network, feeds)
         key = repr((self._network.revision, batch, dims))
         if key not in self._judged:
-            name = self.judged_output
+            names = self.judged_outputs
             try:
-                output = bind(self._network, batch, dims, outputs=[name]).outputs[name]
+                outputs = bind(self._network, batch, dims, outputs=names).outputs
             except DataDependentShapeError:  # this batch tells, another of its size may tell something else
-                given = self._network.run(feeds, outputs=[name])[name]
-                return given.dtype, given.shape
-            self._judged[key] = output.dtype, output.shape
+                given = self._network.run(feeds, outputs=names)
+                return {name: (given[name].dtype, given[name].shape) for name in names}
+            self._judged[key] = {name: (outputs[name].dtype, outputs[name].shape) for name in names}
         return self._judged[key]
 
     # many batches -------------------------------------------------------------------------------------------------
@@ -183,7 +197,7 @@ class Trainer:
         *,
         batch_size: int = 64,
         shuffle: bool = True,
-        metrics: Mapping[str, Metric] | None = None,
+        metrics: Mapping[str, AnyMetric] | None = None,
         progress: bool = True,
         keep_best: bool = True,
         monitor: str | None = None,
@@ -207,15 +221,17 @@ class Trainer:
         )
 
     def evaluate(
-        self, data: Any, *, batch_size: int = 64, metrics: Mapping[str, Metric] | None = None
+        self, data: Any, *, batch_size: int = 64, metrics: Mapping[str, AnyMetric] | None = None
     ) -> dict[str, float]:
-        """``loss`` and metrics (accuracy for losses over classes), inference semantics, as means over real items."""
-        means = Averages(self.loss.metrics() if metrics is None else metrics)
+        """``loss`` and metrics (accuracy for losses over classes), inference semantics, as means over real items.
+
+        Metrics that accumulate hold what they saw until they are started again: a confusion matrix can be shown.
+        """
+        means = Averages(self.loss, self.loss.metrics() if metrics is None else metrics)
         for x, labels in Batches(data, batch_size)():
             feeds, accepted = self.accept(x, labels)
             result = self._current().evaluate(feeds, accepted)
-            assert result.loss is not None
-            means.add(result.loss, self.loss.count(accepted), result.outputs[self.judged_output], accepted)
+            means.add(result.terms, result.outputs, accepted, self.items(feeds))
         return means.result()
 
     # going on later -----------------------------------------------------------------------------------------------
@@ -255,7 +271,7 @@ class Trainer:
         self._session.random.bit_generator.state = found.progress["random"]
         self._pending = found.state if found.state else None
 
-    def _restore_pending(self, session: TrainingSession, feeds: Arrays, labels: np.ndarray) -> None:
+    def _restore_pending(self, session: TrainingSession, feeds: Arrays, labels: Labels) -> None:
         """Hand optimizer state over to a session, which can take it once the first batch tells what to compile."""
         if self._pending is None:
             return

@@ -22,7 +22,7 @@ from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
 from toolkit.operators.derivative import cast
 from toolkit.operators.expression import OPSET, as_expression, emit, reshape
-from toolkit.runtime.training_program import TrainingProgram, judged_output, training_program
+from toolkit.runtime.training_program import LABELS, LOSS, TrainingProgram, training_program
 from toolkit.training.losses import Loss
 from toolkit.training.optimizers import SGD, Optimizer
 
@@ -41,8 +41,9 @@ def training_network(
 ) -> Network:
     """One training step of ``network`` for ``batch_size`` items, and the sizes ``dims`` of its other dimensions.
 
-    - inputs: those of the network, and ``labels``
-    - outputs: those of the network, ``loss``, and ``W.gradient`` for every parameter ``W`` that learns
+    - inputs: those of the network, and ``labels``, or ``labels.term`` for each term of a loss that has several
+    - outputs: those of the network, ``loss``, ``loss.term`` for each of several terms, and ``W.gradient`` for every
+      parameter ``W`` that learns
     - with an ``optimizer`` also ``W.updated``; what it keeps, as ``W.momentum`` and ``W.momentum.updated``; the inputs
       ``learning_rate`` and ``step``, which counts from 1, and ``step.updated``
 
@@ -53,10 +54,8 @@ def training_network(
     Raises ``NotDifferentiableError`` when nothing that may learn influences the loss, ``UnsupportedOperatorError``
     naming the layer when standard operators cannot say its part, and what binding raises.
     """
-    for name in ("labels", "loss"):
-        if name in network.inputs or name in network.outputs or name in network.parameters:
-            raise GraphError(f"The network has a value {name!r}, which a training step needs for its own. Rename it.")
     program = step_program(network, loss, optimizer, batch_size, dims)
+    _require_free_names(network, program)
     opsets = {**network.opsets, "": max(OPSET, network.opsets.get("", OPSET))}
     kept = finished(program, opsets[""])
     graph = graph_of(program, f"{network.name or 'network'}.training", opsets, kept, Names())
@@ -66,6 +65,15 @@ def training_network(
     return Network(graph, opsets, ir_version=max(IR_VERSION, network.ir_version))
 
 
+def _require_free_names(network: Network, program: Program) -> None:
+    """Raise ``GraphError`` where the network has values of the names that a step needs for labels and loss."""
+    own = [name for name in program.inputs if name.startswith(LABELS) and name not in network.inputs]
+    for name in [*own, "loss"]:
+        taken = name in network.inputs or name in network.parameters or (name in own and name in network.outputs)
+        if taken:
+            raise GraphError(f"The network has a value {name!r}, which a training step needs for its own. Rename it.")
+
+
 def step_program(
     network: Network,
     loss: Loss,
@@ -73,11 +81,20 @@ def step_program(
     batch_size: int | None,
     dims: Mapping[str, int] | None,
 ) -> Program:
-    """The program of a step, with its gradients and updates among the outputs."""
-    output = judged_output(network, loss)
+    """The program of a step, with its loss, gradients and updates among the outputs.
+
+    Raises ``GraphError`` when the network has another output of the name of the loss.
+    """
+    judged = loss.judged(list(network.outputs))
     program = bind(network, batch_size, dims)
     chosen: Any = optimizer or SGD(1.0)
-    made = training_program(program, loss, output, chosen, training_choices(network))
+    made = training_program(program, loss, judged, chosen, training_choices(network))
+    for name in [name for name in program.outputs if name.startswith(LOSS)]:
+        title, value = name.replace(LOSS, "loss", 1), program.outputs.pop(name)
+        if program.outputs.setdefault(title, value) is not value:
+            raise GraphError(
+                f"The network has an output {title!r}, which a training step needs for its own. Rename it."
+            )
     gradients = {f"{owner.name}.gradient": item for group in made.groups for item, owner in group.gradients()}
     program.outputs |= gradients
     if optimizer is None:
