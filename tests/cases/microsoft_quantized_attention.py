@@ -1,7 +1,7 @@
 """Cases of ``toolkit.operators.microsoft.quantized_attention``."""
 
 from tests.cases.microsoft_quantization import DOMAIN
-from tests.cases.quantized_linear import signed, unsigned
+from tests.cases.quantized_linear import seven_bits, unsigned
 from tests.support.case import Case, constant, uniform
 
 HEADS = {"num_heads": 2}
@@ -10,7 +10,7 @@ HEADS = {"num_heads": 2}
 def given(mask=None, weight="uint8", scale=0.004, past=None):
     """Input, weight and bias of two heads of four each, with what is said of the mask and the past."""
     zero_point = constant(130 if weight == "uint8" else 1, weight)
-    return [unsigned("N", 3, 6), (unsigned if weight == "uint8" else signed)(6, 24, is_constant=True), uniform(24),
+    return [unsigned("N", 3, 6), (unsigned if weight == "uint8" else seven_bits)(6, 24, is_constant=True), uniform(24),
             constant(0.01), constant(scale), mask, constant(120, "uint8"), zero_point, past]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tests.cases.microsoft_quantization import DOMAIN
-from tests.cases.quantized_linear import signed, unsigned
+from tests.cases.quantized_linear import seven_bits, signed, unsigned
 from tests.support.case import Case, constant, integers, uniform, variable
 
 COLUMNS = [0.01, 0.02, 0.005, 0.03]
@@ -12,27 +12,27 @@ BIAS = integers(4, low=-900, high=900, dtype="int32", is_constant=True)
 
 def gemm(a="uint8", b="uint8", transposed=False):
     """The six inputs of a quantised product of (N, 7) and (7, 4)."""
-    left, right = (unsigned if kind == "uint8" else signed for kind in (a, b))
+    left, right = unsigned if a == "uint8" else signed, unsigned if b == "uint8" else seven_bits
     return [left("N", 7), constant(0.02), constant(5, a), right(*((4, 7) if transposed else (7, 4))), constant(0.03),
             constant(9, b)]  # fmt: skip
 
 
 CASES = [
-    Case("MatMulIntegerToFloat", [unsigned("N", 3, 7), signed(7, 4), variable(0.02), variable(0.03)], **DOMAIN),
+    Case("MatMulIntegerToFloat", [unsigned("N", 3, 7), seven_bits(7, 4), variable(0.02), variable(0.03)], **DOMAIN),
     Case("MatMulIntegerToFloat",
          [unsigned("N", 7), unsigned(7, 4), constant(0.02), constant(0.03), constant(113, "uint8"),
           constant(99, "uint8"), uniform(4)], **DOMAIN, note="zero points and bias"),
     Case("MatMulIntegerToFloat",
-         [signed("N", 7), signed(7, 4), variable([0.02]), variable(COLUMNS), constant(11, "int8"),
+         [signed("N", 7), seven_bits(7, 4), variable([0.02]), variable(COLUMNS), constant(11, "int8"),
           constant([3, -2, 1, 0], "int8")], **DOMAIN, note="per column"),
     Case("MatMulIntegerToFloat",
          [unsigned("N", 7), signed(7, 4), constant(0.02, "float16"), constant(0.03, "float16")], **DOMAIN, note="half",
          tolerance=1e-3, judge=lambda a, b, s, t: (a.astype(int) @ b * float(s) * float(t)).astype(np.float16)),
-    Case("DynamicQuantizeMatMul", [uniform("N", 3, 7), signed(7, 4), constant(0.03)], **DOMAIN),
+    Case("DynamicQuantizeMatMul", [uniform("N", 3, 7), seven_bits(7, 4), constant(0.03)], **DOMAIN),
     Case("DynamicQuantizeMatMul",
          [uniform("N", 7), unsigned(7, 4), constant(COLUMNS), constant([3, 128, 255, 0], "uint8"), uniform(4)],
          **DOMAIN, note="per column"),
-    Case("DynamicQuantizeMatMul", [uniform("N", 2, 7), signed("N", 7, 4), constant(0.03), constant(3, "int8")],
+    Case("DynamicQuantizeMatMul", [uniform("N", 2, 7), seven_bits("N", 7, 4), constant(0.03), constant(3, "int8")],
          **DOMAIN, note="batch"),
     Case("MatMulInteger16", [integers("N", 7, low=-9000, high=9000, dtype="int16"),
                              integers(7, 4, low=-9000, high=9000, dtype="int16")], **DOMAIN),
@@ -45,7 +45,7 @@ CASES = [
     Case("QGemm", [*gemm("int8", "int8", True), BIAS, constant(0.9), constant(-3, "int8")], {"transB": 1}, **DOMAIN,
          note="transposed weight"),
     Case("QGemm",
-         [signed(7, "N"), constant(0.02), constant(5, "int8"), signed(7, 4), constant(COLUMNS),
+         [signed(7, "N"), constant(0.02), constant(5, "int8"), seven_bits(7, 4), constant(COLUMNS),
           constant([0, 1, 2, 3], "int8"), None, constant(0.9), constant(-3, "int8")], {"transA": 1}, **DOMAIN,
          note="transposed input per column"),
 ]  # fmt: skip

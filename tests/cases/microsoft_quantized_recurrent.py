@@ -8,7 +8,7 @@ HIDDEN, SIZE, STEPS = 3, 5, 4
 
 def given(directions=1, *, kind="int8", per_column=False, lengths=None, begun=False, peepholes=False):
     """The twelve inputs for a hidden size of three."""
-    low, high = (-99, 99) if kind == "int8" else (0, 256)
+    low, high = (-64, 65) if kind == "int8" else (0, 256)
     zero_point = [2 if kind == "int8" else 130] * directions
     scale = [0.006 + 0.001 * number for number in range(directions)]
     if per_column:

@@ -1,6 +1,6 @@
 """Cases of ``toolkit.operators.standard.quantized_convolution``."""
 
-from tests.cases.quantized_linear import signed, unsigned
+from tests.cases.quantized_linear import seven_bits, signed, unsigned
 from tests.support.case import Case, constant, integers
 
 TWO_SIDED = {"pads": [1, 2, 0, 1], "strides": [2, 1], "dilations": [1, 2]}
@@ -24,10 +24,10 @@ CASES = [
     Case("QLinearConv", qlinear(unsigned("N", 2, 6, 5), unsigned(4, 2, 3, 3)), version=10),
     Case("QLinearConv", qlinear(unsigned("N", 2, 6, 5), unsigned(4, 2, 3, 2), "uint8", "uint8", BIAS), TWO_SIDED,
          version=10, note="padded with bias"),
-    Case("QLinearConv", qlinear(signed("N", 4, 6, 5), signed(4, 1, 3, 3), "int8", "int8", BIAS),
+    Case("QLinearConv", qlinear(signed("N", 4, 6, 5), seven_bits(4, 1, 3, 3), "int8", "int8", BIAS),
          {"group": 4, "pads": [1, 1, 1, 1]}, version=10, note="depthwise"),
     Case("QLinearConv",
-         [unsigned("N", 2, 5, 5), constant([0.02]), constant([7], "uint8"), signed(3, 2, 3, 3),
+         [unsigned("N", 2, 5, 5), constant([0.02]), constant([7], "uint8"), seven_bits(3, 2, 3, 3),
           constant([0.01, 0.002, 0.03]), constant([0, 0, 0], "int8"), constant(0.1), constant(128, "uint8"),
           integers(3, low=-900, high=900, dtype="int32", is_constant=True)], {"auto_pad": "SAME_LOWER"}, version=10,
          note="per channel"),
