@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx.parser
 import pytest
 
 import toolkit as tk
+from importers import load
 from tests.support.models import network
 from toolkit.graph import Network
 
@@ -182,3 +184,77 @@ def test_a_trainer_learns_through_a_loop_counted_by_its_data(backend: str) -> No
         loss, _ = trainer.train_minibatch({"n": np.asarray(times), "x": x}, wanted)
         losses.append(loss)
     assert np.mean(losses[-6:]) < 0.2 * np.mean(losses[:6])
+
+
+STACKED = """g (int64 n, float[2, 3] x) => (float[2, 3] y, float[T, 2, 3] all) {
+    going = Constant <value = bool {1}> ()
+    h = MatMul (x, m)
+    y, all = Loop (n, going, h) <
+        body = step (int64 i, bool c, float[2, 3] v) => (bool d, float[2, 3] w, float[2, 3] z) {
+            d = Identity (c)
+            w = Tanh (v)
+            z = Mul (w, s)
+        }
+    >
+}"""
+
+
+def test_a_loop_that_makes_no_step_passes_the_gradient_by(x: np.ndarray) -> None:
+    net = network(STACKED, m=(3, 3), s=(3,))
+    context = net.context(None, training=True, backend="numpy")
+    for times in (2, 0):
+        found = context.forward({"n": np.asarray(times), "x": x})
+        assert found["all"].shape == (times, 2, 3)
+    seed = np.cos(np.arange(6, dtype=FLOAT)).reshape(2, 3)
+    grads = context.backward({"y": seed, "all": np.zeros((0, 2, 3), FLOAT)})["parameters"]
+    np.testing.assert_allclose(grads["m"], x.T @ seed, rtol=1e-5)
+    assert not grads.get("s", np.zeros(3)).any()
+
+
+def test_a_loop_whose_condition_never_holds_leaves_its_body_out(x: np.ndarray) -> None:
+    net = network(LOOP.replace("{1}", "{0}").replace("Loop (n", "Loop (").replace("int64 n, ", ""), m=(3, 3))
+    np.testing.assert_array_equal(gradients(net, {"x": x})["x"], np.cos(np.arange(6, dtype=FLOAT)).reshape(2, 3))
+
+
+BATCHED = """<ir_version: 4, opset_import: ["" : 8]>
+g (int64[3] lengths, float[3, 2] start, float[3, 4, 2] xs) => (float[3, 2] last, float[3, 4, 2] all) {
+    last, all = Scan <num_scan_inputs = 1, directions = [1],
+                      body = step (float[2] s, float[2] x) => (float[2] t, float[2] z) {
+        h = MatMul (s, m)
+        a = Add (h, x)
+        t = Tanh (a)
+        z = Mul (t, a)
+    }> (lengths, start, xs)
+}"""
+
+
+@pytest.mark.parametrize("lengths", [[4, 4, 4], [2, 4, 1], [0, 3, 4]])
+@pytest.mark.parametrize("output", ["last", "all"])
+def test_the_first_scan_goes_through_each_item_of_a_batch(lengths: list[int], output: str) -> None:
+    model = onnx.parser.parse_model(BATCHED)
+    random = np.random.default_rng(2)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(random.standard_normal((2, 2)).astype(FLOAT), "m"))
+    net, size = load(model), {"start": (3, 2), "xs": (3, 4, 2)}
+    feeds = {key: random.standard_normal(shape).astype(FLOAT) for key, shape in size.items()}
+    feeds["lengths"] = np.asarray(lengths)
+    found = gradients(net, feeds, output, None)
+    np.testing.assert_allclose(found["m"], slope(net, feeds, output), rtol=1e-2, atol=1e-2)
+    beyond = [found["xs"][item, length:] for item, length in enumerate(lengths)]
+    assert not any(part.any() for part in beyond)
+    assert all(found["xs"][item, :length].all() for item, length in enumerate(lengths))
+
+
+def test_what_has_no_gradient_is_told_where_only_some_outputs_are_named(x: np.ndarray) -> None:
+    net = network(
+        """g (float[N, 3] x) => (float[M] y) {
+            h = MatMul (x, m)
+            u = Unique (h)
+            y = Mul (u, u)
+        }""",
+        m=(3, 3),
+    )
+    context = net.context(2, training=True, backend="numpy")
+    y = context.forward({"x": x})["y"]
+    np.testing.assert_allclose(y, np.unique(x @ net.parameters["m"].array) ** 2, rtol=1e-5)
+    assert context.backward({"y": np.ones_like(y)})["parameters"] == {}
+    assert "Unique 'Unique_1'" in str(context.shortfalls["parameters m"])

@@ -28,6 +28,7 @@ CASES = [
     Case("Squeeze", [uniform("N", 1, 4, 1)], {"axes": [1]}, version=11),
     Case("Squeeze", [uniform("N", 1, 4, 1), constant([1, -1])], version=13),
     Case("Squeeze", [uniform(1, 4, 1)], version=13, note="all"),
+    Case("Unsqueeze", [uniform("N", 4)], {"axes": [3, 0]}, version=7),
     Case("Unsqueeze", [uniform("N", 4)], {"axes": [0, -1]}, version=11),
     Case("Unsqueeze", [uniform("N", 4), constant([-1, 1])], version=13),
     Case("Transpose", [uniform("N", 3, 4)], version=13),

@@ -121,7 +121,7 @@ def test_a_file_keeps_its_form_when_it_was_trained_with_batch_statistics(tmp_pat
 
 
 def test_gradients_through_batch_statistics_are_those_of_pytorch():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs the extra torch")
     network = two()
     held, (x, target) = arrays(network), data()
     found = trainer(network, batch_statistics="batch").gradients(x, target)

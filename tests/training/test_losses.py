@@ -139,7 +139,7 @@ def by_formula(network, row):
 
 def by_torch(network, row):
     """The loss and its gradients by PyTorch."""
-    torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs PyTorch")
+    torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs the extra torch")
     tensors = {name: torch.tensor(item.array, requires_grad=True) for name, item in network.parameters.items()}
     w1, b1, w2, b2 = tensors.values()
     loss = row.torch_formula(torch, torch.tanh(torch.tensor(X) @ w1.T + b1) @ w2.T + b2, row.labels)

@@ -55,7 +55,7 @@ def moved_by_rule(name, settings, start, batches):
 
 
 def moved_by_torch(name, settings, start, batches):
-    torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs PyTorch")
+    torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs the extra torch")
     w1, b1, w2, b2 = tensors = [torch.tensor(item, requires_grad=True) for item in start]
     theirs = getattr(torch.optim, name)(tensors, **settings)
     for x, labels in batches:

@@ -82,7 +82,7 @@ def test_the_gradient_passes_inside_the_range_only(kind):
 @pytest.mark.parametrize("learns", [False, True])
 @pytest.mark.parametrize("axis", [None, 1])
 def test_gradients_are_those_of_pytorch(axis, learns):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs the extra torch")
     steps = single(0.1) if axis is None else single(0.05, 0.1, 0.07, 0.2)
     zero = np.asarray(3, np.int8) if axis is None else np.asarray([3, 0, -5, 100], np.int8)
     network, (x, g) = fake_quantised(scale=steps, zero=zero, further="" if axis is None else "<axis = 1>"), batch()

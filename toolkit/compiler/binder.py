@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -173,9 +174,10 @@ class Binder:
             settled = [_as_constant(item) for item in inputs]
             if any(item is not given for item, given in zip(settled, inputs, strict=True)):
                 return self.bind_with_content(leaf, settled, decision, layer)
-            if decision is None or None in decision.types:
+            found = () if decision is None else decision.types[: len(leaf.outputs)]  # of Unique, only some may be named
+            types = [known for known in found if known is not None]
+            if not types or len(types) < len(found):
                 raise
-            types = [known for known in decision.types if known is not None]
             return self.bind_operator(leaf, inputs, layer, types)
 
     def bind_operator(
@@ -266,7 +268,8 @@ class Binder:
         last, axes = inputs[-1], leaf.attributes.get("scan_input_axes", ())
         if not isinstance(last, Variable) or not last.shape:
             return False
-        length = last.shape[axes[-1] if axes else 0]
+        is_batched = leaf.version < unrolling.SCAN_WITHOUT_BATCHES
+        length = prod(last.shape[:2]) if is_batched else last.shape[axes[-1] if axes else 0]
         return length * unrolling.size(leaf.attributes["body"]) <= self.most_leaves
 
     def attempt(self, unroll: Callable[[], list[Item] | None]) -> list[Item] | None:

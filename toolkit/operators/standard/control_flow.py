@@ -117,10 +117,13 @@ def _pick(values: Sequence[int], index: int) -> int:
 
 
 def _stacked(collected: list[list[Any]], body: Body, first: int) -> list[np.ndarray]:
-    return [np.stack(items) if items else _nothing(body.graph, first + index) for index, items in enumerate(collected)]
+    return [
+        np.stack(items) if items else nothing_stacked(body.graph, first + index)
+        for index, items in enumerate(collected)
+    ]
 
 
-def _nothing(graph: Graph, index: int) -> np.ndarray:
+def nothing_stacked(graph: Graph, index: int) -> np.ndarray:
     """What a loop without iterations stacks: no slices of the type that the body declares."""
     value = list(graph.outputs.values())[index]
     sizes = [dim if isinstance(dim, int) else 0 for dim in value.shape or ()]
