@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from tests.cases import all_cases
-from tests.support.case import Case, is_float
+from tests.support.case import Case, is_float, uniform
 from tests.support.interpret import apply, build, interpret
 from toolkit.compiler.passes.expansion import expand_own_operators
 from toolkit.compiler.passes.opset import restate
@@ -59,6 +59,42 @@ def test_what_an_old_opset_says_the_new_one_says_too(case: Case) -> None:
         check(case, NEW)
     except UnsupportedOperatorError as error:
         assert case.operator in REFUSED, error
+
+
+def rows(operator: str, version: int) -> list[Case]:
+    return [case for case in all_cases() if (case.domain, case.operator, case.version) == ("", operator, version)]
+
+
+@pytest.mark.parametrize("case", rows("GroupNormalization", 18), ids=lambda case: case.id)
+def test_scales_of_groups_become_scales_of_channels(case: Case) -> None:
+    check(case, NEW)
+
+
+@pytest.mark.parametrize(("old", "new"), [("bilinear", "linear"), ("bicubic", "cubic"), ("nearest", "nearest")])
+def test_modes_of_sampling_have_their_new_names(old: str, new: str) -> None:
+    case = Case("GridSample", [uniform("N", 2, 4, 3), uniform("N", 2, 2, 2)], {"mode": old}, version=16)
+    check(case, NEW)
+    program, node = build(case, case.arrays(1), 1)
+    restate(program, NEW)
+    assert (node.attributes["mode"], node.version) == (new, since_version("", "GridSample", NEW))
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_a_norm_of_images_is_said_in_operators_that_engines_have(p: int) -> None:
+    case = Case("GlobalLpPool", [uniform("N", 2, 3, 4)], {"p": p}, version=2)
+    check(case, NEW)
+    program, _ = build(case, case.arrays(1), 1)
+    restate(program, NEW)
+    assert "GlobalLpPool" not in {node.op_type for node in program.nodes}
+
+
+@pytest.mark.parametrize(("operator", "gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
+def test_the_size_of_a_recurrent_layer_is_written_out(operator: str, gates: int) -> None:
+    shapes = [uniform(4, "N", 3), uniform(1, 2 * gates, 3), uniform(1, 2 * gates, 2)]
+    case = Case(operator, shapes, version=22, outputs=2)
+    program, node = build(case, case.arrays(1), 1)
+    restate(program, NEW)
+    assert node.attributes["hidden_size"] == 2
 
 
 @pytest.mark.parametrize("case", RECENT, ids=[case.id for case in RECENT])

@@ -4,7 +4,10 @@ A network's own layers are of its opset, what gradients and optimizers append is
 
 - an operator that means the same in both: only its version changes, defaults that differ are written out;
 - an attribute that became an input (axes of ReduceSum, bounds of Clip), or the other way where its content is known;
-- Softmax of old opsets, which takes all axes from one on for a single one; Upsample, Resize-10, Scatter, RoiAlign-10.
+- Softmax of old opsets, which takes all axes from one on for a single one; Upsample, Resize-10, Scatter, RoiAlign-10;
+- GroupNormalization-18, whose scales were of groups, and GridSample-16, whose modes had other names;
+- the hidden size of recurrent layers, which ONNX lets R tell and onnxruntime does not, is written out;
+- GlobalLpPool, whose present version onnxruntime has no kernel for, becomes what it is made of.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite
 from toolkit.errors import UnsupportedOperatorError
 from toolkit.graph.layer import Graph
-from toolkit.operators.expression import Expression, emit, reshape
+from toolkit.operators.expression import Expression, emit, expand, reduce_sum, reshape
 from toolkit.operators.record import Call, lookup
 from toolkit.operators.schema import Signature, attribute_defaults, signature
 from toolkit.operators.standard.resize import as_interpolation
@@ -53,6 +56,11 @@ SAME_BUT_FOR_DEFAULTS = (
 )
 FIRST_ROI_ALIGN_BY_PIXELS = 16  # which has a choice of coordinates
 FIRST_SCATTER_ELEMENTS = 11  # which Scatter was called before
+FIRST_SCALE_OF_CHANNELS = 21  # of GroupNormalization
+FIRST_ON_VOLUMES = 20  # of GridSample
+MODES_ON_IMAGES = {"bilinear": "linear", "bicubic": "cubic"}
+RECURRENT = ("RNN", "GRU", "LSTM")
+FIRST_WITHOUT_KERNEL = 22  # of GlobalLpPool
 
 
 def restate(program: Program, opset: int) -> None:
@@ -77,6 +85,17 @@ def _restated(program: Program, node: Node, opset: int) -> Replacement | None:
         node.version = FIRST_ROI_ALIGN_BY_PIXELS
     if node.op_type == "Scatter" and opset >= FIRST_SCATTER_ELEMENTS:
         node.op_type, node.version = "ScatterElements", FIRST_SCATTER_ELEMENTS
+    if node.op_type == "GridSample" and opset >= FIRST_ON_VOLUMES:
+        mode = node.attributes.get("mode", "linear")
+        node.attributes = {**node.attributes, "mode": MODES_ON_IMAGES.get(mode, mode)}
+        node.version = max(node.version, FIRST_ON_VOLUMES)
+    if node.op_type in RECURRENT and node.inputs[2] is not None:
+        node.attributes = {"hidden_size": node.inputs[2].shape[2], **node.attributes}
+    if node.op_type == "GroupNormalization" and node.version < FIRST_SCALE_OF_CHANNELS <= opset:
+        node.inputs[1:] = [_of_channels(program, node, item) for item in node.inputs[1:]]
+        node.version = FIRST_SCALE_OF_CHANNELS
+    if node.op_type == "GlobalLpPool" and opset >= FIRST_WITHOUT_KERNEL:
+        return [_norm_of_image(program, node).variable]
     known, own = signature("", node.op_type, opset), signature("", node.op_type, node.version)
     if known is None or own is None:
         raise _unsupported(node, opset, "it does not exist there")
@@ -135,6 +154,21 @@ def _on_last_axis(program: Program, node: Node) -> Expression:
     axis = int(node.attributes.get("axis", 1)) % max(x.ndim, 1)
     rows = reshape(x, (int(np.prod(x.shape[:axis])), int(np.prod(x.shape[axis:]))))
     return reshape(emit(node.op_type, rows, axis=-1), x.shape)
+
+
+def _of_channels(program: Program, node: Node, item: Variable | None) -> Variable | None:
+    """A number for each group as one for each of its channels."""
+    if item is None:
+        return None
+    groups, channels = item.shape[0], node.x.shape[1]
+    columns = reshape(program.expression(item), (groups, 1))
+    return reshape(expand(columns, (groups, channels // groups)), (channels,)).variable
+
+
+def _norm_of_image(program: Program, node: Node) -> Expression:
+    x, p = program.expression(node.x), float(node.attributes.get("p", 2))
+    axes = list(range(2, x.ndim))
+    return emit("Pow", reduce_sum(emit("Pow", emit("Abs", x), p), axes), 1.0 / p)
 
 
 def _call(program: Program, node: Node) -> Call:
