@@ -45,6 +45,7 @@ RESERVED = {
     "sklearn": set(),
     "skl2onnx": set(),
     "matplotlib": set(),
+    "PIL": {"training"},
 }
 OPTIONAL_LIBRARIES = {"cupy", "cupyx", "pycuda"}  # a backend may import these when it is asked for, inside a function
 ONE_ENGINE_A_PROCESS = "toolkit.cli.bench_engine"  # imports only what it measures, so that memory is the engine's own

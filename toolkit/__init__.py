@@ -19,7 +19,17 @@ from toolkit.errors import (
 from toolkit.graph import Graph, Layer, Leaf, Network, Parameter, Scope, Selection, Value
 from toolkit.operators import emit, not_differentiable, operator
 from toolkit.runtime import Context, Explanation
-from toolkit.training import History, Trainer, losses, metrics, optimizers, replace_head, schedules, training_network
+from toolkit.training import (
+    History,
+    Trainer,
+    data,
+    losses,
+    metrics,
+    optimizers,
+    replace_head,
+    schedules,
+    training_network,
+)
 
 __all__ = [
     "BackendError",
@@ -44,6 +54,7 @@ __all__ = [
     "TrainingError",
     "UnsupportedOperatorError",
     "Value",
+    "data",
     "emit",
     "layers",
     "losses",

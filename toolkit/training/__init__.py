@@ -1,6 +1,6 @@
 """Training: trainers, losses, optimizers, metrics, checkpoints, and the replacement of heads."""
 
-from toolkit.training import losses, metrics, optimizers, schedules
+from toolkit.training import data, losses, metrics, optimizers, schedules
 from toolkit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from toolkit.training.head import replace_head
 from toolkit.training.history import Epoch, History
@@ -14,6 +14,7 @@ __all__ = [
     "History",
     "Trainer",
     "add_training_info",
+    "data",
     "load_checkpoint",
     "losses",
     "metrics",
