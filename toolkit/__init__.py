@@ -3,7 +3,7 @@
 ``importers.load`` gives a ``Network``; ``Trainer`` makes its weights better; ``exporters.save`` writes it back.
 """
 
-from toolkit import layers
+from toolkit import estimators, layers
 from toolkit.errors import (
     BackendError,
     GraphError,
@@ -56,6 +56,7 @@ __all__ = [
     "Value",
     "data",
     "emit",
+    "estimators",
     "layers",
     "losses",
     "metrics",
