@@ -319,3 +319,27 @@ def test_an_optimizer_of_ones_own_must_say_how_a_graph_computes_its_scalars() ->
 
     with pytest.raises(TrainingError, match=r"Halving does not say how .* Define expressions\(rate, step\)"):
         tk.training_network(mlp(), loss=tk.losses.MeanSquaredError(), optimizer=Halving(0.1), batch_size=2)
+
+
+FORMER = {
+    "sampling": (16, 'grid = Tanh (w) y = GridSample <mode = "bilinear"> (x, grid)', (3, 4, 4, 2)),
+    "groups": (18, "y = GroupNormalization <num_groups = 2> (x, w, w)", (2,)),
+    "norm": (22, "h = Mul (x, w) p = GlobalLpPool (h) one = Shape (x) y = Expand (p, one)", (4, 4)),
+}
+
+
+@pytest.mark.parametrize("name", FORMER)
+def test_what_engines_read_in_another_form_is_written_so(name: str) -> None:
+    opset, layers, shape = FORMER[name]
+    text = (
+        f'<ir_version: 8, opset_import: ["" : {opset}]> g (float[3, 4, 4, 4] x) => (float[3, 4, 4, 4] y) {{ {layers} }}'
+    )
+    model, random = onnx.parser.parse_model(text), np.random.default_rng(0)
+    w = random.uniform(0.1, 0.9, shape).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(w, "w"))
+    net, loss = load(model), tk.losses.MeanSquaredError()
+    feeds = {"x": random.standard_normal((3, 4, 4, 4)).astype(np.float32)}
+    labels = random.standard_normal((3, 4, 4, 4)).astype(np.float32)
+    expected = tk.Trainer(net, loss=loss, optimizer=tk.optimizers.SGD(1.0), backend="numpy").gradients(feeds, labels)
+    found = ExportedStep(tk.training_network(net, loss=loss, batch_size=3)).run({**feeds, "labels": labels})
+    np.testing.assert_allclose(found["w.gradient"], expected["w"], rtol=1e-4, atol=1e-6)
