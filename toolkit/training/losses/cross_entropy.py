@@ -170,7 +170,7 @@ class SoftmaxCrossEntropy(_LikelihoodLoss):
     def _from_soft_labels(self, x: Expression, labels: Expression, is_score: bool) -> Expression:
         x, labels = (class_axis_second(as_float32(item), self.axis) for item in (x, labels))
         missing = emit("IsNaN", labels)
-        is_real = emit("Equal", reduce_sum(indicator(missing, labels), [1], keepdims=False), scalar(0))
+        is_real = emit("Less", reduce_sum(indicator(missing, labels), [1], keepdims=False), scalar(0.5))
         shares = where(missing, scalar(0), labels)
         if self.label_smoothing:
             shares = shares * (1.0 - self.label_smoothing) + self.label_smoothing / x.shape[1]

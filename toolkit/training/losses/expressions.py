@@ -11,6 +11,7 @@ from toolkit.operators.expression import Expression, emit, reduce_sum, reshape, 
 
 FLOAT, INT64 = np.dtype(np.float32), np.dtype(np.int64)
 SMALLEST_PROBABILITY = 1e-12  # what log() is protected from when an output is a probability
+SMALLEST_COUNT = 1e-30  # of items or their weights; less is nothing
 
 
 def require_float(name: str, dtype: np.dtype, shape: tuple[int, ...]) -> None:
@@ -49,7 +50,10 @@ def safe_log(probability: Expression) -> Expression:
 
 def quotient(numerator: Expression, denominator: Expression) -> Expression:
     """A mean from its sum and its count: 0 where nothing was counted, which left nothing in the sum either."""
-    return numerator / where(emit("Equal", denominator, scalar(0)), scalar(1), denominator)
+    is_nothing = emit(
+        "Less", emit("Abs", denominator), scalar(SMALLEST_COUNT)
+    )  # old opsets compare no floats for equality
+    return numerator / where(is_nothing, scalar(1), denominator)
 
 
 def mean_of_real(values: Expression, is_real: Expression | None, reduction: str = "mean") -> Expression:
