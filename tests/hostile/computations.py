@@ -191,6 +191,13 @@ def regular_expression_that_backtracks(folder: Path) -> bytes:
     return parsed(text, s=np.array(["a" * 40], object)).SerializeToString()
 
 
+@hostile("StringConcat 'StringConcat_[0-9]+' cannot be computed on .*: the results must hold at most [0-9]+ characters")
+def strings_that_double(folder: Path) -> bytes:
+    doubling = " ".join(f"s{step + 1} = StringConcat (s{step}, s{step})" for step in range(45))
+    text = f"d (float[N, 4] x) => (string[1] s45) {{ {doubling} }}"
+    return parsed(text, s0=np.array(["ab"], object)).SerializeToString()
+
+
 @hostile("TreeEnsembleRegressor|tree")
 def trees_that_loop(folder: Path) -> bytes:
     text = """t (float[N, 4] x) => (float[N, 1] y) {

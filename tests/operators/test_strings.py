@@ -9,7 +9,7 @@ import pytest
 
 from toolkit.operators.standard.n_grams import infer_tf_idf_vectorizer, tf_idf_vectorizer
 from toolkit.operators.standard.regular_expressions import compiled
-from toolkit.operators.standard.strings import regex_full_match, string_normalizer
+from toolkit.operators.standard.strings import regex_full_match, string_concat, string_normalizer
 from toolkit.operators.standard.tokenizer import tokenizer
 
 
@@ -117,3 +117,11 @@ def test_tokens_are_a_vector_or_a_matrix() -> None:
         tf_idf_vectorizer(np.zeros((1, 1, 1), np.int64), **COUNTING)
     with pytest.raises(ValueError, match=r"must have the shape \(C\) or \(N, C\)"):
         infer_tf_idf_vectorizer([(np.dtype(np.int64), (1, 1, 1))], COUNTING, [None])
+
+
+def test_joined_strings_have_a_limit() -> None:
+    long = np.array(["a" * 10_000], object)
+    assert string_concat(long, np.full(3, "b", object)).shape == (3,)
+    assert string_concat(long, np.empty(0, object)).shape == (0,)
+    with pytest.raises(ValueError, match="the results must hold at most 67108864 characters in all, got 300030000"):
+        string_concat(long, np.full(30_000, "b", object)[:, None])

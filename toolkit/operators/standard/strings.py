@@ -15,10 +15,15 @@ from toolkit.operators.record import DataDependentError, TensorType, data_depend
 from toolkit.operators.standard.regular_expressions import compiled
 
 STRINGS = not_differentiable("strings have no derivative")
+LENGTHS = np.frompyfunc(len, 1, 1)
+MOST_CHARACTERS = 1 << 26  # shapes do not tell how long strings are, and nodes that double one grow it without end
 
 
 def string_concat(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Strings of ``y`` behind those of ``x``, with broadcasting."""
+    """Strings of ``y`` behind those of ``x``, with broadcasting. Raises ``ValueError`` beyond ``MOST_CHARACTERS``."""
+    characters = int(np.sum(LENGTHS(x) + LENGTHS(y)))
+    if characters > MOST_CHARACTERS:
+        raise ValueError(f"the results must hold at most {MOST_CHARACTERS} characters in all, got {characters}")
     return np.asarray(np.add(x, y), dtype=object)
 
 
