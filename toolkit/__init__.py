@@ -3,7 +3,7 @@
 ``importers.load`` gives a ``Network``; ``Trainer`` makes its weights better; ``exporters.save`` writes it back.
 """
 
-from toolkit import estimators, layers
+from toolkit import layers
 from toolkit.errors import (
     BackendError,
     GraphError,
@@ -22,12 +22,13 @@ from toolkit.runtime import Context, Explanation
 from toolkit.training import (
     History,
     Trainer,
-    data,
+    adapters,
     losses,
     metrics,
     optimizers,
     replace_head,
     schedules,
+    surgery,
     training_network,
 )
 
@@ -54,9 +55,8 @@ __all__ = [
     "TrainingError",
     "UnsupportedOperatorError",
     "Value",
-    "data",
+    "adapters",
     "emit",
-    "estimators",
     "layers",
     "losses",
     "metrics",
@@ -65,5 +65,6 @@ __all__ = [
     "optimizers",
     "replace_head",
     "schedules",
+    "surgery",
     "training_network",
 ]

@@ -34,8 +34,8 @@ class Network:
 
     ``opsets`` maps operator domains to versions; ``functions`` maps (domain, name, overload) to their bodies.
     ``metadata`` are the model's free-form properties. ``origin`` as in ``Value``. ``revision`` counts structural
-    edits, so that contexts built before an edit are not reused. ``contexts`` belongs to the runtime. ``training`` lists
-    what the file says about training steps; nothing here executes it.
+    edits, so that contexts built before an edit are not reused. ``contexts`` belongs to the runtime, ``adapters`` to
+    ``toolkit.training.adapters``. ``training`` lists what the file says about training steps; nothing here executes it.
     """
 
     graph: Graph
@@ -48,12 +48,9 @@ class Network:
     contexts: Any = field(default=None, repr=False)
     _inner: tuple[tuple[int, int, int], list[tuple[str, Graph]]] | None = field(default=None, init=False, repr=False)
     training: list[TrainingInfo] = field(default_factory=list)
+    adapters: Any = field(default=None, repr=False)
 
     runtime: ClassVar[Runtime]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: contexts stay with the network that made them."""
-        return {**self.__dict__, "contexts": None, "_inner": None}
 
     @property
     def name(self) -> str:

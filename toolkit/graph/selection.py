@@ -34,9 +34,47 @@ class Selection:
 
         ``settings=True`` includes what is no weight: exponents, bounds, running statistics, ... (``Parameter.role``).
         """
-        for parameter in self.parameters.values():
-            parameter.requires_grad = is_trainable_dtype(parameter.dtype) and (settings or not parameter.role)
+        wanted = self.unfreezable(settings=settings)
+        for name, parameter in self.parameters.items():
+            parameter.requires_grad = name in wanted
         return self
+
+    def unfreezable(self, *, settings: bool = False) -> dict[str, Parameter]:
+        """Those of the selected parameters that ``unfreeze`` lets training change."""
+        return {
+            name: item
+            for name, item in self.parameters.items()
+            if is_trainable_dtype(item.dtype) and (settings or not item.role)
+        }
+
+    def last(self, count: int) -> Selection:
+        """The last ``count`` of the selected layers with weights, and what stands between and behind them.
+
+        A weight is a floating-point tensor of two axes or more; biases and normalisations go with the layer before.
+        Raises ``GraphError`` when there are not so many.
+        """
+        places = self._weighted(count)
+        return self._part(self.layers[places[-count] :])
+
+    def first(self, count: int) -> Selection:
+        """The first ``count`` of the selected layers with weights, and what stands before and between them."""
+        places = self._weighted(count)
+        return self._part(self.layers[: places[count]] if count < len(places) else self.layers)
+
+    def _weighted(self, count: int) -> list[int]:
+        """Where the layers with weights stand among the selected ones."""
+        weights = {name for name, item in self.unfreezable().items() if len(item.shape) > 1}
+        places = [index for index, leaf in enumerate(self.layers) if not weights.isdisjoint(reads(leaf))]
+        if not isinstance(count, int) or not 1 <= count <= len(places):
+            raise GraphError(
+                f"The selection has {len(places)} layers with weights, so a number from 1 to {len(places)} can be "
+                f"chosen, got {count!r}."
+            )
+        return places
+
+    def _part(self, leaves: list[Leaf]) -> Selection:
+        read = {name for leaf in leaves for name in reads(leaf)}
+        return Selection(leaves, {name: item for name, item in self.parameters.items() if name in read})
 
     def learning_rate(self, multiplier: float) -> Selection:
         """Scale the optimizer's learning rate for the selected parameters."""
@@ -78,8 +116,8 @@ def select(graph: Graph, *patterns: str, among: Mapping[str, Parameter] | None =
     parameters: dict[str, Parameter] = {}
     for pattern in patterns:
         wanted = pattern.strip("/")
-        hit = [leaf for leaf in graph.leaves if _matches(leaf.path, wanted) or _matches(leaf.name, wanted)]
-        named = {name: item for name, item in known.items() if _matches(name, wanted)}
+        hit = [leaf for leaf in graph.leaves if matches(leaf.path, wanted) or matches(leaf.name, wanted)]
+        named = {name: item for name, item in known.items() if matches(name, wanted)}
         if not hit and not named:
             raise GraphError(
                 f"Nothing matches {pattern!r}. Layers are named like {_examples([leaf.path for leaf in graph.leaves])}"
@@ -98,12 +136,14 @@ def select(graph: Graph, *patterns: str, among: Mapping[str, Parameter] | None =
     )
 
 
-def _matches(name: str, pattern: str) -> bool:
+def matches(name: str, pattern: str) -> bool:
+    """Whether a path or name is meant by a shell pattern; a pattern without wildcards also means what is below it."""
     name = name.strip("/")
-    return fnmatchcase(name, pattern) or (not _is_pattern(pattern) and name.startswith(pattern + "/"))
+    return fnmatchcase(name, pattern) or (not is_pattern(pattern) and name.startswith(pattern + "/"))
 
 
-def _is_pattern(text: str) -> bool:
+def is_pattern(text: str) -> bool:
+    """Whether a pattern has wildcards."""
     return any(mark in text for mark in "*?[")
 
 

@@ -99,9 +99,12 @@ class TrainingContext(Context):
         seeds: dict[Variable, Variable] = {}
         for name in judged:
             output = program.outputs[name]
-            seeds[output] = program.inputs[f"gradient of {name}"] = Variable(
-                f"gradient of {name}", output.dtype, output.shape
-            )
+            seed = program.inputs[f"gradient of {name}"] = Variable(f"gradient of {name}", output.dtype, output.shape)
+            if output in seeds:  # outputs that compute the same have become one
+                program.role, program.layer = "backward", name
+                seed = program.append("Add", [seeds[output], seed], {}, version=14).y
+                program.role, program.layer = "forward", ""
+            seeds[output] = seed
         wrt = {f"inputs {name}": program.inputs[name] for name in self._input_gradients}
         wrt.update((f"parameters {item.parameter.name}", item) for item in program.trainable() if item.parameter)
         grads = differentiate(program, seeds, wrt.values())

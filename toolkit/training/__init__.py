@@ -1,9 +1,10 @@
 """Training: trainers, losses, optimizers, metrics, checkpoints, and the replacement of heads."""
 
-from toolkit.training import data, losses, metrics, optimizers, schedules
+from toolkit.training import adapters, losses, metrics, optimizers, schedules, surgery
 from toolkit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from toolkit.training.head import replace_head
 from toolkit.training.history import Epoch, History
+from toolkit.training.prediction import predict
 from toolkit.training.trainer import Trainer
 from toolkit.training.training_info import add_training_info
 from toolkit.training.training_network import training_network
@@ -13,14 +14,16 @@ __all__ = [
     "Epoch",
     "History",
     "Trainer",
+    "adapters",
     "add_training_info",
-    "data",
     "load_checkpoint",
     "losses",
     "metrics",
     "optimizers",
+    "predict",
     "replace_head",
     "save_checkpoint",
     "schedules",
+    "surgery",
     "training_network",
 ]

@@ -21,6 +21,7 @@ from toolkit.training.metrics import AnyMetric
 from toolkit.training.optimizers import Optimizer
 from toolkit.training.progress import ProgressBar
 from toolkit.training.schedules import Pace, Schedule
+from toolkit.training.unfreezing import GradualUnfreezing
 
 
 class Learner(Protocol):
@@ -66,13 +67,13 @@ def fit(
     monitor: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     schedule: Schedule | None = None,
+    unfreezing: GradualUnfreezing | None = None,
 ) -> History:
     """Train for ``epochs`` passes over ``data`` and return what each reached.
 
-    - ``data``, ``validation``: (x, labels) as arrays (x a dict where there are several inputs), a file, a folder of
-      images, a dataset, or an iterable of such batches: whatever ``tk.data.Batches`` takes, or one. Arrays are cut
-      into batches of ``batch_size``, the last one smaller, in an order that the trainer's seed and the epoch decide
-      (``shuffle``).
+    - ``data``, ``validation``: (x, labels) as arrays (x a dict where there are several inputs), or an iterable of such
+      batches. Arrays are cut into batches of ``batch_size``, the last one smaller, in an order that the trainer's seed
+      and the epoch decide (``shuffle``).
     - ``metrics``: figures beside the loss, see ``toolkit.training.metrics``; accuracy for losses over classes by
       default. Those that accumulate end with what the validation of the last epoch gave them.
     - ``keep_best``: end with the weights of the epoch whose ``monitor`` was best, on ``validation``, or on the training
@@ -80,13 +81,14 @@ def fit(
       began. ``monitor`` is ``accuracy`` where that is among the figures, else ``loss``.
     - ``checkpoint``: a file to save to after every epoch, for ``trainer.load_checkpoint``.
     - ``schedule``: how the learning rate moves over these epochs, see ``toolkit.training.schedules``.
+    - ``unfreezing``: what learns from which epoch on, see ``toolkit.training.unfreezing``.
 
     Ctrl-C ends the run after the step under way, with the best weights so far; the history says where. Raises
     ``InputError`` for data that does not fit, and ``NonFiniteLossError`` naming the step and the layer: the weights
     then are those before that step.
     """
     chosen = trainer.loss.metrics() if metrics is None else metrics
-    batches = Batches.of(data, batch_size)
+    batches = Batches(data, batch_size)
     monitor = monitor or ("accuracy" if "accuracy" in chosen else "loss")
     best, history = BestWeights(trainer.network, monitor), History()
     if keep_best and validation is not None and epochs:
@@ -95,10 +97,12 @@ def fit(
     with Interruption() as interruption, ProgressBar(progress) as bar, pace:
         for _ in range(epochs):
             number, start, steps = trainer.epochs + 1, time.perf_counter(), 0
+            if unfreezing is not None:
+                unfreezing.apply(trainer.network, number)
             means, figures = Averages(trainer.loss, chosen, apart=True), {}
             bar.begin(number, batches.items)
             try:
-                for x, labels in batches(np.random.default_rng([trainer.seed, number]), shuffle=shuffle):
+                for x, labels in batches(np.random.default_rng([trainer.seed, number]) if shuffle else None):
                     feeds, accepted = trainer.accept(x, labels)
                     items = trainer.items(feeds)
                     pace.before(items)

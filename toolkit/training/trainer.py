@@ -19,7 +19,7 @@ from toolkit.errors import DataDependentShapeError, GraphError, InputError, NonF
 from toolkit.graph.network import Network
 from toolkit.graph.value import Value
 from toolkit.operators.record import TensorType
-from toolkit.runtime.feeds import arrayed, sizes
+from toolkit.runtime.feeds import sizes
 from toolkit.runtime.session import StepResult, TrainingSession
 from toolkit.runtime.training_program import Labels
 from toolkit.training.averages import Averages
@@ -30,7 +30,9 @@ from toolkit.training.loop import fit
 from toolkit.training.losses import Loss
 from toolkit.training.metrics import AnyMetric
 from toolkit.training.optimizers import Optimizer
+from toolkit.training.prediction import indices_of_names, predict
 from toolkit.training.schedules import Schedule
+from toolkit.training.unfreezing import GradualUnfreezing
 
 Arrays = dict[str, np.ndarray]
 
@@ -163,10 +165,12 @@ class Trainer:
         return self._current().gradients(*self.accept(x, labels))
 
     def accept(self, x: Any, labels: Any) -> tuple[Arrays, Labels]:
-        """One batch as the compiled step takes it: feeds by input name, labels as the loss wants them."""
-        labels = arrayed(labels) if hasattr(labels, "__dlpack__") else labels
+        """One batch as the compiled step takes it: feeds by input name, labels as the loss wants them.
+
+        Labels may be names of classes where the model's metadata has such names (``surgery.class_names``).
+        """
         x, labels = self.loss.feeds(x, labels, list(self._network.inputs))
-        feeds = feeds_of(self._network, x)
+        feeds, labels = feeds_of(self._network, x), indices_of_names(self._network, labels, self.judged_outputs)
         return feeds, self.loss.accepted(labels, self._judged_types(feeds), feeds)
 
     def items(self, feeds: Arrays) -> int:
@@ -204,6 +208,7 @@ class Trainer:
         monitor: str | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         schedule: Schedule | None = None,
+        unfreezing: GradualUnfreezing | None = None,
     ) -> History:
         """Train for ``epochs`` passes over ``data``; see ``toolkit.training.loop.fit``."""
         return fit(
@@ -219,7 +224,13 @@ class Trainer:
             monitor=monitor,
             checkpoint=checkpoint,
             schedule=schedule,
+            unfreezing=unfreezing,
         )
+
+    def predict(self, x: Any, *, output: str | None = None, batch_size: int = 64) -> np.ndarray:
+        """The likeliest class of each item, by name where the model has names; see ``training.prediction.predict``."""
+        judged = self.judged_outputs[0] if output is None and len(self.judged_outputs) == 1 else output
+        return predict(self._network, x, output=judged, batch_size=batch_size)
 
     def evaluate(
         self, data: Any, *, batch_size: int = 64, metrics: Mapping[str, AnyMetric] | None = None
@@ -229,7 +240,7 @@ class Trainer:
         Metrics that accumulate hold what they saw until they are started again: a confusion matrix can be shown.
         """
         means = Averages(self.loss, self.loss.metrics() if metrics is None else metrics)
-        for x, labels in Batches.of(data, batch_size):
+        for x, labels in Batches(data, batch_size)():
             feeds, accepted = self.accept(x, labels)
             result = self._current().evaluate(feeds, accepted)
             means.add(result.terms, result.outputs, accepted, self.items(feeds))

@@ -3,7 +3,8 @@
 - Round, Floor, Ceil and Sign become StraightThrough.
 - QuantizeLinear becomes QuantizeStraightThrough, whose integers are floats; what merely moves or compares integers
   (Reshape, Concat, MaxPool, ...) is repeated on these floats, and the DequantizeLinear at the end becomes
-  DequantizeStraightThrough. Other readers, such as QLinearConv, keep the integers and pass no gradient.
+  DequantizeStraightThrough. Products of integers are taken apart before (``quantised_products``); other readers keep
+  the integers and pass no gradient.
 - DynamicQuantizeLinear becomes DynamicRange, which passes no gradient, and QuantizeLinear.
 
 Step sizes learn (Esser et al. 2020) where the pair shares an initializer that is not frozen; the importer freezes them.
@@ -21,6 +22,7 @@ import numpy as np
 
 from toolkit.compiler.passes.common_subexpressions import identity
 from toolkit.compiler.passes.dead_code import remove_dead_code
+from toolkit.compiler.passes.quantised_products import unfold_quantised_products
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite
 from toolkit.errors import InputError
@@ -84,6 +86,8 @@ def use_straight_through(program: Program, asked: StraightThrough | None) -> Non
     if asked is None:
         return
     wishes = asked
+    if wishes.quantises:
+        unfold_quantised_products(program)
     carried: dict[Variable, _Carried] = {}
     fed = _depend_on(program, program.inputs.values())
 
