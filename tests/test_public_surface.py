@@ -17,7 +17,19 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "onnxruntime", "openvino", "sklearn", "skl2onnx", "matplotlib", "pandas")
 PROMISED = {
     tk: ["Trainer", "losses", "optimizers", "layers", "metrics", "replace_head", "operator", "not_differentiable"],
-    tk.losses: ["SoftmaxCrossEntropy", "MeanSquaredError", "NegativeLogLikelihood"],
+    tk.losses: [
+        *tk.losses.__all__,
+        "L1",
+        "Huber",
+        "Hinge",
+        "KLDivergence",
+        "Cosine",
+        "Triplet",
+        "Focal",
+        "Dice",
+        "CTC",
+    ],
+    tk.metrics: ["accuracy", "ConfusionMatrix", "TopK", "RocAuc", "Precision", "Recall", "F1", "R2"],
     tk.optimizers: ["SGD", "Adam", "AdamW"],
     tk.layers: ["Linear", "Convolution", "Sequential", "Dropout", "ReLU", "BatchNormalization", "Flatten"],
     tk.Network: ["inputs", "outputs", "parameters", "layers", "select", "summary", "run", "transform", "context"],

@@ -77,6 +77,7 @@ FAMILIES: tuple[str, ...] = (
     "standard.softmax",
     "standard.straight_through",
     "standard.strings",
+    "standard.temporal_classification",
     "standard.tensor_scatter",
     "standard.tokenizer",
     "standard.transposed_convolution",

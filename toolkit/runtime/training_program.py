@@ -121,7 +121,7 @@ def append_loss(program: Program, loss: Loss, judged: Sequence[str]) -> Variable
     value: Variable = sum(weighted[1:], weighted[0]).variable
     program.role, program.layer = "forward", ""
     program.outputs[LOSS] = value
-    if len(terms) > 1:
+    if list(terms) != [""]:
         program.outputs |= {f"{LOSS}.{name}": term.variable for name, term in terms.items()}
     return value
 

@@ -46,3 +46,10 @@ def mean_absolute_error(output: np.ndarray, labels: np.ndarray) -> tuple[float, 
     """The summed distance between ``output`` and the targets that are not NaN, and how many those are."""
     real = ~np.isnan(labels)
     return float(np.abs(output[real].astype(np.float64) - labels[real]).sum()), float(np.count_nonzero(real))
+
+
+def binary_accuracy(output: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> tuple[float, float]:
+    """How often ``output`` is above ``threshold`` where a label is above 0.5, or neither is; NaN labels are missing."""
+    real = ~np.isnan(labels)
+    hit = (output > threshold) == (labels > 0.5)
+    return float(np.count_nonzero(hit & real)), float(np.count_nonzero(real))
