@@ -122,7 +122,7 @@ class ConfusionMatrix:
         yield self.table()
 
     def table(self) -> Any:
-        """The matrix as a ``rich.table.Table``; the library is imported here to keep the import of the toolkit light."""
+        """The matrix as a ``rich.table.Table``; imported here to keep the import of the toolkit light."""
         counts, scores = self.counts, self.scores()
         table = import_module("rich.table").Table(
             title=f"rows are, columns were taken for (accuracy {self.accuracy:.4f})", title_justify="left"
