@@ -41,6 +41,9 @@ def with_loss() -> Network:
     )
 
 
+NO_EXPRESSION: Any = 1.0
+
+
 def trainer(net: Network, loss: tk.losses.Loss, rate: float = 0.05) -> tk.Trainer:
     return tk.Trainer(net, loss=loss, optimizer=tk.optimizers.SGD(rate), threads=1)
 
@@ -91,8 +94,7 @@ class TestCombined:
                 lambda: trainer(two_headed(), both()).train_minibatch(X, {"kind": Y}),
                 r"MeanSquaredError.* requires labels",
             ),
-            (lambda: trainer(two_headed(), both()).evaluate([(X, {"kind": Y, "place": Z})], metrics={"m": 3}), r"."),
-        ][:-1],
+        ],
     )
     def test_what_does_not_fit_is_named(self, what: Callable[[], Any], message: str) -> None:
         with pytest.raises((TrainingError, InputError), match=message):
@@ -230,11 +232,13 @@ class TestOnesOwn:
         [
             (lambda: L.Custom(3), "Custom requires a function"),
             (
-                lambda: trainer(classifier(), L.Custom(lambda y, t: 1.0)).train_minibatch(X, np.zeros((20, 3))),
+                lambda: trainer(classifier(), L.Custom(lambda y, t: NO_EXPRESSION)).train_minibatch(
+                    X, np.zeros((20, 3))
+                ),
                 "must return an",
             ),
             (
-                lambda: L.Custom(max, lambda dtype, shape: (np.int64, shape)).accept([0.5], FLOAT, (1,)),
+                lambda: L.Custom(max, lambda dtype, shape: (np.dtype(np.int64), shape)).accept([0.5], FLOAT, (1,)),
                 "labels must be int64",
             ),
         ],
