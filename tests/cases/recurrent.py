@@ -349,3 +349,109 @@ CASES += [
     gradient_case("LSTM", 2, [0, 1, 2, 3, 5, 6, 7], "111", direction="bidirectional"),
     gradient_case("LSTM", 1, [7, 6], "001", input_forget=1, layout=1),
 ]
+
+
+def layer_case(kind: str, gates: int, direction: str = "forward", *, bias: bool = True, initial: bool = True) -> Case:
+    """A row of ``Recurrent``, judged by the loop behind the weights turned back."""
+    directions, biases = 2 if direction == "bidirectional" else 1, gates + (kind == "LinearGRU")
+    state = uniform(directions, "N", HIDDEN)
+    count = 2 if kind == "LSTM" else 1
+    inputs: list[Given | None] = [
+        uniform(STEPS, "N", WIDTH, low=-1.0, high=1.0),
+        uniform(directions, WIDTH, gates, HIDDEN, low=-1.0, high=1.0),
+        uniform(directions, HIDDEN, gates, HIDDEN, low=-1.0, high=1.0),
+        uniform(directions, biases, HIDDEN) if bias else None,
+        *([state] * count if initial else []),
+    ]
+    while inputs[-1] is None:
+        inputs.pop()
+    note = f"{kind} {direction}{'' if bias else ' unbiased'}{'' if initial else ' from zero'}"
+    return Case(
+        "Recurrent",
+        inputs,
+        {"kind": kind, "direction": direction},
+        version=1,
+        domain="toolkit",
+        outputs=1 + count,
+        judge=by_turned_loop,
+        note=note,
+    )
+
+
+def by_turned_loop(x: Any, w: Any, r: Any, b: Any = None, *states: Any, kind: str, direction: str) -> Any:
+    """The loop on weights in ONNX's form."""
+    order = [0, 3, 1, 2] if kind == "LSTM" else list(range(w.shape[2]))
+    turned = [v.transpose(0, 2, 3, 1)[:, order].reshape(len(v), -1, v.shape[1]) for v in (w, r)]
+    if b is not None:
+        beside = np.zeros_like(b[:, : len(order)])
+        if kind == "LinearGRU":
+            beside[:, 2] = b[:, 3]
+        b = np.concatenate([b[:, order], beside], axis=1).reshape(len(b), -1)
+    settings: dict[str, Any] = {"direction": direction}
+    if kind == "Relu":
+        settings["activations"] = ["Relu"] * len(w)
+    if kind == "LinearGRU":
+        settings["linear_before_reset"] = 1
+    name = {"LSTM": "LSTM", "GRU": "GRU", "LinearGRU": "GRU"}.get(kind, "RNN")
+    y, *last = by_loop(name)(x, *turned, b, None, *states, **settings)
+    return y.transpose(0, 2, 1, 3).reshape(*y.shape[:1], y.shape[2], -1), *last
+
+
+def by_differences_of_turned(*inputs: Any, kind: str, direction: str, wrt: list[int]) -> tuple[np.ndarray, ...]:
+    """The gradients of ``Recurrent``: every element moved up and down. Of the outputs only their gradients count."""
+    count = 2 if kind == "LSTM" else 1
+    seeds = inputs[6 + count + 2 :]
+
+    def projected(index: int, place: tuple[int, ...], step: float) -> float:
+        moved = [None if item is None else item.copy() for item in inputs[:6]]
+        moved[index][place] += step
+        outputs = by_turned_loop(*moved[: 4 + count], kind=kind, direction=direction)
+        return sum(float((g * y).sum()) for g, y in zip(seeds, outputs, strict=True))
+
+    found = [np.empty_like(inputs[index]) for index in wrt]
+    for index, grad in zip(wrt, found, strict=True):
+        for place in np.ndindex(grad.shape):
+            grad[place] = (projected(index, place, 1e-6) - projected(index, place, -1e-6)) / 2e-6
+    return tuple(found)
+
+
+def layer_gradient_case(kind: str, gates: int, direction: str, wrt: list[int]) -> Case:
+    """A row of ``RecurrentGradient`` that kept nothing; oneDNN's own kernel has a test with what was kept."""
+    directions, biases = 2 if direction == "bidirectional" else 1, gates + (kind == "LinearGRU")
+    count = 2 if kind == "LSTM" else 1
+
+    def drawn(*shape: Size) -> Given:
+        return uniform(*shape, low=-1.0, high=1.0, dtype="float64")
+
+    state, sequence = drawn(directions, "N", HIDDEN), drawn(STEPS, "N", directions * HIDDEN)
+    weights = [drawn(directions, size, gates, HIDDEN) for size in (WIDTH, HIDDEN)]
+    inputs = [drawn(STEPS, "N", WIDTH), *weights, drawn(directions, biases, HIDDEN), *[state] * count]
+    inputs += [None] * (6 - len(inputs))
+    outputs = [sequence, *[state] * count]
+    return Case(
+        "RecurrentGradient",
+        [*inputs, *outputs, None, *outputs],
+        {"kind": kind, "direction": direction, "wrt": wrt},
+        version=1,
+        domain="toolkit",
+        outputs=len(wrt),
+        judge=by_differences_of_turned,
+        note=f"{kind} {direction}",
+    )
+
+
+CASES += [
+    layer_case("LSTM", 4),
+    layer_case("LSTM", 4, "reverse", bias=False),
+    layer_case("LSTM", 4, "bidirectional", initial=False),
+    layer_case("GRU", 3),
+    layer_case("GRU", 3, "bidirectional", initial=False),
+    layer_case("LinearGRU", 3, "bidirectional"),
+    layer_case("LinearGRU", 3, "reverse", bias=False, initial=False),
+    layer_case("Tanh", 1, "bidirectional"),
+    layer_case("Relu", 1, "reverse"),
+    layer_gradient_case("LSTM", 4, "bidirectional", [0, 1, 2, 3, 4, 5]),
+    layer_gradient_case("GRU", 3, "reverse", [1, 3]),
+    layer_gradient_case("LinearGRU", 3, "forward", [2, 3, 4]),
+    layer_gradient_case("Relu", 1, "forward", [0, 2]),
+]

@@ -10,6 +10,7 @@ from toolkit.compiler.passes.constants import fold_constants
 from toolkit.compiler.passes.dead_code import remove_dead_code
 from toolkit.compiler.passes.expansion import expand_composed
 from toolkit.compiler.passes.fusion import fuse
+from toolkit.compiler.passes.recurrent_layers import use_recurrent_layers
 from toolkit.compiler.passes.straight_through import use_straight_through
 from toolkit.compiler.passes.training_forms import use_training_forms
 from toolkit.compiler.program import Program
@@ -24,6 +25,7 @@ def optimise_for_inference(program: Program, *, literal: bool = True) -> Program
     """
     expand_composed(program)
     canonicalise(program, training=False, literal=literal)
+    use_recurrent_layers(program, training=False)
     fold_constants(program)
     share_common_subexpressions(program)
     fold_batch_normalization(program)
@@ -38,6 +40,7 @@ def prepare_for_training(program: Program, choices: TrainingChoices | None = Non
     choose_batch_statistics(program, chosen.batch_statistics, chosen.layers)
     expand_composed(program)
     canonicalise(program, training=True)
+    use_recurrent_layers(program, training=True)
     fold_constants(program)
     share_common_subexpressions(program)
     use_straight_through(program, chosen.straight_through)

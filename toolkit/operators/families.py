@@ -63,6 +63,7 @@ FAMILIES: tuple[str, ...] = (
     "standard.ranking",
     "standard.recurrent",
     "standard.recurrent_gradient",
+    "standard.recurrent_layer",
     "standard.reduction",
     "standard.region_maximum",
     "standard.region_pooling",

@@ -13,6 +13,7 @@ from toolkit.backends.onednn import (
     normalization,
     optimization,
     pooling,
+    recurrent,
     reduction,
     softmax,
 )
@@ -34,6 +35,7 @@ FAMILIES = (
     normalization,
     optimization,
     pooling,
+    recurrent,
     reduction,
     softmax,
 )

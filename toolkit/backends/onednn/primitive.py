@@ -15,6 +15,7 @@ from typing import Any
 from toolkit.backends.onednn.library import STATUS, SUCCESS, UNIMPLEMENTED, Handle, load
 from toolkit.backends.onednn.memory import Descriptor
 from toolkit.backends.protocol import Buffer, Kernel, Layout, Step
+from toolkit.compiler.memory import align
 from toolkit.errors import BackendError
 
 FORWARD_TRAINING, FORWARD_INFERENCE, BACKWARD, BACKWARD_DATA = 64, 96, 128, 160
@@ -239,7 +240,8 @@ class PrimitiveKernel(Kernel):
     """A node done by one primitive: its layouts on one side, the primitive's arguments on the other.
 
     The descriptors of ``operands`` may view a tensor with other sizes than its layout does (groups split off, batch
-    axes collapsed), as long as the bytes are the same. ``fixed`` are arguments in arrays that the kernel owns.
+    axes collapsed), as long as the bytes are the same. ``fixed`` are arguments in arrays that the kernel owns,
+    ``unread`` what the primitive writes though nobody wants it: it lands in the workspace.
     """
 
     def __init__(
@@ -252,6 +254,7 @@ class PrimitiveKernel(Kernel):
         in_place: Sequence[tuple[int, int]] = (),
         accumulates: tuple[int, int] | None = None,
         fixed: Mapping[int, tuple[Descriptor, Any]] | None = None,
+        unread: Mapping[int, Descriptor] | None = None,
     ) -> None:
         self.inputs, self.outputs = inputs, outputs
         self.in_place, self.accumulates = in_place, accumulates
@@ -260,6 +263,11 @@ class PrimitiveKernel(Kernel):
         self.primitive = Primitive(described)
         self.name = self.primitive.implementation
         self.workspace = self.primitive.scratch_nbytes
+        self._unread: dict[int, tuple[Descriptor, int]] = {}
+        for argument, descriptor in (unread or {}).items():
+            offset = align(self.workspace)
+            self._unread[argument] = (descriptor, offset)
+            self.workspace = offset + descriptor.nbytes
 
     def bind(self, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], workspace: Buffer | None) -> Step:
         places: dict[int, Place] = {}
@@ -269,7 +277,10 @@ class PrimitiveKernel(Kernel):
             places[operand.argument] = (operand.descriptor, buffer.address)
         for argument, (descriptor, array) in self.fixed.items():
             places[argument] = (descriptor, array.ctypes.data)
-        step = self.primitive.bind(places, 0 if workspace is None else workspace.address)
+        scratch = 0 if workspace is None else workspace.address
+        for argument, (descriptor, offset) in self._unread.items():
+            places[argument] = (descriptor, scratch + offset)
+        step = self.primitive.bind(places, scratch)
         return step if not self.fixed else _keeping(step, self)
 
 

@@ -1,0 +1,94 @@
+"""Recurrent layers: RNN, GRU and LSTM become ``Recurrent``, whose weights are turned once instead of in every run.
+
+Cases: float32, the activations that the operators have by default (or Relu in RNN), every sequence as long as the
+others. Peepholes, coupled gates, clipping, other activations and lengths that data decides stay as they are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolkit.compiler.program import Node, Program, Variable
+from toolkit.compiler.rewrite import Replacement, rewrite
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, reshape, transpose, zeros_like
+from toolkit.operators.standard.recurrent import CELLS
+from toolkit.operators.standard.recurrent_cell import DIRECTIONS
+from toolkit.operators.standard.recurrent_layer import STATES, joined_bias, turned_weight
+
+USUAL = {("sigmoid", "tanh", "tanh"): "LSTM", ("sigmoid", "tanh"): "GRU", ("tanh",): "Tanh", ("relu",): "Relu"}
+
+
+def use_recurrent_layers(program: Program, *, training: bool) -> None:
+    """Apply the replacement; ``training`` asks the new nodes to keep what their gradient needs."""
+
+    def rule(node: Node) -> Replacement | None:
+        kind = None if node.domain or node.op_type not in CELLS else _kind(node)
+        return None if kind is None else _replaced(program, node, kind, training)
+
+    rewrite(program, rule)
+
+
+def _kind(node: Node) -> str | None:
+    """The kind of ``Recurrent`` that a node is, ``None`` where it is none."""
+    given = [*node.inputs, *[None] * (8 - len(node.inputs))]
+    tensors = [item for index, item in enumerate(given) if item is not None and index != 4]
+    if any(item.dtype != np.float32 or not item.size for item in tensors) or given[7] is not None:
+        return None
+    if node.attributes.get("clip") is not None or node.attributes.get("input_forget", 0):
+        return None
+    lengths, steps = given[4], node.x.shape[1 if node.attributes.get("layout", 0) else 0]
+    if lengths is not None and (lengths.constant is None or (lengths.constant != steps).any()):
+        return None
+    kind = USUAL.get(_activations(node))
+    return "LinearGRU" if kind == "GRU" and node.attributes.get("linear_before_reset", 0) else kind
+
+
+def _activations(node: Node) -> tuple[str, ...]:
+    """The names of one direction's activations; nothing where the other direction has others."""
+    usual = CELLS[node.op_type].default_activations
+    directions = len(DIRECTIONS[node.attributes.get("direction", "forward")])
+    names = [name.lower() for name in node.attributes.get("activations") or usual * directions]
+    first = tuple(names[: len(usual)])
+    return first if tuple(names[: len(usual) * directions]) == first * directions else ()
+
+
+def _replaced(program: Program, node: Node, kind: str, training: bool) -> Replacement:
+    given = [None if item is None else program.expression(item) for item in node.inputs]
+    given += [None] * (8 - len(given))
+    x, w, r, b, _, *initial = given
+    assert x is not None and w is not None and r is not None
+    is_batch_first, count = bool(node.attributes.get("layout", 0)), STATES[kind]
+    direction = node.attributes.get("direction", "forward")
+    states = _states([_around(item, is_batch_first) for item in initial[:count]])
+    operands = [
+        _around(x, is_batch_first),
+        turned_weight(w, kind),
+        turned_weight(r, kind),
+        None if b is None else joined_bias(b, kind),
+        *states,
+    ]
+    variables: list[Variable | None] = [None if item is None else item.variable for item in operands]
+    attributes = {"kind": kind, "direction": "forward" if direction == "foward" else direction}
+    names = [program.fresh(f"{node.layer}/{title}") for title in ("Y", "Y_h", "Y_c", "kept")]
+    names = [*names[: 1 + count], names[3] if training else ""]
+    made = program.append("Recurrent", variables, attributes, domain=TOOLKIT_DOMAIN, outputs=names)
+    y, *last = [program.expression(item) for item in made.outputs[: 1 + count] if item is not None]
+    steps, batch = y.shape[:2]
+    if w.shape[0] == 1 and not is_batch_first:
+        y = reshape(y, (steps, 1, batch, r.shape[2]))
+    else:
+        apart = reshape(y, (steps, batch, w.shape[0], r.shape[2]))
+        y = transpose(apart, [1, 0, 2, 3] if is_batch_first else [0, 2, 1, 3])
+    outside = [y, *[_around(item, is_batch_first) for item in last]]
+    return [None if item is None else item.variable for item in outside]
+
+
+def _states(initial: list[Expression | None]) -> list[Expression | None]:
+    """The first states: all of them, or none; what is missing beside another is zero."""
+    present = next((item for item in initial if item is not None), None)
+    return [item if item is not None or present is None else zeros_like(present) for item in initial]
+
+
+def _around(x: Expression | None, is_batch_first: bool) -> Expression | None:
+    """``x`` with its first two axes changed places where the node has the batch first."""
+    return transpose(x, [1, 0, 2]) if x is not None and is_batch_first else x
