@@ -16,6 +16,7 @@ if not onednn.available():
     pytest.skip("needs oneDNN on this machine", allow_module_level=True)
 
 from tests.backends.parity import ONEDNN, VARIANTS, Rig, Variant, assert_close, node_of, reference_of
+from tests.cases.optimization import RULES
 
 ACTIVATIONS = {
     "": (),
@@ -360,40 +361,23 @@ def test_batch_normalization_and_its_gradient(shape: tuple[int, ...], activation
         assert_close(found[f"backward {index}"], array, 1e-4, f"gradient {index}")
 
 
-SCALARS = {
-    "SGDUpdate": lambda step, decay: [0.1, 0.9, 0.0, decay],
-    "AdamUpdate": lambda step, decay: [0.1, 0.9, 0.99, 1e-8, decay, 1 - 0.9**step, 1 - 0.99**step],
-}
-UPDATES = [
-    ("SGDUpdate", {"momentum": 0, "nesterov": 0}, 0),
-    ("SGDUpdate", {"momentum": 1, "nesterov": 0}, 1),
-    ("SGDUpdate", {"momentum": 1, "nesterov": 1}, 1),
-    ("AdamUpdate", {"decoupled": 0}, 2),
-    ("AdamUpdate", {"decoupled": 1}, 2),
-]
-
-
-@pytest.mark.parametrize("decay", [0.0, 0.05])
-@pytest.mark.parametrize(("operator", "attributes", "slots"), UPDATES, ids=lambda item: str(item))
+@pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("variant", [VARIANTS[0], VARIANTS[4]], ids=["plain", "blocks of 16"])
-def test_three_optimizer_steps(
-    operator: str, attributes: dict[str, int], slots: int, decay: float, variant: Variant
-) -> None:
+def test_three_optimizer_steps(name: str, variant: Variant) -> None:
     random = np.random.default_rng(0)
     shapes = [(16, 3, 3, 3), (7,), (5, 9), ()]
-    ours = [random.standard_normal(shape).astype(np.float32) for shape in shapes]
-    ours += [np.zeros(shape, np.float32) for _ in range(slots) for shape in shapes]
-    theirs = list(ours)
+    groups, attributes, _ = RULES[name]
     attributes = {**attributes, "count": len(shapes)}
+    numbers = np.array([0.9, 0.1], np.float32)
+    given = [random.standard_normal(shape).astype(np.float32) for _ in range(groups) for shape in shapes]
     for step in (1, 2, 3):
-        scalars = np.array(SCALARS[operator](step, decay), np.float32)
-        grads = [random.standard_normal(shape).astype(np.float32) for shape in shapes]
-        head, tail = slice(len(shapes)), slice(len(shapes), None)
-        expected = apply("toolkit", operator, 1, [scalars, *theirs[head], *grads, *theirs[tail]], attributes)
+        expected = apply("toolkit", "ElementwiseUpdate", 1, [numbers, *given], attributes)
         rig = Rig(variant)
-        operands = [rig.given(item) for item in (scalars, *ours[head], *grads, *ours[tail])]
-        node = rig.program.append(operator, operands, attributes, domain="toolkit", outputs=len(ours))
+        operands = [rig.given(item) for item in (numbers, *given)]
+        count = len(shapes) * len(attributes["targets"])
+        node = rig.program.append("ElementwiseUpdate", operands, attributes, domain="toolkit", outputs=count)
         found = rig.run({str(index): item for index, item in enumerate(node.outputs) if item is not None})
-        ours, theirs = [found[str(index)] for index in range(len(ours))], list(expected)
-        for index, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
-            assert_close(mine, other, 2e-5, f"step {step}, tensor {index}")
+        for index, other in enumerate(expected):
+            assert_close(found[str(index)], other, 2e-5, f"step {step}, result {index}")
+            target = attributes["targets"][index // len(shapes)]
+            given[target * len(shapes) + index % len(shapes)] = other

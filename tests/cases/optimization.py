@@ -1,4 +1,4 @@
-"""Cases of ``operators.standard.optimization``; ``test_optimization.py`` compares steps with PyTorch."""
+"""Cases of ``operators.standard.optimization``; ``training.test_optimizers`` compares whole optimizers."""
 
 from __future__ import annotations
 
@@ -9,73 +9,68 @@ import numpy as np
 from tests.support.case import Case, constant, uniform
 
 SHAPES = [("N", 3), (4,)]
-ADAM = constant([0.1, 0.9, 0.99, 1e-8, 0.01, 1 - 0.9**2, 1 - 0.99**2])
+RULES: dict[str, tuple[int, dict[str, Any], Any]] = {
+    # groups, attributes, and the same for one parameter in float64
+    "momentum": (
+        3,
+        {
+            "rule": ("Mul t2 n0", "Add v0 t1", "Mul v1 n1", "Sub t0 v2"),
+            "results": ("v3", "v1"),
+            "targets": (0, 2),
+        },
+        lambda n, p, g, m: (p - n[1] * (n[0] * m + g), n[0] * m + g),
+    ),
+    "quotients": (
+        2,
+        {
+            "rule": ("Abs t1", "Add v0 c0.5", "Sqrt v1", "Div t0 v2", "Max v3 n0", "Sub n1 v4", "Div v5 v2"),
+            "results": ("v6", "v3"),
+            "targets": (1, 0),
+        },
+        lambda n, p, g: (
+            (n[1] - np.maximum(p / np.sqrt(np.abs(g) + 0.5), n[0])) / np.sqrt(np.abs(g) + 0.5),
+            p / np.sqrt(np.abs(g) + 0.5),
+        ),
+    ),
+    "exchange": (
+        2,
+        {"rule": ("Mul n0 n1", "Sign t1", "Mul v1 v0", "Neg t0"), "results": ("v2", "v3"), "targets": (0, 1)},
+        lambda n, p, g: (np.sign(g) * n[0] * n[1], -p),
+    ),
+    "nothing": (2, {"rule": (), "results": ("t1",), "targets": (1,)}, lambda n, p, g: (g,)),
+}
 
 
-def tensors(groups: int) -> list[Any]:
-    """Parameters, gradients and slots; the last group is positive, as squares are."""
-    return [uniform(*shape, low=0.1 if group == 3 else -2) for group in range(groups) for shape in SHAPES]
+def judge(rule: Any) -> Any:
+    """One parameter at a time, in float64; results group by group."""
 
+    def judged(numbers: Any, *given: Any, count: int, **_: Any) -> Any:
+        wide = [item.astype(np.float64) for item in given]
+        rows = [rule(numbers.astype(np.float64), *wide[index::count]) for index in range(count)]
+        return tuple(item.astype(np.float32) for group in zip(*rows, strict=True) for item in group)
 
-def judge_sgd(scalars: Any, *given: Any, count: int, momentum: int, nesterov: int) -> Any:
-    """One parameter at a time, in float64."""
-    rate, decay, dampening, weight_decay = (float(item) for item in scalars)
-    moved, slots = [], []
-    for index in range(count):
-        p, g = given[index].astype(np.float64), given[count + index].astype(np.float64)
-        g = g + weight_decay * p
-        if momentum:
-            slots.append(decay * given[2 * count + index] + (1 - dampening) * g)
-            g = g + decay * slots[-1] if nesterov else slots[-1]
-        moved.append(p - rate * g)
-    return tuple(item.astype(np.float32) for item in (*moved, *slots))
-
-
-def judge_adam(scalars: Any, *given: Any, count: int, decoupled: int) -> Any:
-    """One parameter at a time, in float64."""
-    rate, beta1, beta2, epsilon, weight_decay, correction1, correction2 = (float(item) for item in scalars)
-    moved, means, squares = [], [], []
-    for index in range(count):
-        p, g, m, v = (given[group * count + index].astype(np.float64) for group in range(4))
-        if decoupled:
-            p = p - rate * weight_decay * p
-        else:
-            g = g + weight_decay * p
-        means.append(beta1 * m + (1 - beta1) * g)
-        squares.append(beta2 * v + (1 - beta2) * g**2)
-        moved.append(p - rate * (means[-1] / correction1) / ((squares[-1] / correction2) ** 0.5 + epsilon))
-    return tuple(item.astype(np.float32) for item in (*moved, *means, *squares))
-
-
-def sgd(momentum: int, nesterov: int) -> Case:
-    """A step of gradient descent."""
-    return Case(
-        "SGDUpdate",
-        [constant([0.1, 0.9, 0.0 if nesterov else 0.2, 0.01]), *tensors(3 if momentum else 2)],
-        {"count": 2, "momentum": momentum, "nesterov": nesterov},
-        version=1,
-        domain="toolkit",
-        outputs=4 if momentum else 2,
-        judge=judge_sgd,
-        note=f"momentum {momentum} nesterov {nesterov}",
-    )
+    return judged
 
 
 CASES = [
-    sgd(0, 0),
-    sgd(1, 0),
-    sgd(1, 1),
     *(
         Case(
-            "AdamUpdate",
-            [ADAM, *tensors(4)],
-            {"count": 2, "decoupled": decoupled},
+            "ElementwiseUpdate",
+            [constant([0.9, 0.1]), *(uniform(*shape) for _ in range(groups) for shape in SHAPES)],
+            {**attributes, "count": 2},
             version=1,
             domain="toolkit",
-            outputs=6,
-            judge=judge_adam,
-            note=f"decoupled {decoupled}",
+            outputs=2 * len(attributes["targets"]),
+            judge=judge(rule),
+            note=name,
         )
-        for decoupled in (0, 1)
+        for name, (groups, attributes, rule) in RULES.items()
+    ),
+    Case(
+        "SumOfSquares",
+        [uniform("N", 3), uniform(4)],
+        version=1,
+        domain="toolkit",
+        judge=lambda x, y: np.float32((x.astype(np.float64) ** 2).sum() + (y.astype(np.float64) ** 2).sum()),
     ),
 ]

@@ -45,6 +45,7 @@ def test_transposed_padding_follows_from_the_output_shape() -> None:
 
 
 GEOMETRY = {"strides": [1], "pads": [0, 0], "dilations": [1], "group": 1}
+UPDATE = {"count": 1, "rule": ("Add t1 t2",), "results": ("v0",), "targets": (2,)}
 BOX = {"kernel_shape": [2], "strides": [1], "pads": [0, 0], "dilations": [1], "ceil_mode": 0}
 REFUSED: list[tuple[str, Any]] = [
     (r"Conv-23 'stem'.*expects 3 input channels.*got 32.*transpose", lambda: append("Conv", (1, 32, 9), (4, 3, 3))),
@@ -88,9 +89,9 @@ REFUSED: list[tuple[str, Any]] = [
     ("input's shape", lambda: own("LayerNormalizationGradient", (2, 4), (2, 3), (3,), (2, 1), (2, 1))),
     (r"must have the shape \(2, 1\)", lambda: own("LayerNormalizationGradient", (2, 3), (2, 3), (3,), (2,), (2,))),
     ("divide into 3 groups", lambda: append("GroupNormalization", (2, 4, 3), (4,), (4,), num_groups=3)),
-    ("scalars must be a vector of 4", lambda: own("SGDUpdate", (3,), (2,), (2,), count=1)),
-    ("take 4 tensors in 4 groups, got 3", lambda: own("AdamUpdate", (7,), (2,), (2,), (2,), count=1)),
-    (r"shape \(2,\) came with a tensor of shape \(3,\)", lambda: own("SGDUpdate", (4,), (2,), (3,), count=1)),
+    (r"must be a vector, got \(1, 1\)", lambda: own("ElementwiseUpdate", (1, 1), (2,), (2,), **UPDATE)),
+    ("take 3 tensors in 3 groups, got 2", lambda: own("ElementwiseUpdate", (1,), (2,), (2,), **UPDATE)),
+    (r"shape \(2,\) came with a .* \(3,\)", lambda: own("ElementwiseUpdate", (1,), (2,), (3,), (2,), **UPDATE)),
     ("reduction must be one of", lambda: append("NegativeLogLikelihoodLoss", (2, 3), (2,), reduction="median")),
     ("labels must have the shape", lambda: append("NegativeLogLikelihoodLoss", (2, 3), (3,))),
     ("vector of 3 classes", lambda: own("SoftmaxCrossEntropyGradient", (), (2, 3), (2,), (4,))),

@@ -15,7 +15,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from toolkit.compiler.program import Node, Program, Variable
+from toolkit.compiler.program import UPDATE_ROLES, Node, Program, Variable
 from toolkit.operators.derivative import cast
 from toolkit.operators.expression import Expression, as_expression, emit, where
 from toolkit.operators.record import lookup
@@ -76,7 +76,7 @@ class ForwardPass:
                     continue
                 if node.role in LAYER_ROLES:
                     self.readers.setdefault(item, []).append(node)
-                elif node.role == "update":
+                elif node.role in UPDATE_ROLES:
                     self.pinned.add(item)
                 else:
                     self.saved[item] = None
@@ -107,7 +107,7 @@ class ForwardPass:
         again: dict[Variable, Variable] = {}
         cost = 0.0
         for node in self.program.nodes:
-            if node.role not in (*LAYER_ROLES, "update"):
+            if node.role not in (*LAYER_ROLES, *UPDATE_ROLES):
                 for needed in self._needed(node.inputs, dropped, again):
                     nodes += _repeat(self.program, needed, again)
                     cost += self.cost(needed)

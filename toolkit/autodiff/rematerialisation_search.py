@@ -13,7 +13,7 @@ from itertools import accumulate
 
 from toolkit.autodiff.recomputation import ForwardPass, Schedule, is_view
 from toolkit.autodiff.rematerialisation_choices import Dropped, lightly, segments, thoroughly
-from toolkit.compiler.program import Node, Variable
+from toolkit.compiler.program import UPDATE_ROLES, Node, Variable
 
 SEGMENT_COUNTS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 LIGHT_SEGMENTS = 16  # in which cheap layers are looked at where dropping all of them is more than enough
@@ -132,7 +132,7 @@ def estimated_peak(forward: ForwardPass, schedule: Schedule) -> int:
     for at, node in enumerate(schedule.nodes):
         inputs = schedule.inputs.get(node, node.inputs)
         roots = [root.get(item, item) for item in inputs if item is not None]
-        if node.role == "update":
+        if node.role in UPDATE_ROLES:
             elsewhere.update(roots)
             continue
         last.update((item, at) for item in roots if item in first)

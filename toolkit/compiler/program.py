@@ -18,6 +18,8 @@ from toolkit.operators.expression import Expression
 from toolkit.operators.inference import infer_types
 from toolkit.operators.record import Operator, TensorType, lookup
 
+UPDATE_ROLES = ("accumulate", "update")  # what a step does with its gradients
+
 
 @dataclass(eq=False, slots=True)
 class Variable:
@@ -52,9 +54,9 @@ class Variable:
 class Node:
     """One operator on variables. ``layer`` is the path of the leaf it comes from; ``fused`` lists further ones.
 
-    ``role`` is ``forward``, ``loss``, ``loss backward`` (the gradient of the loss itself), ``backward`` or ``update``;
-    ``backend`` is set by placement. ``is_recomputed`` marks a forward node repeated for the backward pass: what would
-    merge it with its original undoes that.
+    ``role`` is ``forward``, ``loss``, ``loss backward`` (the gradient of the loss itself), ``backward``,
+    ``accumulate`` (gradients are gathered) or ``update``; ``backend`` is set by placement. ``is_recomputed`` marks a
+    forward node repeated for the backward pass: what would merge it with its original undoes that.
     """
 
     op_type: str

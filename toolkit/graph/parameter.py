@@ -30,19 +30,29 @@ CLOCK = _Clock()
 class Parameter:
     """A named tensor of a network, shared by identity wherever it is used.
 
-    ``requires_grad`` says whether training may change it, ``learning_rate`` multiplies the optimizer's rate. ``role``
-    says what it is when it is no weight (``the exponent in Pow 'square'``), else it is empty.
+    ``requires_grad`` says whether training may change it, ``learning_rate`` and ``weight_decay`` multiply those of the
+    optimizer. ``role`` says what it is when it is no weight (``the exponent in Pow 'square'``), else it is empty.
     ``origin`` belongs to the importer and exporter of the file format (how the file stored the tensor).
     """
 
-    __slots__ = ("_array", "_refresh", "learning_rate", "name", "origin", "requires_grad", "role", "version")
+    __slots__ = (
+        "_array",
+        "_refresh",
+        "learning_rate",
+        "name",
+        "origin",
+        "requires_grad",
+        "role",
+        "version",
+        "weight_decay",
+    )
 
     def __init__(self, name: str, array: np.ndarray, *, requires_grad: bool | None = None, origin: Any = None) -> None:
         self.name = name
         self._array = array
         self._refresh: Callable[[], np.ndarray] | None = None
         self.requires_grad = is_trainable_dtype(array.dtype) if requires_grad is None else requires_grad
-        self.learning_rate = 1.0
+        self.learning_rate = self.weight_decay = 1.0
         self.version = 0
         self.origin = origin
         self.role = ""

@@ -82,6 +82,12 @@ class Selection:
             parameter.learning_rate = multiplier
         return self
 
+    def weight_decay(self, multiplier: float) -> Selection:
+        """Scale the optimizer's weight decay for the selected parameters; 0 exempts them, as is usual for biases."""
+        for parameter in self.parameters.values():
+            parameter.weight_decay = multiplier
+        return self
+
     def freeze_statistics(self) -> Selection:
         """Let the selected BatchNormalization layers train with their running statistics, which then stay."""
         return self._use_statistics("running")

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from toolkit.backends.protocol import Backend, Layout, Resources, plain
 from toolkit.compiler.passes.common_subexpressions import attribute_key, identity
-from toolkit.compiler.program import Node, Program, Variable
+from toolkit.compiler.program import UPDATE_ROLES, Node, Program, Variable
 from toolkit.errors import malformed, naming
 from toolkit.runtime.store import Store
 from toolkit.runtime.tensors import Task, Tensor, host_buffer
@@ -125,7 +125,7 @@ class Lowering:
 
     def _is_static(self, task: Task) -> bool:
         record = None if task.node is None else task.node.record
-        if (record is not None and record.is_random) or task.role == "update" or not task.inputs:
+        if (record is not None and record.is_random) or task.role in UPDATE_ROLES or not task.inputs:
             return False
         if task.kernel.accumulates is not None:  # only tensors of the arena can share memory as it demands
             return False
@@ -137,11 +137,13 @@ class Lowering:
         if place in self.undecided:
             self.store.adopt(place.key, place.layout)
             self.undecided.discard(place)
-        source = self.tensor(content, place.layout, "update")
+        made_in = "update" if content.producer is None else content.producer.role
+        role = made_in if made_in in UPDATE_ROLES else "statistics"
+        source = self.tensor(content, place.layout, role)
         if source.base() is place:
             return
         kernel = self.converter.reorder(place.layout, place.layout, self.resources)
-        self.tasks.append(Task(kernel, [source], [place], target.name, "Assign", self.converter.name, "update"))
+        self.tasks.append(Task(kernel, [source], [place], target.name, "Assign", self.converter.name, role))
 
 
 def _role(variable: Variable) -> str:

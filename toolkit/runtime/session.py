@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,17 +36,19 @@ from toolkit.runtime.explain import Explanation, explain
 from toolkit.runtime.feeds import named, sizes
 from toolkit.runtime.plan import Plan
 from toolkit.runtime.scout import Scout, Sizes
+from toolkit.runtime.step_plan import LossScale, StepPlan
 from toolkit.runtime.store import Store, converter, to_host
 from toolkit.runtime.tensors import Task
 from toolkit.runtime.training_program import (
     LOSS,
+    LOSS_SCALE,
     Labels,
     Loss,
-    Optimizer,
     append_loss,
     label_arrays,
     training_program,
 )
+from toolkit.runtime.updates import Optimizer
 
 Arrays = dict[str, np.ndarray]
 PASSES = ("forward", "loss", "loss backward", "backward")  # what a step computes before it may update
@@ -57,11 +59,13 @@ class StepResult:
     """``loss`` is the mean over the real items of the batch (``None`` without labels), ``outputs`` the predictions.
 
     ``terms`` are the parts of the loss by name, unweighted; one that has no parts is its own, named ``""``.
+    ``is_skipped``: gradients overflowed, so nothing was updated, and the loss scale is lower now.
     """
 
     loss: float | None
     outputs: Arrays
     terms: dict[str, float] = field(default_factory=dict)
+    is_skipped: bool = False
 
 
 class TrainingSession:
@@ -70,7 +74,9 @@ class TrainingSession:
     ``loss_backend`` places the loss elsewhere than the network. ``outputs`` limits what is computed and returned, all
     of the network's outputs by default. ``straight_through``, ``batch_statistics`` and ``rematerialise`` are those of
     ``Trainer``. ``shortfalls`` tells, once a step is compiled, which parameters with ``requires_grad`` get no gradient
-    or not all of it. Raises ``NotDifferentiableError`` when none gets one.
+    or not all of it. ``accumulates``: gradients are gathered until ``update``, ``gathered`` is their weight so far.
+    ``loss_scale`` enlarges the gradients that are computed, not those that are used. Raises ``NotDifferentiableError``
+    when no parameter gets a gradient.
     """
 
     def __init__(
@@ -88,6 +94,8 @@ class TrainingSession:
         straight_through: Asked = None,
         batch_statistics: str | None = None,
         rematerialise: Rematerialise = None,
+        accumulates: bool = False,
+        loss_scale: LossScale | None = None,
     ) -> None:
         require_precision(precision)
         self._rematerialise = require_rematerialise(rematerialise)
@@ -99,34 +107,63 @@ class TrainingSession:
         self._resources = resources(threads, seed, training=True)
         self._judging = resources(threads, seed, training=False)
         self.shortfalls: dict[str, Shortfall] = {}
+        self.gathered = 0.0
+        self._accumulates, self._loss_scale = accumulates, loss_scale
+        self._is_factored = accumulates or loss_scale is not None
+        self._last: StepPlan | None = None
         self._store = Store()
         self._outputs = outputs
-        self._plans: OrderedDict[Hashable, _StepPlan] = OrderedDict()
+        self._plans: OrderedDict[Hashable, StepPlan] = OrderedDict()
         self._evaluations: OrderedDict[Hashable, Plan] = OrderedDict()
         self._scout = Scout(network, backend, threads, outputs)
         self._convert = converter(self._backends[0], self._resources)
 
     # the three things a session does ------------------------------------------------------------------------------
 
-    def step(self, feeds: Mapping[str, Any] | np.ndarray, labels: Labels, scalars: np.ndarray) -> StepResult:
-        """Train on one batch; ``scalars`` are the optimizer's numbers for this step.
+    def step(
+        self, feeds: Mapping[str, Any] | np.ndarray, labels: Labels, step: int, *, weight: float = 1.0
+    ) -> StepResult:
+        """Train on one batch; it is the optimizer's ``step``, counted from 1.
 
-        Raises ``NonFiniteLossError`` naming the layer, before anything is updated.
+        A session that accumulates gathers the batch's gradients instead, by its ``weight`` (the items that its loss is
+        the mean of), until ``update``. Raises ``NonFiniteLossError`` naming the layer, before anything is updated.
         """
         plan = self._forward_backward(feeds, labels)
         result = _result(plan.plan)
-        self._require_finite(plan, feeds, labels, result.loss)
-        plan.load_scalars(scalars)
-        plan.plan.run("update")
+        if not self._require_finite(plan, feeds, labels, result.loss):
+            self.gathered = 0.0
+            return replace(result, is_skipped=True)
+        if self._accumulates:
+            plan.load_weights(float(self.gathered > 0), weight)
+            plan.plan.run("statistics", "accumulate")
+            self._store.mark_written(plan.statistics, self._convert)
+            plan.plan.synchronised()
+            self.gathered, self._last = self.gathered + weight, plan
+        else:
+            self._move(plan, step, "statistics", "update")
+        return result
+
+    def update(self, step: int) -> None:
+        """Move the parameters by the weighted mean of what was gathered since the last time."""
+        if self.gathered and self._last is not None:
+            self._move(self._last, step, "update")
+            self.gathered = 0.0
+
+    def _move(self, plan: StepPlan, step: int, *roles: str) -> None:
+        factor = 1.0 / (self._scale() * (self.gathered or 1.0))
+        plan.load_numbers(self.optimizer, step, factor if self._is_factored else None)
+        plan.plan.run(*roles)
         self._store.mark_written(plan.kept, self._convert)
         plan.plan.synchronised()
-        return result
 
     def gradients(self, feeds: Mapping[str, Any] | np.ndarray, labels: Labels) -> Arrays:
         """The gradient of the mean loss for every parameter that learns; nothing is updated."""
         plan = self._forward_backward(feeds, labels)
-        grads = self._store.gradients
-        return {item.name: to_host(grads[item], self._convert) for item in plan.trained}
+        found = {item.name: to_host(self._store.gradients[item], self._convert) for item in plan.trained}
+        if self._loss_scale is not None:
+            for grad in found.values():
+                grad /= grad.dtype.type(self._loss_scale.value)
+        return found
 
     def evaluate(self, feeds: Mapping[str, Any] | np.ndarray, labels: Labels | None = None) -> StepResult:
         """Inference semantics; the loss is computed where labels are given."""
@@ -167,17 +204,22 @@ class TrainingSession:
             if isinstance(key, tuple)
         }
 
-    def restore(self, state: Mapping[str, np.ndarray], feeds: Mapping[str, Any], labels: Labels) -> None:
-        """Take over the state of another session; ``feeds`` and ``labels`` of any batch tell what to compile."""
+    def restore(self, state: Mapping[str, np.ndarray], feeds: Mapping[str, Any]) -> None:
+        """Take over the state of another session, as far as it fits; ``feeds`` of any batch tell what to compile.
+
+        What is new here begins with zeros.
+        """
         self._plan_for(named(self.network, feeds))
-        for key in self._store.buffers:
+        for key, buffer in self._store.buffers.items():
             if isinstance(key, tuple):
-                name = f"{key[0]}/{key[1].name}"
-                if name not in state:
-                    raise GraphError(
-                        f"The saved optimizer state lacks {name!r}: it belongs to another optimizer or network."
-                    )
-                self._store.write(key, state[name], self._convert)
+                saved = state.get(f"{key[0]}/{key[1].name}")
+                if saved is not None and saved.shape == buffer.layout.shape:
+                    self._store.write(key, saved, self._convert)
+
+    def kept(self, slot: str) -> dict[Parameter, np.ndarray]:
+        """The content of a slot by parameter; empty before the first step or for a slot that is not kept."""
+        keys = [key for key in self._store.buffers if isinstance(key, tuple) and key[0] == slot]
+        return {key[1]: self._store.read(key, self._convert) for key in keys}
 
     @property
     def random(self) -> np.random.Generator:
@@ -186,15 +228,17 @@ class TrainingSession:
 
     # compiling ----------------------------------------------------------------------------------------------------
 
-    def _forward_backward(self, feeds: Mapping[str, Any] | np.ndarray, labels: Labels) -> _StepPlan:
+    def _forward_backward(self, feeds: Mapping[str, Any] | np.ndarray, labels: Labels) -> StepPlan:
         arrays = named(self.network, feeds)
         plan = self._plan_for(arrays)
         plan.plan.refresh()
         _load(plan.plan, arrays, labels)
+        if self._loss_scale is not None:
+            plan.plan.input_arrays[LOSS_SCALE].fill(self._loss_scale.value)
         plan.plan.run(*PASSES)
         return plan
 
-    def _plan_for(self, arrays: Arrays) -> _StepPlan:
+    def _plan_for(self, arrays: Arrays) -> StepPlan:
         bound = sizes(self.network, arrays)
         trained = tuple(name for name, item in self.network.parameters.items() if item.requires_grad)
         key = repr((bound, trained, self.network.revision, training_choices(self.network, *self._asked)))
@@ -207,16 +251,24 @@ class TrainingSession:
         """The names of the outputs that the loss judges. Raises ``GraphError`` when that is not clear."""
         return self.loss.judged(list(self.network.outputs))
 
-    def _build(self, bound: Sizes, decisions: Decisions | None) -> _StepPlan:
+    def _build(self, bound: Sizes, decisions: Decisions | None) -> StepPlan:
         choices = training_choices(self.network, *self._asked)
         judged = self.judged_outputs()
-        step = training_program(self._bind(bound, decisions), self.loss, judged, self.optimizer, choices)
+        step = training_program(
+            self._bind(bound, decisions),
+            self.loss,
+            judged,
+            self.optimizer,
+            choices,
+            accumulates=self._accumulates,
+            scales=self._loss_scale is not None,
+        )
         self._note(step.shortfalls)
         groups = [(group.parameters, group.slots) for group in step.groups]
         gradients = [pair for group in step.groups for pair in group.gradients()]
         self._save_memory(step.program, groups, gradients)
         plan = self._compile(step.program, self._resources, groups, gradients)
-        return _StepPlan(plan, step.trained, step.kept, [group.multiplier for group in step.groups])
+        return StepPlan(plan, step.trained, step.statistics, [(group.rate, group.decay) for group in step.groups])
 
     def _save_memory(self, program: Program, groups: Groups, gradients: Pins) -> None:
         """Rematerialise as was asked for, measured by what this session would need."""
@@ -256,10 +308,19 @@ class TrainingSession:
                 stacklevel=2,
             )
 
-    def _require_finite(self, plan: _StepPlan, feeds: Any, labels: Labels, loss: float | None) -> None:
+    def _scale(self) -> float:
+        return 1.0 if self._loss_scale is None else self._loss_scale.value
+
+    def _require_finite(self, plan: StepPlan, feeds: Any, labels: Labels, loss: float | None) -> bool:
+        """Whether the step may update; ``False`` where gradients overflowed by the loss scale alone."""
+        scale = self._loss_scale
         if loss is not None and np.isfinite(loss):
             if all(np.isfinite(np.add.reduce(region)) for region in self._store.gradient_regions):
-                return
+                if scale is not None:
+                    scale.succeeded()
+                return True
+            if scale is not None and scale.overflowed():
+                return False
             what = "gradients that are not finite"
         else:
             what = f"a loss of {loss}"
@@ -269,21 +330,6 @@ class TrainingSession:
             f"This batch gives {what}; the first layer whose values are not finite is {where}. Nothing was updated. "
             "Check the batch for NaN, or lower the learning rate."
         )
-
-
-@dataclass(frozen=True)
-class _StepPlan:
-    plan: Plan
-    trained: list[Parameter]
-    kept: list[Parameter]
-    multipliers: list[float]
-
-    def load_scalars(self, scalars: np.ndarray) -> None:
-        """Hand the optimizer's numbers to each group, the learning rate (the first) scaled by its multiplier."""
-        for index, rate in enumerate(self.multipliers):
-            target = self.plan.input_arrays[f"scalars {index}"]
-            target[:] = scalars
-            target[0] *= rate
 
 
 def _rounds(shortfall: Shortfall) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from toolkit.backends.protocol import Backend, Resources
-from toolkit.compiler.program import Variable
+from toolkit.compiler.program import UPDATE_ROLES, Variable
 from toolkit.runtime.store import Store
 from toolkit.runtime.tensors import Task, Tensor
 
@@ -26,7 +26,7 @@ def pin_gradients(
         if place is None:
             continue
         for position, task in enumerate(result):
-            if task.role != "update" or task.node is None:
+            if task.role not in UPDATE_ROLES or task.node is None:
                 continue
             for index, item in enumerate(task.inputs):
                 if item is None or item.variable is not variable:

@@ -7,7 +7,7 @@ step is one elementwise sweep over flat memory whatever the layouts are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class Store:
         for kind in ("", "gradient", *slots):
             region = aligned(int(offsets[-1]))
             if kind == "gradient":
-                self.gradient_regions.append(region[: int(offsets[-1])].view(parameters[0].dtype))
+                self.gradient_regions += _without_padding(region, parameters, self.layouts)
             for item, offset in zip(parameters, offsets, strict=False):
                 buffer = HostBuffer(self.layouts[item], region, int(offset))
                 if kind == "gradient":
@@ -86,6 +86,22 @@ class Store:
         """Replace the content of a kept tensor."""
         dense = np.ascontiguousarray(array)
         convert(HostBuffer(plain(dense.dtype, dense.shape), dense.reshape(-1).view(np.uint8)), self.buffers[key])
+
+
+def _without_padding(
+    region: np.ndarray, parameters: Sequence[Parameter], layouts: Mapping[Hashable, Layout]
+) -> list[np.ndarray]:
+    """The tensors that follow each other in a region as arrays, as few as there are gaps between them."""
+    runs: list[list[int]] = []
+    offset = 0
+    for item in parameters:
+        nbytes = layouts[item].nbytes
+        if runs and runs[-1][1] == offset:
+            runs[-1][1] += nbytes
+        else:
+            runs.append([offset, offset + nbytes])
+        offset += align(nbytes)
+    return [region[start:end].view(parameters[0].dtype) for start, end in runs]
 
 
 def to_host(buffer: HostBuffer, convert: Converter) -> np.ndarray:

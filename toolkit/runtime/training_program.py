@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from toolkit.autodiff import Gradients, Shortfall, differentiate, expand_gradients, told
 from toolkit.compiler.pipeline import prepare_for_training, tidy_after_differentiation
-from toolkit.compiler.program import Node, Program, Variable
+from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.training_choices import TrainingChoices
 from toolkit.errors import GraphError, NotDifferentiableError
 from toolkit.graph.parameter import Parameter
-from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression
+from toolkit.operators.expression import Expression, expand
 from toolkit.operators.record import TensorType
+from toolkit.runtime.updates import Optimizer, UpdateBuilder, UpdateGroup
 
 LABELS, LOSS = "labels", "the loss"  # an input, unless the loss names several; an output, no name that a file may have
 Labels = np.ndarray | Mapping[str, np.ndarray]  # one array stands for ``{"labels": array}``
+LOSS_SCALE = "loss scale"
 
 
 class Loss(Protocol):
@@ -42,32 +44,6 @@ class Loss(Protocol):
     def label_types(self, types: Mapping[str, TensorType]) -> dict[str, TensorType]: ...
 
     def terms(self, outputs: Mapping[str, Expression], labels: Mapping[str, Expression]) -> dict[str, Expression]: ...
-
-
-class Optimizer(Protocol):
-    """What a session needs of an optimizer; ``toolkit.training.optimizers`` has them."""
-
-    operator: str
-    attributes: dict[str, Any]
-    slots: tuple[str, ...]
-
-    def scalars(self, step: int) -> np.ndarray: ...
-
-
-@dataclass
-class UpdateGroup:
-    """Parameters that one update node changes: those of one learning-rate multiplier."""
-
-    node: Node
-    parameters: list[Parameter]
-    slots: tuple[str, ...]
-    multiplier: float
-
-    def gradients(self) -> list[tuple[Variable, Parameter]]:
-        """The gradient that the node reads for each parameter."""
-        first = 1 + len(self.parameters)
-        read = self.node.inputs[first : first + len(self.parameters)]
-        return [(item, owner) for item, owner in zip(read, self.parameters, strict=True) if item is not None]
 
 
 @dataclass
@@ -132,23 +108,40 @@ def training_program(
     judged: Sequence[str],
     optimizer: Optimizer,
     choices: TrainingChoices | None = None,
+    *,
+    accumulates: bool = False,
+    scales: bool = False,
 ) -> TrainingProgram:
     """Turn a bound program into a training step.
 
+    ``accumulates``: it gathers gradients until an update. ``scales``: it has the input ``loss scale``, by which the
+    gradients are too large; each group's last number is to undo that, and to divide what was gathered.
     Raises ``NotDifferentiableError`` when no gradient reaches anything that may learn.
     """
     prepare_for_training(expand_gradients(program), choices)
     value = append_loss(program, loss, judged)
     statistics = [target.parameter for target, _ in program.assignments if target.parameter is not None]
-    seed = program.constant(np.ones(value.shape, value.dtype)).variable
+    seed = _seed(program, value, scales)
     grads = differentiate(program, {value: seed}, program.trainable())
     missing = shortfalls_by_name(grads)
     if not grads:
         raise NotDifferentiableError(_nothing_to_train(program, judged, missing))
     made = TrainingProgram(program, statistics=statistics, shortfalls=missing)
-    made.groups = _append_updates(program, grads, optimizer)
+    updates = UpdateBuilder(program, optimizer, accumulates=accumulates, factored=accumulates or scales)
+    made.groups = updates.build(grads)
     tidy_after_differentiation(program)
     return made
+
+
+def _seed(program: Program, value: Variable, scales: bool) -> Variable:
+    """What the loss is differentiated from: ones, or the loss scale."""
+    if not scales:
+        return program.constant(np.ones(value.shape, value.dtype)).variable
+    scale = program.inputs[LOSS_SCALE] = Variable(LOSS_SCALE, value.dtype, ())
+    program.role, program.layer = "loss backward", "loss scale"
+    seed: Variable = expand(program.expression(scale), value.shape).variable
+    program.role, program.layer = "forward", ""
+    return seed
 
 
 def shortfalls_by_name(grads: Gradients) -> dict[str, Shortfall]:
@@ -184,41 +177,3 @@ def _nothing_to_train(program: Program, judged: Sequence[str], missing: Mapping[
         f"Nothing to train: no parameter with requires_grad leads to output {output_name!r}; {len(weights)} weights "
         "that are read are frozen. Unfreeze some with network.select(...).unfreeze(), or judge another output."
     )
-
-
-def _append_updates(program: Program, grads: Mapping[Variable, Variable], optimizer: Optimizer) -> list[UpdateGroup]:
-    """One update node per learning-rate multiplier; parameters and slots become assignments of the program."""
-    by_rate: dict[float, list[Variable]] = {}
-    for item in grads:
-        assert item.parameter is not None
-        by_rate.setdefault(item.parameter.learning_rate, []).append(item)
-    program.role, program.layer = "update", type(optimizer).__name__
-    groups = [
-        _append_update(program, f"scalars {index}", rate, {item: grads[item] for item in parameters}, optimizer)
-        for index, (rate, parameters) in enumerate(by_rate.items())
-    ]
-    program.role, program.layer = "forward", ""
-    return groups
-
-
-def _append_update(
-    program: Program, scalars_name: str, rate: float, grads: Mapping[Variable, Variable], optimizer: Optimizer
-) -> UpdateGroup:
-    scalars = Variable(scalars_name, np.dtype(np.float32), optimizer.scalars(1).shape)
-    program.inputs[scalars_name] = scalars
-    states = [
-        Variable(f"{slot} of {item.name}", item.dtype, item.shape, state=(slot, item.parameter))
-        for slot in optimizer.slots
-        for item in grads
-    ]
-    node = program.append(
-        optimizer.operator,
-        [scalars, *grads, *grads.values(), *states],
-        {**optimizer.attributes, "count": len(grads)},
-        domain=TOOLKIT_DOMAIN,
-        outputs=len(grads) * (1 + len(optimizer.slots)),
-    )
-    pairs = zip([*grads, *states], node.outputs, strict=True)
-    program.assignments += [(old, new) for old, new in pairs if new is not None]
-    owners = [item.parameter for item in grads if item.parameter is not None]
-    return UpdateGroup(node, owners, optimizer.slots, rate)

@@ -117,7 +117,11 @@ class Trainer:
 
     def _signature(self) -> Any:
         """What a compiled step depends on beside the sizes of the batch."""
-        learning = [(name, item.learning_rate) for name, item in self._network.parameters.items() if item.requires_grad]
+        learning = [
+            (name, item.learning_rate, item.weight_decay)
+            for name, item in self._network.parameters.items()
+            if item.requires_grad
+        ]
         statistics = [(leaf.path, leaf.statistics) for leaf in self._network.graph.leaves if leaf.statistics]
         return self._network.revision, learning, statistics
 
@@ -147,9 +151,9 @@ class Trainer:
         """
         feeds, accepted = self.accept(x, labels)
         session = self._current()
-        self._restore_pending(session, feeds, accepted)
+        self._restore_pending(session, feeds)
         try:
-            result = session.step(feeds, accepted, self.optimizer.scalars(self.steps + 1))
+            result = session.step(feeds, accepted, self.steps + 1)
         except NonFiniteLossError as error:
             raise NonFiniteLossError(f"Step {self.steps + 1} (epoch {self.epochs + 1}): {error}") from error
         self.steps += 1
@@ -283,19 +287,11 @@ class Trainer:
         self._session.random.bit_generator.state = found.progress["random"]
         self._pending = found.state if found.state else None
 
-    def _restore_pending(self, session: TrainingSession, feeds: Arrays, labels: Labels) -> None:
+    def _restore_pending(self, session: TrainingSession, feeds: Arrays) -> None:
         """Hand optimizer state over to a session, which can take it once the first batch tells what to compile."""
-        if self._pending is None:
-            return
-        fresh = {
-            f"{slot}/{name}": np.zeros(item.shape, item.dtype)
-            for slot in self.optimizer.slots
-            for name, item in self._network.parameters.items()
-            if item.requires_grad
-        }
-        pending, self._pending = self._pending, None
-        kept = {name: array for name, array in pending.items() if name in fresh and array.shape == fresh[name].shape}
-        session.restore({**fresh, **kept}, feeds, labels)
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            session.restore(pending, feeds)
 
 
 def require_same_interface(network: Network, other: Network) -> None:

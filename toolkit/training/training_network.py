@@ -17,14 +17,14 @@ from toolkit.compiler.pipeline import tidy_after_differentiation
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.static_graph import Names, graph_of
 from toolkit.compiler.training_choices import training_choices
-from toolkit.errors import GraphError
+from toolkit.errors import GraphError, TrainingError
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
 from toolkit.operators.derivative import cast
 from toolkit.operators.expression import OPSET, as_expression, emit, reshape
 from toolkit.runtime.training_program import LABELS, LOSS, TrainingProgram, training_program
 from toolkit.training.losses import Loss
-from toolkit.training.optimizers import SGD, Optimizer
+from toolkit.training.optimizers import SGD, Moment, Optimizer
 
 IR_VERSION = 10  # the oldest that knows the opset
 FLOAT32, FLOAT64, INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
@@ -107,33 +107,44 @@ def step_program(
 def _without_updates(made: TrainingProgram) -> None:
     """Leave the optimizer out; what it would have changed is kept as it is."""
     program = made.program
-    updates = {group.node for group in made.groups}
-    program.nodes = [node for node in program.nodes if node not in updates]
+    program.nodes = [node for node in program.nodes if node.role != "update"]
     program.inputs = {name: item for name, item in program.inputs.items() if not name.startswith("scalars ")}
-    unchanged = {item for node in updates for item in node.outputs}
     program.assignments = [
-        (old, old if new in unchanged else new) for old, new in program.assignments if old.state is None
+        (old, new if new.producer is None or new.producer.role != "update" else old)
+        for old, new in program.assignments
+        if old.state is None
     ]
 
 
 def _compute_scalars(made: TrainingProgram, optimizer: Optimizer) -> None:
-    """Put what computes the optimizer's scalars, from the inputs for rate and step, before everything else."""
+    """Put what computes the optimizer's numbers, from the inputs for rate and step, before everything else."""
     program = made.program
     rate = Variable(RATE, FLOAT32, (), parameter=Parameter(RATE, np.asarray(optimizer.learning_rate, np.float32)))
     step = Variable(STEP, INT64, (), parameter=Parameter(STEP, np.asarray(1)))
     nodes, program.nodes = program.nodes, []
     program.role, program.layer = "update", type(optimizer).__name__
     wide_rate, wide_step = (cast(program.expression(item), FLOAT64) for item in (rate, step))
-    for index, group in enumerate(made.groups):
-        given = program.inputs.pop(f"scalars {index}")
-        numbers = optimizer.expressions(wide_rate * group.multiplier, wide_step)
+    for group in made.groups:
+        given = program.inputs.pop(f"scalars {group.index}")
+        numbers = _numbers(optimizer, Moment(wide_rate * group.rate, wide_step, group.decay))
         parts = [reshape(as_expression(item, wide_rate), (1,)) for item in numbers]
         vector = cast(emit("Concat", *parts, axis=0), FLOAT32).variable
-        group.node.inputs = [vector if item is given else item for item in group.node.inputs]
+        for node in nodes:
+            node.inputs = [vector if item is given else item for item in node.inputs]
     program.assignments.append((step, (program.expression(step) + 1).variable))
     program.assignments.append((rate, rate))
     program.role, program.layer = "forward", ""
     program.nodes += nodes
+
+
+def _numbers(optimizer: Optimizer, now: Moment) -> list[Any]:
+    try:
+        return optimizer.numbers(now)
+    except TypeError as error:
+        raise TrainingError(
+            f"{optimizer!r} computes its numbers in a way that a graph cannot ({error}), so its step cannot be "
+            "exported. Use arithmetic that expressions know, or export the gradients alone: optimizer=None."
+        ) from error
 
 
 def finished(program: Program, opset: int) -> dict[Variable, Parameter]:

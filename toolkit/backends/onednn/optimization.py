@@ -1,241 +1,236 @@
-"""Optimizer steps: a few fused elementwise sweeps over flat memory, by all cores.
+"""Optimizer steps: a few chained elementwise sweeps over flat memory, by all cores.
 
-The store lays the parameters of a group, their gradients and their slots at equal offsets of their regions, so one
-sweep serves the whole group; where that does not hold, each tensor is swept alone. The numbers of a step (rates,
-corrections) are runtime operands: nothing is compiled again when they change.
+The store lays the parameters of a group, their gradients and their slots at equal offsets of their regions, so the
+sweeps serve the whole group, piece by piece of a size that stays in the caches; where tensors do not lie like that,
+each is swept alone. The numbers of a step are runtime operands: nothing is compiled again when they change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ctypes
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from toolkit.backends.onednn.activation import POWER, SQRT
 from toolkit.backends.onednn.memory import dense
 from toolkit.backends.onednn.primitive import (
+    ADD,
     DST,
     SRC,
     SRC_1,
     Binary,
-    Eltwise,
+    Place,
     PostOp,
     Primitive,
     attributes,
     describe,
     post_operand,
 )
+from toolkit.backends.onednn.primitive import chain as one_after_the_other
 from toolkit.backends.onednn.registry import is_float32, kernel
-from toolkit.backends.protocol import Buffer, Kernel, Layout, Resources, Step
+from toolkit.backends.onednn.sweeps import SCALARS, UPDATE, Blend, Sweep, Sweeps, With, is_known, sweeps_of
+from toolkit.backends.protocol import Buffer, Kernel, Layout, Resources, Step, plain
 from toolkit.compiler.memory import align
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
+from toolkit.operators.standard.update_rule import Operand, Rule, rule_of
 
-ADD, MULTIPLY = 0x1FFF0, 0x1FFF1
-SCALES = 4096
 FLOAT = np.dtype(np.float32)
-Addresses = Sequence[int]
-Sweep = Callable[[], Any]
-
-
-class Numbers:
-    """Scalars that sweeps read from memory: set between steps, addressed by name."""
-
-    def __init__(self, *names: str) -> None:
-        self._array = np.zeros(16 * len(names), FLOAT)  # a cache line each
-        self._index = {name: 16 * index for index, name in enumerate(names)}
-
-    def __setitem__(self, name: str, value: float) -> None:
-        self._array[self._index[name]] = value
-
-    def address(self, name: str) -> int:
-        return self._array.ctypes.data + 4 * self._index[name]
-
-
-def scaled_sum(count: int, first: int, second: int, target: int, scales: tuple[int | None, int | None]) -> Step:
-    """target = s0 * first + s1 * second over ``count`` floats; scales by address, ``None`` for 1."""
-    flat, scalar = dense(FLOAT, (count,)), dense(FLOAT, (1,))
-    masks = {argument: 0 for argument, scale in zip((SRC, SRC_1), scales, strict=True) if scale is not None}
-    primitive = Primitive(describe("binary", ADD, flat, flat, flat, attribute=attributes(scale_masks=masks)))
-    places = {SRC: (flat, first), SRC_1: (flat, second), DST: (flat, target)}
-    for argument, scale in zip((SRC, SRC_1), scales, strict=True):
-        if scale is not None:
-            places[SCALES | argument] = (scalar, scale)
-    return primitive.bind(places)
-
-
-def product_chain(count: int, first: int, second: int, target: int, chain: Sequence[tuple[Any, ...]]) -> Step:
-    """target = first * second, then each link: ("add"|"multiply", address, length) or ("apply", algorithm, a, b).
-
-    A length of 1, also for ``second`` given as (address, 1), is a scalar.
-    """
-    flat, scalar = dense(FLOAT, (count,)), dense(FLOAT, (1,))
-    post_ops: list[PostOp] = []
-    places = {SRC: (flat, first), SRC_1: (flat, second), DST: (flat, target)}
-    for link in chain:
-        if link[0] == "apply":
-            post_ops.append(Eltwise(*link[1:]))
-            continue
-        operand = scalar if link[2] == 1 else flat
-        places[post_operand(len(post_ops))] = (operand, link[1])
-        post_ops.append(Binary(ADD if link[0] == "add" else MULTIPLY, operand))
-    described = describe("binary", MULTIPLY, flat, flat, flat, attribute=attributes(post_ops))
-    return Primitive(described).bind(places)
+SCALES = 4096  # with an argument: where the number lies by which it is multiplied
+PIECE = 1 << 20  # floats that are put through all sweeps before the next ones: 4 MiB of each tensor
 
 
 class UpdateKernel(Kernel):
-    """An update of ``count`` parameters with their slots; subclasses say which sweeps make up a step."""
-
-    name = "oneDNN sweeps"
-    slots = 0
+    """One update of ``count`` parameters, their updates and slots, in the parameters' layouts."""
 
     def __init__(self, node: Node, inputs: Sequence[Layout | None]) -> None:
-        count = int(node.attributes["count"])
+        self._count = count = int(node.attributes["count"])
+        self._rule = _rule(node)
+        self._sweeps = sweeps_of(self._rule)
+        kinds = len(node.inputs[1:]) // count
         parameters = list(inputs[1 : 1 + count])
-        self.slots = len(node.inputs[1:]) // count - 2
-        self.inputs = [inputs[0], *parameters * (2 + self.slots)]
-        self.outputs = parameters * (1 + self.slots)
-        targets = [*range(1, 1 + count), *range(1 + 2 * count, 1 + (2 + self.slots) * count)]
-        self.aliases = list(enumerate(targets))
-        self.attributes = node.attributes
-        self._count = count
+        targets = self._rule.targets
+        self.inputs = [inputs[0], *parameters * kinds]
+        self.outputs = parameters * len(targets)
+        self.aliases = list(enumerate(1 + count * at + index for at in targets for index in range(count)))
+        self.name = f"oneDNN, {len(self._sweeps.order)} sweeps"
+        self.is_free = not self._sweeps.order
+        longest = sum(align(item.nbytes) for item in parameters if item is not None) // FLOAT.itemsize
+        self._piece = min(PIECE, longest)
+        self.workspace = self._sweeps.temporaries * self._piece * FLOAT.itemsize
 
     def bind(self, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], workspace: Buffer | None) -> Step:
-        scalars = inputs[0]
-        assert scalars is not None
-        columns = [
-            [item for item in inputs[1 + kind * self._count : 1 + (kind + 1) * self._count] if item is not None]
-            for kind in range(2 + self.slots)
-        ]
-        numbers = self.numbers()
-        sweeps = [self.sweeps(count, addresses, numbers) for count, addresses in _segments(columns)]
-        return self.step(scalars.array, numbers, sweeps)
-
-    def numbers(self) -> Numbers:
-        """The scalars of a step."""
-        raise NotImplementedError
-
-    def sweeps(self, count: int, at: Addresses, numbers: Numbers) -> dict[str, Sweep]:
-        """The sweeps over ``count`` floats at the addresses of parameter, gradient and slots."""
-        raise NotImplementedError
-
-    def step(self, scalars: np.ndarray, numbers: Numbers, sweeps: Sequence[dict[str, Sweep]]) -> Step:
-        """One optimizer step: set the numbers, run the sweeps."""
-        raise NotImplementedError
+        numbers, *tensors = (item for item in inputs if item is not None)
+        columns = [tensors[start : start + self._count] for start in range(0, len(tensors), self._count)]
+        scratch = 0 if workspace is None else workspace.address
+        binder = _Binder(self._sweeps, numbers.address, scratch, self._piece)
+        steps = binder.scalars()
+        for count, addresses in segments(columns):
+            for start in range(0, count, self._piece):
+                length = min(self._piece, count - start)
+                steps += binder.steps(length, [at + FLOAT.itemsize * start for at in addresses])
+        return _keeping(one_after_the_other(steps), binder)
 
 
-def _segments(columns: Sequence[Sequence[Buffer]]) -> list[tuple[int, list[int]]]:
-    """(floats, addresses by kind) of the runs of tensors that follow each other alike in every region."""
-    segments: list[tuple[int, list[int]]] = []
+def _keeping(step: Step, owner: Any) -> Step:
+    """``step``, holding on to what owns the memory that it reads."""
+
+    def run(owner: Any = owner) -> Any:
+        return step()
+
+    return run
+
+
+def _rule(node: Node) -> Rule:
+    return rule_of(node.attributes["rule"], node.attributes["results"], node.attributes["targets"])
+
+
+def segments(columns: Sequence[Sequence[Buffer]]) -> list[tuple[int, list[int]]]:
+    """(floats, addresses by kind) of the runs of tensors that follow each other alike in every region.
+
+    What lies between them, up to whole cache lines, belongs to nobody and is swept along.
+    """
+    found: list[tuple[int, list[int]]] = []
     for row in zip(*columns, strict=True):
         addresses = [item.address for item in row]
         nbytes = align(row[0].layout.nbytes)
-        if segments:
-            length, starts = segments[-1]
+        if found:
+            length, starts = found[-1]
             if all(address == start + 4 * length for address, start in zip(addresses, starts, strict=True)):
-                segments[-1] = (length + nbytes // 4, starts)
+                found[-1] = (length + nbytes // 4, starts)
                 continue
-        segments.append((nbytes // 4, addresses))
-    return segments
+        found.append((nbytes // 4, addresses))
+    return found
 
 
-class SGDKernel(UpdateKernel):
-    """SGD with momentum, dampening, Nesterov and weight decay."""
+class _Binder:
+    """Turns sweeps into calls on addresses; owns the constants and what is computed of numbers alone."""
 
-    def numbers(self) -> Numbers:
-        return Numbers("decay", "momentum", "fresh", "step")
+    def __init__(self, sweeps: Sweeps, numbers: int, scratch: int, piece: int) -> None:
+        self._sweeps, self._numbers, self._scratch, self._piece = sweeps, numbers, scratch, piece
+        self._constants: dict[float, np.ndarray] = {}
+        self._values = {index: np.zeros(1, FLOAT) for index in sweeps.scalars}
+        self._primitives: dict[tuple[int, int], Primitive] = {}
 
-    def sweeps(self, count: int, at: Addresses, numbers: Numbers) -> dict[str, Sweep]:
-        p, g = at[0], at[1]
-        made = {"decay": scaled_sum(count, g, p, g, (None, numbers.address("decay")))}
-        source = g
-        if self.slots:
-            m, momentum = at[2], numbers.address("momentum")
-            made["momentum"] = scaled_sum(count, m, g, m, (momentum, numbers.address("fresh")))
-            source = m
-            if self.attributes.get("nesterov"):
-                made["nesterov"] = scaled_sum(count, g, m, g, (None, momentum))
-                source = g
-        made["step"] = scaled_sum(count, p, source, p, (None, numbers.address("step")))
-        return made
-
-    def step(self, scalars: np.ndarray, numbers: Numbers, sweeps: Sequence[dict[str, Sweep]]) -> Step:
-        def run() -> Any:
-            rate, momentum, dampening, decay = scalars.tolist()
-            numbers["decay"], numbers["momentum"] = decay, momentum
-            numbers["fresh"], numbers["step"] = 1.0 - dampening, -rate
-            skipped = () if decay else ("decay",)
-            return _run(sweeps, skipped)
-
-        return run
-
-
-class AdamKernel(UpdateKernel):
-    """Adam and AdamW: first moment, second moment, step."""
-
-    def numbers(self) -> Numbers:
-        return Numbers("decay", "beta1", "fresh1", "beta2", "fresh2", "correction", "epsilon", "step", "keep")
-
-    def sweeps(self, count: int, at: Addresses, numbers: Numbers) -> dict[str, Sweep]:
-        p, g, m, v = at
-        number = numbers.address
-        square = [("multiply", number("fresh2"), 1), ("add", v, count), ("multiply", number("beta2"), 1)]
-        return {
-            "decay": scaled_sum(count, g, p, g, (None, number("decay"))),
-            "first": scaled_sum(count, m, g, m, (number("beta1"), number("fresh1"))),
-            "second": product_chain(count, g, g, v, square),
-            "step": self._step_sweep(count, p, m, v, number),
-        }
-
-    def _step_sweep(self, count: int, p: int, m: int, v: int, number: Callable[[str], int]) -> Step:
-        flat, scalar = dense(FLOAT, (count,)), dense(FLOAT, (1,))
-        post_ops: list[PostOp] = [
-            Eltwise(SQRT),
-            Binary(ADD, scalar),
-            Eltwise(POWER, 1.0, -1.0),
-            Binary(MULTIPLY, flat),
-            Binary(MULTIPLY, scalar),
-            Binary(ADD, flat),
-            Binary(MULTIPLY, scalar),
+    def scalars(self) -> list[Step]:
+        """The lines on numbers alone."""
+        return [
+            partial(_to, SCALARS[line.op_type], [self._scalar(item) for item in line.operands], self._values[index])
+            for index, line in self._sweeps.scalars.items()
         ]
-        primitive = Primitive(describe("binary", MULTIPLY, flat, scalar, flat, attribute=attributes(post_ops)))
-        places = {SRC: (flat, v), SRC_1: (scalar, number("correction")), DST: (flat, p)}
-        operands = {1: (scalar, number("epsilon")), 3: (flat, m), 4: (scalar, number("step")), 5: (flat, p)}
-        places.update((post_operand(index), place) for index, place in operands.items())
-        places[post_operand(6)] = (scalar, number("keep"))
+
+    def _scalar(self, item: Operand) -> np.ndarray:
+        if item.kind == "c":
+            return self._constants.setdefault(item.value, np.full(1, item.value, FLOAT))
+        return self._values[item.index] if item.kind == "v" else floats(self._numbers + 4 * item.index, 1)
+
+    def steps(self, length: int, addresses: Sequence[int]) -> list[Step]:
+        """All sweeps over ``length`` floats at the addresses of the tensors."""
+        return [self._step(position, length, addresses) for position in range(len(self._sweeps.order))]
+
+    def _step(self, position: int, length: int, addresses: Sequence[int]) -> Step:
+        sweep, flat = self._sweeps.order[position], dense(FLOAT, (length,))
+        primitive = self._primitives.get((position, length))
+        if primitive is None:
+            primitive = self._primitives[position, length] = self._primitive(sweep, length)
+        places: dict[int, Place] = {
+            SRC: (flat, self._address(sweep.source, addresses)),
+            DST: (flat, self._stored(sweep, addresses)),
+        }
+        places[SRC_1] = self._place(sweep.first.operand, length, addresses)
+        for argument, scale in _scales(sweep).items():
+            places[SCALES | argument] = self._place(scale, 1, addresses)
+        for index, link in enumerate(sweep.links[1:]):
+            if isinstance(link, With):
+                places[post_operand(index)] = self._place(link.operand, length, addresses)
         return primitive.bind(places)
 
-    def step(self, scalars: np.ndarray, numbers: Numbers, sweeps: Sequence[dict[str, Sweep]]) -> Step:
-        decoupled = bool(self.attributes.get("decoupled"))
+    def _primitive(self, sweep: Sweep, length: int) -> Primitive:
+        flat = dense(FLOAT, (length,))
+        post_ops: list[PostOp] = [
+            Binary(link.algorithm, dense(FLOAT, self._shape(link.operand, length))) if isinstance(link, With) else link
+            for link in sweep.links[1:]
+            if not isinstance(link, Blend)
+        ]
+        operand = dense(FLOAT, self._shape(sweep.first.operand, length))
+        algorithm = sweep.first.algorithm if isinstance(sweep.first, With) else ADD
+        settings = attributes(post_ops, dict.fromkeys(_scales(sweep), 0))
+        return Primitive(describe("binary", algorithm, flat, operand, flat, attribute=settings))
 
-        def run() -> Any:
-            rate, beta1, beta2, epsilon, decay, correction1, correction2 = scalars.tolist()
-            keep = 1.0 - rate * decay if decoupled else 1.0
-            numbers["decay"], numbers["beta1"], numbers["fresh1"] = decay, beta1, 1.0 - beta1
-            numbers["beta2"], numbers["fresh2"] = beta2, (1.0 - beta2) / beta2
-            numbers["correction"], numbers["epsilon"] = 1.0 / correction2, epsilon
-            numbers["step"], numbers["keep"] = -rate / correction1 / keep, keep
-            return _run(sweeps, ("decay",) if decoupled or not decay else ())
+    def _is_scalar(self, item: Operand) -> bool:
+        return item.kind in "cn" or (item.kind == "v" and item.index in self._values)
+
+    def _shape(self, item: Operand, length: int) -> tuple[int, ...]:
+        return (1,) if self._is_scalar(item) else (length,)
+
+    def _place(self, item: Operand, length: int, addresses: Sequence[int]) -> Place:
+        return dense(FLOAT, self._shape(item, length)), self._address(item, addresses)
+
+    def _address(self, item: Operand, addresses: Sequence[int]) -> int:
+        if item.kind == "n":
+            return self._numbers + 4 * item.index
+        if self._is_scalar(item):
+            return int(self._scalar(item).ctypes.data)
+        return addresses[item.index] if item.kind == "t" else self._stored(self._sweeps.places[item.index], addresses)
+
+    def _stored(self, sweep: Sweep, addresses: Sequence[int]) -> int:
+        if sweep.target is not None:
+            return addresses[sweep.target]
+        if sweep.temporary == UPDATE:
+            return addresses[1]
+        return self._scratch + sweep.temporary * self._piece * FLOAT.itemsize
+
+
+def _scales(sweep: Sweep) -> dict[int, Operand]:
+    """The numbers by which the first two operands are multiplied, by argument."""
+    if isinstance(sweep.first, With):
+        return {}
+    pairs = ((SRC, sweep.first.own), (SRC_1, sweep.first.scale))
+    return {argument: scale for argument, scale in pairs if scale is not None}
+
+
+def _to(function: Any, operands: Sequence[np.ndarray], target: np.ndarray) -> None:
+    function(*operands, out=target)
+
+
+def floats(address: int, count: int) -> np.ndarray:
+    """An array over ``count`` floats that somebody else owns."""
+    return np.ctypeslib.as_array((ctypes.c_float * count).from_address(address))
+
+
+@kernel(TOOLKIT_DOMAIN, "ElementwiseUpdate", accepts=lambda node: is_float32(node) and is_known(_rule(node)))
+def lower_update(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    return UpdateKernel(node, inputs)
+
+
+class SumOfSquaresKernel(Kernel):
+    """The squares of tensors in whatever layout, piece by piece; the padding of a layout holds zeros."""
+
+    name = "dot products"
+
+    def __init__(self, inputs: Sequence[Layout | None]) -> None:
+        self.inputs = list(inputs)
+        self.outputs = [plain(FLOAT, ())]
+
+    def bind(self, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], workspace: Buffer | None) -> Step:
+        given, target = [item for item in inputs if item is not None], outputs[0]
+        assert target is not None
+        pieces = [
+            floats(item.address + 4 * start, min(PIECE, count - start))
+            for item in given
+            for count in [item.layout.nbytes // 4]
+            for start in range(0, count, PIECE)
+        ]
+        total: np.ndarray = target.array
+
+        def run() -> None:
+            total[...] = sum(float(np.dot(piece, piece)) for piece in pieces)
 
         return run
 
 
-def _run(sweeps: Sequence[dict[str, Sweep]], skipped: Sequence[str]) -> Any:
-    for segment in sweeps:
-        for name, sweep in segment.items():
-            if name not in skipped:
-                status = sweep()
-                if status:
-                    return status
-    return None
-
-
-@kernel(TOOLKIT_DOMAIN, "SGDUpdate", accepts=is_float32)
-def lower_sgd(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
-    return SGDKernel(node, inputs)
-
-
-@kernel(TOOLKIT_DOMAIN, "AdamUpdate", accepts=is_float32)
-def lower_adam(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
-    return AdamKernel(node, inputs)
+@kernel(TOOLKIT_DOMAIN, "SumOfSquares")
+def lower_sum_of_squares(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    return SumOfSquaresKernel(inputs)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.compiler.program import Node, Program, Variable
+from toolkit.compiler.program import UPDATE_ROLES, Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite
 
 
@@ -19,7 +19,7 @@ def share_common_subexpressions(program: Program) -> None:
 
     def rule(node: Node) -> Replacement | None:
         record = node.record
-        if record is None or record.is_random or node.is_recomputed or node.role == "update":
+        if record is None or record.is_random or node.is_recomputed or node.role in UPDATE_ROLES:
             return None
         outputs = tuple(item is not None for item in node.outputs)
         key = (
