@@ -128,29 +128,29 @@ class TrainingSession:
         A session that accumulates gathers the batch's gradients instead, by its ``weight`` (the items that its loss is
         the mean of), until ``update``. Raises ``NonFiniteLossError`` naming the layer, before anything is updated.
         """
+        scale = 1.0 if self._loss_scale is None else self._loss_scale.value
         plan = self._forward_backward(feeds, labels)
         result = _result(plan.plan)
         if not self._require_finite(plan, feeds, labels, result.loss):
             self.gathered = 0.0
             return replace(result, is_skipped=True)
         if self._accumulates:
-            plan.load_weights(float(self.gathered > 0), weight)
+            plan.load_weights(float(self.gathered > 0), weight / scale)
             plan.plan.run("statistics", "accumulate")
             self._store.mark_written(plan.statistics, self._convert)
             plan.plan.synchronised()
             self.gathered, self._last = self.gathered + weight, plan
         else:
-            self._move(plan, step, "statistics", "update")
+            self._move(plan, step, 1.0 / scale, "statistics", "update")
         return result
 
     def update(self, step: int) -> None:
         """Move the parameters by the weighted mean of what was gathered since the last time."""
         if self.gathered and self._last is not None:
-            self._move(self._last, step, "update")
+            self._move(self._last, step, 1.0 / self.gathered, "update")
             self.gathered = 0.0
 
-    def _move(self, plan: StepPlan, step: int, *roles: str) -> None:
-        factor = 1.0 / (self._scale() * (self.gathered or 1.0))
+    def _move(self, plan: StepPlan, step: int, factor: float, *roles: str) -> None:
         plan.load_numbers(self.optimizer, step, factor if self._is_factored else None)
         plan.plan.run(*roles)
         self._store.mark_written(plan.kept, self._convert)
@@ -308,14 +308,13 @@ class TrainingSession:
                 stacklevel=2,
             )
 
-    def _scale(self) -> float:
-        return 1.0 if self._loss_scale is None else self._loss_scale.value
-
     def _require_finite(self, plan: StepPlan, feeds: Any, labels: Labels, loss: float | None) -> bool:
         """Whether the step may update; ``False`` where gradients overflowed by the loss scale alone."""
         scale = self._loss_scale
         if loss is not None and np.isfinite(loss):
-            if all(np.isfinite(np.add.reduce(region)) for region in self._store.gradient_regions):
+            with np.errstate(over="ignore", invalid="ignore"):
+                finite = all(np.isfinite(np.add.reduce(region)) for region in self._store.gradient_regions)
+            if finite:
                 if scale is not None:
                     scale.succeeded()
                 return True

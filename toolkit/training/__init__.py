@@ -4,6 +4,7 @@ from toolkit.training import adapters, losses, metrics, optimizers, schedules, s
 from toolkit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from toolkit.training.head import replace_head
 from toolkit.training.history import Epoch, History
+from toolkit.training.loss_scale import DynamicLossScale
 from toolkit.training.prediction import predict
 from toolkit.training.trainer import Trainer
 from toolkit.training.training_info import add_training_info
@@ -11,6 +12,7 @@ from toolkit.training.training_network import training_network
 
 __all__ = [
     "Checkpoint",
+    "DynamicLossScale",
     "Epoch",
     "History",
     "Trainer",

@@ -50,6 +50,8 @@ class Learner(Protocol):
         self, data: Any, *, batch_size: int = 64, metrics: Mapping[str, AnyMetric] | None = None
     ) -> dict[str, float]: ...
 
+    def flush(self) -> None: ...
+
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None: ...
 
 
@@ -93,7 +95,7 @@ def fit(
     best, history = BestWeights(trainer.network, monitor), History()
     if keep_best and validation is not None and epochs:
         best.offer(trainer.epochs, trainer.evaluate(validation, batch_size=batch_size, metrics=chosen))
-    pace = Pace(trainer.optimizer, schedule, batches.items, epochs)
+    pace = Pace(trainer.optimizer, schedule, _steps_of(batches.items, batch_size), epochs)
     with Interruption() as interruption, ProgressBar(progress) as bar, pace:
         for _ in range(epochs):
             number, start, steps = trainer.epochs + 1, time.perf_counter(), 0
@@ -105,12 +107,13 @@ def fit(
                 for x, labels in batches(np.random.default_rng([trainer.seed, number]) if shuffle else None):
                     feeds, accepted = trainer.accept(x, labels)
                     items = trainer.items(feeds)
-                    pace.before(items)
+                    pace.before_step()
                     _, outputs = trainer.train_minibatch(feeds, accepted)
                     steps += 1
                     means.add(trainer.terms, outputs, accepted, items)
                     bar.advance(items, means.running())
                     interruption.check()
+                trainer.flush()
                 if validation is not None:
                     figures = trainer.evaluate(validation, batch_size=batch_size, metrics=chosen)
                     interruption.check()
@@ -124,6 +127,7 @@ def fit(
             if history.interrupted:
                 break
             trainer.epochs = number
+            pace.after_epoch(figures or means.result())
             if checkpoint is not None:
                 trainer.save_checkpoint(checkpoint)
     if best.epoch is not None:
@@ -132,6 +136,11 @@ def fit(
     history.message = _message(history, epochs)
     history.notes += [f"{name!r}: {shortfall}" for name, shortfall in trainer.shortfalls.items()]
     return history
+
+
+def _steps_of(items: int | None, batch_size: int) -> int | None:
+    """The batches of an epoch, where somebody knows."""
+    return None if items is None else -(-items // batch_size)
 
 
 def _message(history: History, epochs: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,11 @@ from toolkit.training.checkpoint import Checkpoint, load_checkpoint, save_checkp
 from toolkit.training.data import Batches, feeds_of
 from toolkit.training.history import History
 from toolkit.training.loop import fit
+from toolkit.training.loss_scale import DynamicLossScale
 from toolkit.training.losses import Loss
 from toolkit.training.metrics import AnyMetric
 from toolkit.training.optimizers import Optimizer
+from toolkit.training.optimizers.averaging import AVERAGE, swapped
 from toolkit.training.prediction import indices_of_names, predict
 from toolkit.training.schedules import Schedule
 from toolkit.training.unfreezing import GradualUnfreezing
@@ -53,6 +56,10 @@ class Trainer:
       what it takes without (``0.5``) or in bytes (an ``int``): then what to compute again is chosen, cheap layers
       before costly ones. Raises ``TrainingError`` in the first step when a budget cannot be met, telling what can.
 
+    - ``accumulate``: update after so many batches, by the mean over all of their items, as one large batch would.
+      ``flush`` updates by what has come so far; ``fit`` does so at the end of an epoch.
+    - ``loss_scale``: a ``DynamicLossScale``, for gradients that numbers of half width would lose.
+
     ``steps`` and ``epochs`` count what was done so far; ``terms`` are the parts of the last step's loss by name.
     Parameters with ``requires_grad=False`` stay as they are, and nothing is computed for them; freezing and unfreezing
     between steps is fine. Raises ``GraphError`` when the loss names an output the network lacks.
@@ -72,6 +79,8 @@ class Trainer:
         straight_through: Asked = None,
         batch_statistics: str | None = None,
         rematerialise: Rematerialise = None,
+        accumulate: int = 1,
+        loss_scale: DynamicLossScale | None = None,
     ) -> None:
         if not isinstance(loss, Loss) or not isinstance(optimizer, Optimizer):
             wrong = optimizer if isinstance(loss, Loss) else loss
@@ -80,6 +89,9 @@ class Trainer:
                 "Write for example loss=tk.losses.SoftmaxCrossEntropy(), optimizer=tk.optimizers.Adam(1e-3)."
             )
         self.loss, self.optimizer, self.seed = loss, optimizer, seed
+        if not isinstance(accumulate, int) or isinstance(accumulate, bool) or accumulate < 1:
+            raise TrainingError(f"Trainer: accumulate requires a count of batches from 1, got {accumulate!r}.")
+        self.accumulate, self.loss_scale = accumulate, loss_scale
         self.steps = self.epochs = 0
         self._options = {
             "backend": backend,
@@ -90,6 +102,8 @@ class Trainer:
             "straight_through": straight_through,
             "batch_statistics": batch_statistics,
             "rematerialise": rematerialise,
+            "accumulates": accumulate > 1,
+            "loss_scale": loss_scale,
         }
         self._start(network)
 
@@ -107,7 +121,7 @@ class Trainer:
         self._start(other)
 
     def _start(self, network: Network) -> None:
-        self._network = network
+        self._network, self._waiting = network, 0
         self._session = TrainingSession(network, self.loss, self.optimizer, **self._options)  # type: ignore[arg-type]
         self._made_for = self._signature()
         self._pending: Arrays | None = None
@@ -128,6 +142,7 @@ class Trainer:
     def _current(self) -> TrainingSession:
         """The session; a new one with the old optimizer state when layers or frozen parameters changed."""
         if self._signature() != self._made_for:
+            self.flush()
             state = self._session.state() if self._pending is None else self._pending
             self._start(self._network)
             self._pending = state if state else None
@@ -153,11 +168,37 @@ class Trainer:
         session = self._current()
         self._restore_pending(session, feeds)
         try:
-            result = session.step(feeds, accepted, self.steps + 1)
+            result = session.step(feeds, accepted, self.steps + 1, weight=self._weight(feeds, accepted))
         except NonFiniteLossError as error:
             raise NonFiniteLossError(f"Step {self.steps + 1} (epoch {self.epochs + 1}): {error}") from error
-        self.steps += 1
+        if result.is_skipped:
+            self._waiting = 0
+        elif self.accumulate == 1:
+            self.steps += 1
+        else:
+            self._waiting += 1
+            if self._waiting == self.accumulate:
+                self.flush()
         return self._loss_of(result), result.outputs
+
+    def _weight(self, feeds: Arrays, labels: Labels) -> float:
+        """The real items behind the loss of a batch; where its terms count differently, the items of the batch."""
+        counts = set(self.loss.counts(labels, self.items(feeds)).values())
+        return counts.pop() if len(counts) == 1 else self.items(feeds)
+
+    def flush(self) -> None:
+        """Update by what was accumulated since the last update, if anything was."""
+        if self._waiting:
+            self._session.update(self.steps + 1)
+            self.steps, self._waiting = self.steps + 1, 0
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within ``with trainer.averaged():`` the network holds the averages that a transform of the optimizer keeps.
+
+        Evaluate or save there; training goes on from the weights as they were. Raises ``TrainingError`` when the
+        optimizer keeps none, or no step was done.
+        """
+        return swapped(self._session.kept(AVERAGE))
 
     def _loss_of(self, result: StepResult) -> float:
         assert result.loss is not None
@@ -253,11 +294,14 @@ class Trainer:
     # going on later -----------------------------------------------------------------------------------------------
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Write parameters, optimizer state, random state and progress to one file, atomically."""
+        """Write parameters, optimizer state, random state and progress to one file, atomically; flushes before."""
+        self.flush()
         session = self._current()
         state = session.state() if self._pending is None else self._pending
         random = session.random.bit_generator.state
         progress = {"steps": self.steps, "epochs": self.epochs, "seed": self.seed, "random": random}
+        if self.loss_scale is not None:
+            progress["loss_scale"] = [self.loss_scale.value, self.loss_scale.good]
         numeric = {name: item.array for name, item in self._network.parameters.items() if item.dtype != object}
         save_checkpoint(path, Checkpoint(numeric, state, progress))
 
@@ -285,6 +329,8 @@ class Trainer:
         self.steps, self.epochs, self.seed = (int(found.progress[name]) for name in ("steps", "epochs", "seed"))
         self._start(self._network)
         self._session.random.bit_generator.state = found.progress["random"]
+        if self.loss_scale is not None and "loss_scale" in found.progress:
+            self.loss_scale.value, self.loss_scale.good = found.progress["loss_scale"]
         self._pending = found.state if found.state else None
 
     def _restore_pending(self, session: TrainingSession, feeds: Arrays) -> None:

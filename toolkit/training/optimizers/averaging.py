@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from toolkit.errors import TrainingError
+from toolkit.graph.parameter import Parameter
 from toolkit.operators.expression import Expression
 from toolkit.runtime.update_part import Part
 from toolkit.training.optimizers.numbers import Moment, above, floor, share
 from toolkit.training.optimizers.transform import Transform
 
 AVERAGE = "average"  # the slot that both keep
+
+
+@contextmanager
+def swapped(averages: Mapping[Parameter, np.ndarray]) -> Iterator[None]:
+    """Let parameters hold their averages for a while. Raises ``TrainingError`` when there are none."""
+    if not averages:
+        raise TrainingError(
+            "There are no averaged weights: chain tk.optimizers.ExponentialAverage() or StochasticAverage() behind the "
+            "optimizer, and train at least one step."
+        )
+    raw = {item: item.array for item in averages}
+    for item, array in averages.items():
+        item.assign(array)
+    try:
+        yield
+    finally:
+        for item, array in raw.items():
+            item.assign(array)
 
 
 class ExponentialAverage(Transform):
