@@ -150,6 +150,21 @@ def test_gradients_alone_change_nothing():
         np.testing.assert_array_equal(net.parameters[name].array, array)
 
 
+def test_gradients_are_those_of_the_weights_as_they_are():
+    """Also where the kernel gives a gradient in another layout than the update takes."""
+    body = [tk.layers.Convolution(2, 3, pads=1), tk.layers.Convolution(8, 1), tk.layers.Flatten(), tk.layers.Linear(3)]
+    x = np.random.default_rng(0).standard_normal((6, 4, 6, 6)).astype(np.float32)
+    found = {}
+    for backend in ("numpy", "cpu"):
+        network = tk.layers.Sequential(body).network((4, 6, 6))
+        options = {"loss": tk.losses.SoftmaxCrossEntropy(), "optimizer": tk.optimizers.SGD(0.1), "backend": backend}
+        trainer = tk.Trainer(network, **options)
+        trainer.train_minibatch(x, [0, 1, 2, 0, 1, 2])
+        found[backend] = trainer.gradients(x, [0, 1, 2, 0, 1, 2])
+    for name, expected in found["numpy"].items():
+        np.testing.assert_allclose(found["cpu"][name], expected, rtol=1e-3, atol=1e-4)
+
+
 def test_explain_needs_a_step():
     with pytest.raises(GraphError, match="Nothing is compiled yet"):
         session(mlp()).explain()

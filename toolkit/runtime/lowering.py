@@ -94,7 +94,7 @@ class Lowering:
         with naming(lambda why: malformed(f"{node.operator}-{node.version}", node.layer, why)):
             kernel = backend.lower(node, layouts, self.resources)
         inputs = [
-            None if item is None or wanted is None else self.tensor(item, wanted, node.role)
+            None if item is None or wanted is None else self.tensor(item, wanted, _role_of_reading(node, item))
             for item, wanted in zip(node.inputs, kernel.inputs, strict=True)
         ]
         outputs = [
@@ -144,6 +144,11 @@ class Lowering:
             return
         kernel = self.converter.reorder(place.layout, place.layout, self.resources)
         self.tasks.append(Task(kernel, [source], [place], target.name, "Assign", self.converter.name, role))
+
+
+def _role_of_reading(node: Node, variable: Variable) -> str:
+    """When what a node reads is brought into its layout: gradients are judged, and handed out, before the update."""
+    return _role(variable) if node.role == "update" else node.role
 
 
 def _role(variable: Variable) -> str:
