@@ -27,7 +27,8 @@ MAY_IMPORT = {
 }
 EVERYTHING = set(MAY_IMPORT)
 MAY_IMPORT["cli"] = EVERYTHING | {"", "importers", "exporters"}  # "" is the package toolkit itself: its public names
-MAY_IMPORT[""] = EVERYTHING
+MAY_IMPORT["estimators"] = EVERYTHING | {"importers"}  # a client as the command line is: nothing depends on it
+MAY_IMPORT[""] = EVERYTHING | {"estimators"}
 MAY_IMPORT["__main__"] = {"cli"}
 MAY_IMPORT["importers"] = {"errors", "graph", "operators", "layers"}
 MAY_IMPORT["exporters"] = MAY_IMPORT["importers"]
@@ -42,9 +43,10 @@ RESERVED = {
     "onnx2torch": {"cli"},
     "pycuda": {"backends"},
     "cupy": {"backends"},
-    "sklearn": set(),
+    "sklearn": {"estimators"},
     "skl2onnx": set(),
     "matplotlib": set(),
+    "PIL": {"training"},
 }
 OPTIONAL_LIBRARIES = {"cupy", "cupyx", "pycuda"}  # a backend may import these when it is asked for, inside a function
 ONE_ENGINE_A_PROCESS = "toolkit.cli.bench_engine"  # imports only what it measures, so that memory is the engine's own

@@ -3,7 +3,7 @@
 ``importers.load`` gives a ``Network``; ``Trainer`` makes its weights better; ``exporters.save`` writes it back.
 """
 
-from toolkit import layers
+from toolkit import estimators, layers
 from toolkit.errors import (
     BackendError,
     GraphError,
@@ -23,6 +23,7 @@ from toolkit.training import (
     History,
     Trainer,
     adapters,
+    data,
     losses,
     metrics,
     optimizers,
@@ -56,7 +57,9 @@ __all__ = [
     "UnsupportedOperatorError",
     "Value",
     "adapters",
+    "data",
     "emit",
+    "estimators",
     "layers",
     "losses",
     "metrics",

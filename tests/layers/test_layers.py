@@ -46,6 +46,41 @@ CASES = {
     "layer normalization": (layers.LayerNormalization(), (4, 7)),
     "layer normalization over all": (layers.LayerNormalization(axis=1), (4, 7)),
     "embedding": (layers.Embedding(11, 5), (4,)),
+    "leaky relu": (layers.LeakyReLU(0.2), (7,)),
+    "prelu": (layers.PReLU(), IMAGE),
+    "prelu with one slope": (layers.PReLU(per_channel=False), (4, 7)),
+    "elu": (layers.ELU(0.7), (7,)),
+    "selu": (layers.SELU(), (7,)),
+    "gelu": (layers.GELU(), (7,)),
+    "gelu through tanh": (layers.GELU(approximate=True), (7,)),
+    "silu": (layers.SiLU(), (7,)),
+    "hard swish": (layers.HardSwish(), (7,)),
+    "mish": (layers.Mish(), (7,)),
+    "softplus": (layers.Softplus(), (7,)),
+    "global max pool": (layers.GlobalMaxPool(), IMAGE),
+    "transposed convolution": (layers.TransposedConvolution(4, 3, strides=2, pads=1, output_padding=1), IMAGE),
+    "transposed, dilated, grouped": (layers.TransposedConvolution(6, (3, 2), (1, 2), 0, 0, (2, 1), groups=3), IMAGE),
+    "transpose": (layers.Transpose((3, 1, 2)), IMAGE),
+    "rms normalization": (layers.RMSNormalization(), (4, 7)),
+    "group normalization": (layers.GroupNormalization(3), (6, 4, 5)),
+    "instance normalization": (layers.InstanceNormalization(), IMAGE),
+    "local response normalization": (layers.LocalResponseNormalization(3), IMAGE),
+    "residual": (layers.Residual(layers.Convolution(3, 3, pads="same")), IMAGE),
+    "residual with a shortcut": (
+        layers.Residual(layers.Convolution(4, 3, strides=2, pads="same"), layers.Convolution(4, 1, strides=2)),
+        IMAGE,
+    ),
+    "lstm": (layers.LSTM(5), (6, 4)),
+    "lstm, stacked, both ways, last step": (layers.LSTM(5, 2, True, dropout=0.5, sequence=False), (6, 4)),
+    "gru": (layers.GRU(5, bidirectional=True), (6, 4)),
+    "rnn": (layers.RNN(5, activation="Relu"), (6, 4)),
+    "rnn without input weights": (layers.RNN(4, 2, skip_input=True, sequence=False), (6, 4)),
+    "attention": (layers.MultiHeadAttention(2), (6, 8)),
+    "causal attention": (layers.MultiHeadAttention(2, causal=True, dropout=0.1, bias=False), (6, 8)),
+    "transformer encoder": (layers.TransformerEncoder(2, 16), (6, 8)),
+    "transformer encoder, normalised first": (layers.TransformerEncoder(2, 16, normalise_first=True), (6, 8)),
+    "positions": (layers.PositionalEmbedding(9), (6, 8)),
+    "sinusoidal positions": (layers.PositionalEmbedding(9, sinusoidal=True), (6, 8)),
     "nothing": (layers.Sequential([]), (7,)),
 }
 
@@ -125,6 +160,11 @@ def test_the_seed_decides_the_weights():
         (initialisers.GlorotNormal(), 0.0, (2 / 300) ** 0.5),
         (initialisers.HeUniform(), 0.0, (2 / 200) ** 0.5),
         (initialisers.HeNormal(), 0.0, (2 / 200) ** 0.5),
+        (initialisers.LeCunNormal(), 0.0, (1 / 200) ** 0.5),
+        (initialisers.FanInUniform(), 0.0, (1 / 600) ** 0.5),
+        (initialisers.TruncatedNormal(1.0, 0.5), 1.0, 0.5 * 0.8796),
+        (initialisers.Orthogonal(2.0), 0.0, 2.0 / 200**0.5),
+        (initialisers.Identity(), 0.005, 0.0705),
     ],
 )
 def test_initialisers_have_the_spread_they_promise(initialiser, mean, deviation):
@@ -135,6 +175,19 @@ def test_initialisers_have_the_spread_they_promise(initialiser, mean, deviation)
     assert weight.mean() == pytest.approx(mean, abs=0.02)
     assert weight.std() == pytest.approx(deviation, rel=0.03, abs=1e-6)
     assert (network.parameters["linear1/bias"].array == 1.5).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 2, 3)])
+def test_orthogonal_rows_or_columns_are_orthonormal(shape):
+    drawn = initialisers.Orthogonal(2.0).draw(np.random.default_rng(0), shape, 1, 1).reshape(shape[0], -1) / 2
+    product = drawn @ drawn.T if drawn.shape[0] <= drawn.shape[1] else drawn.T @ drawn
+    np.testing.assert_allclose(product, np.eye(len(product)), atol=1e-12)
+
+
+def test_an_identity_kernel_hands_images_through():
+    layer = layers.Convolution(3, 3, pads="same", weight_initialiser=initialisers.Identity())
+    x = np.random.default_rng(0).standard_normal((2, *IMAGE)).astype(np.float32)
+    np.testing.assert_allclose(layers.Sequential([layer]).network(IMAGE).run(x)["output"], x, rtol=1e-6)
 
 
 def test_batch_statistics_can_be_switched_off_and_on():

@@ -52,6 +52,10 @@ class Network:
 
     runtime: ClassVar[Runtime]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: contexts stay with the network that made them."""
+        return {**self.__dict__, "contexts": None, "_inner": None}
+
     @property
     def name(self) -> str:
         return self.graph.name

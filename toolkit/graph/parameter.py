@@ -100,6 +100,16 @@ class Parameter:
         CLOCK.now += 1
         self.version += 1
 
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        """For copies and pickles: the current content, apart from whatever context has written it."""
+        self.array  # noqa: B018  # fetches the newest copy
+        return None, {name: getattr(self, name) for name in self.__slots__}
+
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        for name, value in state[1].items():
+            setattr(self, name, value)
+        self._array.flags.writeable = False
+
     def __repr__(self) -> str:
         return f"Parameter({self.name!r}, {self.dtype} {self.shape}{'' if self.requires_grad else ', frozen'})"
 

@@ -57,16 +57,17 @@ class Builder:
         dtype: np.dtype,
         *,
         further_outputs: Sequence[str] = (),
+        batch_axis: int = 0,
         **attributes: Any,
     ) -> Value:
-        """Append one operator of ai.onnx; returns its first output, of ``shape`` and ``dtype``, batch axis 0."""
+        """Append one operator of ai.onnx; returns its first output, of ``shape`` and ``dtype``."""
         path = self._unique("/".join([*self._scopes[-1:], op_type]))
         output = self._unique(f"{path}_output")
         names = [item.name if isinstance(item, Value) else item for item in inputs]
         self.graph.leaves.append(
             Leaf(op_type, names, [output, *further_outputs], attributes, version=self.opset, name=path, path=path)
         )
-        value = Value(output, np.dtype(dtype), shape, batch_axis=0 if shape else None)
+        value = Value(output, np.dtype(dtype), shape, batch_axis=batch_axis if shape else None)
         self.graph.values[output] = value
         return value
 
@@ -77,6 +78,10 @@ class Builder:
         array.flags.writeable = False
         self.graph.parameters[name] = Parameter(name, array, requires_grad=requires_grad)
         return name
+
+    def indices(self, name: str, *content: int) -> str:
+        """Add a list of int64, such as axes or a shape; returns its unique name."""
+        return self.parameter(name, np.asarray(content, np.int64))
 
     def weight(
         self, name: str, initialiser: Initialiser, shape: tuple[int, ...], dtype: np.dtype, fan_in: int, fan_out: int

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
+from toolkit.errors import ShapeError
 from toolkit.graph.value import Value
 from toolkit.layers.builder import Builder
 
@@ -23,6 +25,20 @@ class Definition(ABC):
 
         Raises ``ShapeError`` when ``x`` does not fit, ``GraphError`` when the graph's opset lacks the operator.
         """
+
+    def connect(self, builder: Builder, inputs: Sequence[Value]) -> tuple[Value, ...]:
+        """Append the layer behind any number of values; returns all of its outputs. Here there is one of each."""
+        self.require_inputs(builder, inputs, 1)
+        return (self.append(builder, inputs[0]),)
+
+    def require_inputs(self, builder: Builder, inputs: Sequence[Value], *counts: int) -> None:
+        """Raise ``ShapeError`` unless the number of ``inputs`` is among ``counts``."""
+        if len(inputs) not in counts:
+            wanted = " or ".join(str(count) for count in counts)
+            raise ShapeError(
+                f"{type(self).__name__} {builder.path!r} requires {wanted} input(s), got {len(inputs)}: "
+                f"{[item.name for item in inputs]}. Connect it to as many values."
+            )
 
     @property
     def kind(self) -> str:

@@ -71,5 +71,22 @@ class GlobalAveragePool(Definition):
     name: str = ""
 
     def append(self, builder: Builder, x: Value) -> Value:
-        shape = builder.shape(x, "GlobalAveragePool")
-        return builder.leaf("GlobalAveragePool", [x], (*shape[:2], *(1 for _ in shape[2:])), dtype_of(x))
+        return _over_space(builder, x, "GlobalAveragePool")
+
+
+@dataclass(frozen=True)
+class GlobalMaxPool(Definition):
+    """The largest element over all spatial axes, which stay with size 1.
+
+    - input (batch, channels, d1, ...), output (batch, channels, 1, ...)
+    """
+
+    name: str = ""
+
+    def append(self, builder: Builder, x: Value) -> Value:
+        return _over_space(builder, x, "GlobalMaxPool")
+
+
+def _over_space(builder: Builder, x: Value, operator: str) -> Value:
+    shape = builder.shape(x, operator)
+    return builder.leaf(operator, [x], (*shape[:2], *(1 for _ in shape[2:])), dtype_of(x))

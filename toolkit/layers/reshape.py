@@ -1,4 +1,4 @@
-"""Layers that only change the shape."""
+"""Layers that only change the shape, or the order of the axes."""
 
 from __future__ import annotations
 
@@ -49,6 +49,27 @@ class Reshape(Definition):
         content = builder.parameter("shape", np.asarray([0, *resolved], dtype=np.int64))
         declared = (shape[0], *(None if size == -1 else size for size in resolved))
         return builder.leaf("Reshape", [x, content], declared, dtype_of(x))
+
+
+@dataclass(frozen=True)
+class Transpose(Definition):
+    """Permutes the axes of each item: axis i of the output is axis ``order[i]`` of the input, axis 0 stays.
+
+    ``order`` lists the axes behind the batch axis, from 1 on: ``(2, 1)`` swaps the two axes of a matrix.
+    """
+
+    order: Sequence[int]
+    name: str = ""
+
+    def append(self, builder: Builder, x: Value) -> Value:
+        shape = builder.shape(x, "Transpose")
+        if sorted(self.order) != list(range(1, len(shape))):
+            raise ShapeError(
+                f"Transpose {builder.path!r} requires an order of the axes {list(range(1, len(shape)))}, got "
+                f"{list(self.order)} for {x.name!r} {x.describe()}. List every axis but the batch axis once."
+            )
+        order = [0, *self.order]
+        return builder.leaf("Transpose", [x], tuple(shape[axis] for axis in order), dtype_of(x), perm=order)
 
 
 def _product(shape: Sequence[Dim]) -> int | None:

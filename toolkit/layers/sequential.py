@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import GraphError
-from toolkit.graph.layer import Graph
 from toolkit.graph.network import Network
 from toolkit.graph.surgery import rename_value
 from toolkit.graph.value import Dim, Value
-from toolkit.layers.builder import IR_VERSION, OPSET, Builder, dtype_of
+from toolkit.layers.assembly import Assembly
+from toolkit.layers.builder import OPSET, Builder, dtype_of
 from toolkit.layers.definition import Definition
 
 
@@ -64,12 +64,9 @@ class Sequential(Definition):
         ``seed`` decides every initial weight. ``batch`` is the declared size of the batch axis: a symbol, or a number.
         Raises ``ShapeError`` naming the layer that its input does not fit.
         """
-        graph = Graph(name)
-        x = Value(input_name, np.dtype(dtype), (batch, *input_shape), batch_axis=0)
-        graph.inputs[input_name] = x
-        y = append_named(self, Builder(graph, opset=opset, seed=seed), x, output_name)
-        graph.outputs[output_name] = y
-        return Network(graph, opsets={"": opset}, ir_version=IR_VERSION)
+        assembly = Assembly(name, seed=seed, batch=batch, opset=opset)
+        x = assembly.input(input_name, input_shape, dtype)
+        return assembly.network({output_name: self.append(assembly.builder, x)})
 
 
 def append_named(layer: Definition, builder: Builder, x: Value, name: str) -> Value:

@@ -35,8 +35,12 @@ class Window:
         pads: Sizes | str,
         dilations: Sizes = 1,
         ceil_mode: bool = False,
+        enlarges: bool = False,
     ) -> Window:
-        """Write the sizes out for the input ``x``. Raises ``ShapeError`` when rank or counts do not fit."""
+        """Write the sizes out for the input ``x``. Raises ``ShapeError`` when rank or counts do not fit.
+
+        ``enlarges`` is for windows that slide over the output instead.
+        """
         shape = builder.shape(x, operator)
         if len(shape) < 3:
             raise ShapeError(
@@ -46,17 +50,17 @@ class Window:
         sizes = shape[2:]
         ndim = len(sizes)
         where = f"{operator} {builder.path!r}"
-        widths = _per_axis(where, "kernel", kernel, ndim, least=1)
-        steps = _per_axis(where, "strides", strides, ndim, least=1)
-        gaps = _per_axis(where, "dilations", dilations, ndim, least=1)
+        widths = per_axis(where, "kernel", kernel, ndim, least=1)
+        steps = per_axis(where, "strides", strides, ndim, least=1)
+        gaps = per_axis(where, "dilations", dilations, ndim, least=1)
         if isinstance(pads, str):
             padding = _same(where, pads, sizes, widths, steps, gaps)
         elif not isinstance(pads, int) and len(pads) == 2 * ndim:
-            padding = _per_axis(where, "pads", pads, 2 * ndim)
+            padding = per_axis(where, "pads", pads, 2 * ndim)
         else:
-            padding = _per_axis(where, "pads", pads, ndim) * 2
+            padding = per_axis(where, "pads", pads, ndim) * 2
         window = cls(sizes, widths, steps, padding, gaps, ceil_mode)
-        if any(isinstance(size, int) and size < 1 for size in window.output_sizes()):
+        if not enlarges and any(isinstance(size, int) and size < 1 for size in window.output_sizes()):
             raise ShapeError(
                 f"{where} requires an input at least as large as its window, got kernel {widths}, dilations {gaps} and "
                 f"pads {padding} on {x.name!r} {x.describe()}. Use a smaller kernel or more pads."
@@ -71,6 +75,17 @@ class Window:
         """The spatial sizes behind the window; open where the input's are."""
         return tuple(self._output_size(axis) for axis in range(len(self.sizes)))
 
+    def enlarged_sizes(self, extra: Sequence[int]) -> tuple[Dim, ...]:
+        """The spatial sizes that a transposed convolution gives, ``extra`` added at the ends."""
+        ndim = len(self.sizes)
+        found: list[Dim] = []
+        for axis, size in enumerate(self.sizes):
+            reach = self.dilations[axis] * (self.kernel[axis] - 1) + 1
+            lost = self.pads[axis] + self.pads[axis + ndim]
+            known = isinstance(size, int)
+            found.append((size - 1) * self.strides[axis] + reach - lost + extra[axis] if known else None)  # type: ignore[operator]
+        return tuple(found)
+
     def _output_size(self, axis: int) -> Dim:
         size = self.sizes[axis]
         if not isinstance(size, int):
@@ -83,7 +98,8 @@ class Window:
         return count
 
 
-def _per_axis(where: str, name: str, given: Sizes, count: int, least: int = 0) -> list[int]:
+def per_axis(where: str, name: str, given: Sizes, count: int, least: int = 0) -> list[int]:
+    """One number for each of ``count`` axes. Raises ``ShapeError`` when another count is given, or less than least."""
     sizes = [given] * count if isinstance(given, int) else [int(item) for item in given]
     if len(sizes) != count or min(sizes) < least:
         raise ShapeError(

@@ -25,7 +25,7 @@ from toolkit.errors import BackendError, GraphError, InputError
 from toolkit.graph.network import Network
 from toolkit.runtime.cache import state_of
 from toolkit.runtime.explain import Explanation, explain, explain_segments
-from toolkit.runtime.feeds import check_shapes, named
+from toolkit.runtime.feeds import check_shapes, load_exactly, named
 from toolkit.runtime.plan import Plan
 from toolkit.runtime.segments import Segments, Types
 
@@ -118,13 +118,16 @@ class Context:
 
         The arrays are new unless ``out`` gives arrays to write into; then nothing is allocated. Raises ``InputError``.
         """
-        arrays = named(self.network, feeds)
-        if self._plan is None:
+        plan = self._plan
+        if plan is None:
+            arrays = named(self.network, feeds)
             check_shapes(self.network, arrays, self.shapes)
             return _given_out(self._segments.run(list(arrays.values())), out)
-        self._load(self._plan, arrays)
-        self._plan.run("forward")
-        return self._results(self._plan, out)
+        plan.refresh()
+        if not load_exactly(feeds, plan.input_arrays):
+            self._load(plan, named(self.network, feeds))
+        plan.run("forward")
+        return self._results(plan, out)
 
     def forward(self, feeds: Mapping[str, Any] | np.ndarray) -> Arrays:
         """Only with ``training=True``; see ``TrainingContext``."""

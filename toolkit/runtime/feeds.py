@@ -7,9 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.errors import InputError
+from toolkit.errors import MALFORMED, InputError, said
 from toolkit.graph.network import Network
 from toolkit.graph.value import Value
+
+
+def arrayed(given: Any) -> np.ndarray:
+    """``given`` as an array; what speaks DLPack (tensors of other libraries) shares its memory, nothing is copied.
+
+    Raises ``InputError`` for tensors that another library does not hand over as they are.
+    """
+    if isinstance(given, np.ndarray) or not hasattr(given, "__dlpack__"):
+        return np.asarray(given)
+    try:
+        return np.from_dlpack(given)
+    except (*MALFORMED, BufferError, RuntimeError) as error:
+        raise InputError(
+            f"A {type(given).__module__}.{type(given).__qualname__} cannot be read as an array ({said(error)}). Detach "
+            "it from its gradient, move it to the host, and give it an element type that numpy has: "
+            "tensor.detach().cpu().float()."
+        ) from error
 
 
 def named(network: Network, feeds: Mapping[str, Any] | Any) -> dict[str, np.ndarray]:
@@ -31,6 +48,24 @@ def named(network: Network, feeds: Mapping[str, Any] | Any) -> dict[str, np.ndar
         found += [f"unknown {unknown}"] if unknown else []
         raise InputError(f"The inputs are {list(inputs)}: {' and '.join(found)} in what was fed.")
     return {name: _given(value, feeds[name]) for name, value in inputs.items()}
+
+
+def load_exactly(feeds: Mapping[str, Any] | Any, targets: Mapping[str, np.ndarray]) -> bool:
+    """Copy arrays that fit as they are; nothing is copied, and ``False`` the answer, where one has to be looked at.
+
+    The door of every run: for small networks, looking costs as much as computing.
+    """
+    if feeds.__class__ is np.ndarray and len(targets) == 1:
+        feeds = {next(iter(targets)): feeds}
+    if feeds.__class__ is not dict or len(feeds) != len(targets):
+        return False
+    for name, target in targets.items():
+        array = feeds.get(name)
+        if array.__class__ is not np.ndarray or array.dtype != target.dtype or array.shape != target.shape:
+            return False
+    for name, target in targets.items():
+        np.copyto(target, feeds[name])
+    return True
 
 
 def _given(value: Value, given: Any) -> Any:
@@ -60,6 +95,8 @@ def _stringless(array: np.ndarray) -> np.ndarray:
 
 
 def _typed(value: Value, given: Any) -> np.ndarray:
+    if hasattr(given, "__dlpack__"):
+        given = arrayed(given)
     array = np.asarray(given)
     if value.dtype == object or array.dtype.kind in "SU":
         array = array.astype(object)

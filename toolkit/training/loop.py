@@ -73,9 +73,10 @@ def fit(
 ) -> History:
     """Train for ``epochs`` passes over ``data`` and return what each reached.
 
-    - ``data``, ``validation``: (x, labels) as arrays (x a dict where there are several inputs), or an iterable of such
-      batches. Arrays are cut into batches of ``batch_size``, the last one smaller, in an order that the trainer's seed
-      and the epoch decide (``shuffle``).
+    - ``data``, ``validation``: (x, labels) as arrays (x a dict where there are several inputs), a file, a folder of
+      images, a dataset, or an iterable of such batches: whatever ``tk.data.Batches`` takes, or one. Arrays are cut
+      into batches of ``batch_size``, the last one smaller, in an order that the trainer's seed and the epoch decide
+      (``shuffle``).
     - ``metrics``: figures beside the loss, see ``toolkit.training.metrics``; accuracy for losses over classes by
       default. Those that accumulate end with what the validation of the last epoch gave them.
     - ``keep_best``: end with the weights of the epoch whose ``monitor`` was best, on ``validation``, or on the training
@@ -90,7 +91,7 @@ def fit(
     then are those before that step.
     """
     chosen = trainer.loss.metrics() if metrics is None else metrics
-    batches = Batches(data, batch_size)
+    batches = Batches.of(data, batch_size)
     monitor = monitor or ("accuracy" if "accuracy" in chosen else "loss")
     best, history = BestWeights(trainer.network, monitor), History()
     if keep_best and validation is not None and epochs:
@@ -104,7 +105,7 @@ def fit(
             means, figures = Averages(trainer.loss, chosen, apart=True), {}
             bar.begin(number, batches.items)
             try:
-                for x, labels in batches(np.random.default_rng([trainer.seed, number]) if shuffle else None):
+                for x, labels in batches(np.random.default_rng([trainer.seed, number]), shuffle=shuffle):
                     feeds, accepted = trainer.accept(x, labels)
                     items = trainer.items(feeds)
                     pace.before_step()

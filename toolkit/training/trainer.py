@@ -20,7 +20,7 @@ from toolkit.errors import DataDependentShapeError, GraphError, InputError, NonF
 from toolkit.graph.network import Network
 from toolkit.graph.value import Value
 from toolkit.operators.record import TensorType
-from toolkit.runtime.feeds import sizes
+from toolkit.runtime.feeds import arrayed, sizes
 from toolkit.runtime.session import StepResult, TrainingSession
 from toolkit.runtime.training_program import Labels
 from toolkit.training.averages import Averages
@@ -214,6 +214,7 @@ class Trainer:
 
         Labels may be names of classes where the model's metadata has such names (``surgery.class_names``).
         """
+        labels = arrayed(labels) if hasattr(labels, "__dlpack__") else labels
         x, labels = self.loss.feeds(x, labels, list(self._network.inputs))
         feeds, labels = feeds_of(self._network, x), indices_of_names(self._network, labels, self.judged_outputs)
         return feeds, self.loss.accepted(labels, self._judged_types(feeds), feeds)
@@ -285,7 +286,7 @@ class Trainer:
         Metrics that accumulate hold what they saw until they are started again: a confusion matrix can be shown.
         """
         means = Averages(self.loss, self.loss.metrics() if metrics is None else metrics)
-        for x, labels in Batches(data, batch_size)():
+        for x, labels in Batches.of(data, batch_size):
             feeds, accepted = self.accept(x, labels)
             result = self._current().evaluate(feeds, accepted)
             means.add(result.terms, result.outputs, accepted, self.items(feeds))
