@@ -10,6 +10,7 @@ from toolkit.compiler.passes.constants import fold_constants
 from toolkit.compiler.passes.dead_code import remove_dead_code
 from toolkit.compiler.passes.expansion import expand_composed
 from toolkit.compiler.passes.fusion import fuse
+from toolkit.compiler.passes.quantised_arithmetic import use_float_arithmetic
 from toolkit.compiler.passes.recurrent_layers import use_recurrent_layers
 from toolkit.compiler.passes.straight_through import use_straight_through
 from toolkit.compiler.passes.training_forms import use_training_forms
@@ -24,6 +25,7 @@ def optimise_for_inference(program: Program, *, literal: bool = True) -> Program
     not.
     """
     expand_composed(program)
+    use_float_arithmetic(program)
     canonicalise(program, training=False, literal=literal)
     use_recurrent_layers(program, training=False)
     fold_constants(program)

@@ -58,6 +58,7 @@ FAMILIES: tuple[str, ...] = (
     "standard.preview_training",
     "standard.quantization",
     "standard.quantized_convolution",
+    "standard.quantized_grid",
     "standard.quantized_linear",
     "standard.random_values",
     "standard.ranking",

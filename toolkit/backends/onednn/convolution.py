@@ -82,24 +82,25 @@ class Geometry:
         return (self.group, weight_shape[0] // self.group, *weight_shape[1:])
 
 
-def _accepts(node: Node) -> bool:
+def convolves(node: Node) -> bool:
+    """Whether oneDNN has the convolution of a node, its gradient included."""
     if node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", b"NOTSET") or not is_float32(node):
         return False
     return 3 <= len(node.x.shape) <= 5 and knows(node.attributes)
 
 
-@kernel("", "Conv", accepts=_accepts)
-@kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=_accepts)
+@kernel("", "Conv", accepts=convolves)
+@kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=convolves)
 def convolution(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """``activation(convolution + bias + residual)``; an inference residual is overwritten by the result."""
-    weight, bias, residual = _optional(node, 1), _optional(node, 2), _optional(node, 3)
+    weight, bias, residual = optional(node, 1), optional(node, 2), optional(node, 3)
     assert weight is not None
     function = eltwise(node.attributes)
     after: list[PostOp] = [] if function is None else [function]
 
     def describe_with(adding: list[PostOp]) -> PrimitiveDescriptor:
         shapes = (node.x.shape, weight.shape, node.y.shape)
-        return _describe_forward(*shapes, node.attributes, bias is not None, resources.training, [*adding, *after])
+        return describe_forward(*shapes, node.attributes, bias is not None, resources.training, [*adding, *after])
 
     accumulates = None
     if residual is None:
@@ -114,7 +115,7 @@ def convolution(node: Node, inputs: Sequence[Layout | None], resources: Resource
     operands = [reads(SRC, 0, source), reads(WEIGHTS, 1, weights), writes(DST, 0, target)]
     layouts: list[Layout | None] = [layout_of(source), layout_of(weights, weight.shape)]
     if len(node.inputs) > 2:
-        layouts.append(_plain_operand(operands, BIAS, 2, bias))
+        layouts.append(plain_operand(operands, BIAS, 2, bias))
     if len(node.inputs) > 3:
         layouts.append(layout_of(target) if residual is not None else None)
     if residual is not None and accumulates is None:
@@ -124,7 +125,8 @@ def convolution(node: Node, inputs: Sequence[Layout | None], resources: Resource
     return PrimitiveKernel(described, layouts, [layout_of(target)], operands, accumulates=accumulates)
 
 
-def _optional(node: Node, index: int) -> Variable | None:
+def optional(node: Node, index: int) -> Variable | None:
+    """An input that may be absent."""
     return node.inputs[index] if len(node.inputs) > index else None
 
 
@@ -135,7 +137,7 @@ def _residual_descriptor(residual: Variable, result: Variable) -> Any:
     return dense(FLOAT32, (1,) * (len(result.shape) - len(residual.shape)) + residual.shape)
 
 
-def _plain_operand(operands: list[Operand], argument: int, index: int, variable: Variable | None) -> Layout | None:
+def plain_operand(operands: list[Operand], argument: int, index: int, variable: Variable | None) -> Layout | None:
     """Add a vector (a bias) to the operands; returns its layout."""
     if variable is None:
         return None
@@ -144,7 +146,7 @@ def _plain_operand(operands: list[Operand], argument: int, index: int, variable:
     return layout_of(descriptor)
 
 
-def _describe_forward(
+def describe_forward(
     x: Sequence[int],
     weight: Sequence[int],
     y: Sequence[int],
@@ -153,6 +155,7 @@ def _describe_forward(
     training: bool,
     post_ops: Sequence[PostOp] = (),
 ) -> PrimitiveDescriptor:
+    """A convolution of these shapes; ``values`` are the attributes that ``Geometry`` reads."""
     geometry = Geometry.of(values, len(x) - 2)
     return describe(
         "convolution_forward",
@@ -167,10 +170,10 @@ def _describe_forward(
     )
 
 
-@kernel(TOOLKIT_DOMAIN, "ConvInputGradient", accepts=_accepts)
+@kernel(TOOLKIT_DOMAIN, "ConvInputGradient", accepts=convolves)
 def input_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """The gradient of a convolution by its input, from that of its output and the weight."""
-    weight = _optional(node, 1)
+    weight = optional(node, 1)
     assert weight is not None
     geometry = Geometry.of(node.attributes, len(node.x.shape) - 2)
     described = describe(
@@ -180,7 +183,7 @@ def input_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resou
         any_format(FLOAT32, geometry.grouped(weight.shape)),
         any_format(FLOAT32, node.x.shape),
         *geometry.vectors(),
-        _describe_forward(node.y.shape, weight.shape, node.x.shape, node.attributes, False, True),
+        describe_forward(node.y.shape, weight.shape, node.x.shape, node.attributes, False, True),
     )
     target, weights, grad = (described.argument(number) for number in (DIFF_SRC, WEIGHTS, DIFF_DST))
     operands = [reads(DIFF_DST, 0, grad), reads(WEIGHTS, 1, weights), writes(DIFF_SRC, 0, target)]
@@ -188,10 +191,10 @@ def input_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resou
     return PrimitiveKernel(described, layouts, [layout_of(target)], operands)
 
 
-@kernel(TOOLKIT_DOMAIN, "ConvWeightGradient", accepts=_accepts)
+@kernel(TOOLKIT_DOMAIN, "ConvWeightGradient", accepts=convolves)
 def weight_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """The gradients of a convolution by its weight and its bias, from its input and the gradient of its output."""
-    grad_variable = _optional(node, 1)
+    grad_variable = optional(node, 1)
     assert grad_variable is not None
     weight_shape = node.y.shape
     has_bias = len(node.outputs) > 1 and node.outputs[1] is not None
@@ -205,7 +208,7 @@ def weight_gradient(node: Node, inputs: Sequence[Layout | None], resources: Reso
         bias if has_bias else None,
         any_format(FLOAT32, grad_variable.shape),
         *geometry.vectors(),
-        _describe_forward(node.x.shape, weight_shape, grad_variable.shape, node.attributes, has_bias, True),
+        describe_forward(node.x.shape, weight_shape, grad_variable.shape, node.attributes, has_bias, True),
     )
     source, target, grad = (described.argument(number) for number in (SRC, DIFF_WEIGHTS, DIFF_DST))
     operands = [reads(SRC, 0, source), reads(DIFF_DST, 1, grad), writes(DIFF_WEIGHTS, 0, target)]
@@ -217,7 +220,7 @@ def weight_gradient(node: Node, inputs: Sequence[Layout | None], resources: Reso
 
 
 def _accepts_transposed(node: Node) -> bool:
-    return _accepts(node) and not node.attributes.get("output_shape") and min(_transposed_ends(node)) >= 0
+    return convolves(node) and not node.attributes.get("output_shape") and min(_transposed_ends(node)) >= 0
 
 
 def _transposed_ends(node: Node) -> list[int]:
@@ -231,7 +234,7 @@ def _transposed_ends(node: Node) -> list[int]:
 @kernel("", "ConvTranspose", accepts=_accepts_transposed)
 def transposed_convolution(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """oneDNN's deconvolution; its weight has output channels before input channels, ours the other way round."""
-    weight, bias = _optional(node, 1), _optional(node, 2)
+    weight, bias = optional(node, 1), optional(node, 2)
     assert weight is not None
     geometry = Geometry.of(node.attributes, len(node.x.shape) - 2)
     strides, dilations, begins, _ = geometry.vectors()
@@ -256,5 +259,5 @@ def transposed_convolution(node: Node, inputs: Sequence[Layout | None], resource
     operands = [reads(SRC, 0, source), reads(WEIGHTS, 1, weights), writes(DST, 0, target)]
     layouts: list[Layout | None] = [layout_of(source), layout_of(weights.permuted(axes), weight.shape)]
     if len(node.inputs) > 2:
-        layouts.append(_plain_operand(operands, BIAS, 2, bias))
+        layouts.append(plain_operand(operands, BIAS, 2, bias))
     return PrimitiveKernel(described, layouts, [layout_of(target)], operands)

@@ -1,0 +1,83 @@
+"""Quantised arithmetic on integers that are held as float32: exact sums, brought onto their grid in the same pass.
+
+Float kernels serve every machine alike. oneDNN's kernels of bytes saturate their 16-bit partial sums on processors
+without dot products of bytes, which would change results; they are not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from toolkit.backends.onednn.activation import CLIP, ROUND
+from toolkit.backends.onednn.convolution import convolves, describe_forward, optional, plain_operand
+from toolkit.backends.onednn.memory import Descriptor, dense, descriptor_of, layout_of
+from toolkit.backends.onednn.primitive import (
+    BIAS,
+    DIVIDE,
+    DST,
+    MULTIPLY,
+    SRC,
+    SRC_1,
+    WEIGHTS,
+    Binary,
+    Eltwise,
+    PostOp,
+    PrimitiveDescriptor,
+    PrimitiveKernel,
+    attributes,
+    describe,
+    post_operand,
+    reads,
+    try_describe,
+    writes,
+)
+from toolkit.backends.onednn.registry import FLOAT32, is_float32, kernel
+from toolkit.backends.protocol import Kernel, Layout, Resources, plain
+from toolkit.compiler.program import Node
+from toolkit.operators.expression import TOOLKIT_DOMAIN
+
+
+def _rounding(node: Node) -> list[PostOp]:
+    """The limits are whole numbers, so it is the same to round behind them."""
+    return [Eltwise(CLIP, node.attributes["low"], node.attributes["high"]), Eltwise(ROUND)]
+
+
+def _describe(node: Node, at: Descriptor, small: Descriptor, *, required: bool) -> PrimitiveDescriptor | None:
+    algorithm = MULTIPLY if node.attributes.get("is_multiplied", 0) else DIVIDE
+    way = describe if required else try_describe
+    return way("binary", algorithm, at, small, at, attribute=attributes(_rounding(node)))
+
+
+@kernel(TOOLKIT_DOMAIN, "OnGrid", accepts=lambda node: is_float32(node) and len(node.x.shape) > 0)
+def on_grid(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """In the layout in which the tensor lies, where oneDNN has loops for that; in place."""
+    scale, layout = node.inputs[1], inputs[0]
+    assert scale is not None and layout is not None
+    small = dense(FLOAT32, (1,) * (len(node.x.shape) - len(scale.shape)) + scale.shape)
+    described = None
+    if not layout.is_plain and descriptor_of(layout).shape == node.x.shape:
+        described = _describe(node, descriptor_of(layout), small, required=False)
+    if described is None or described.is_reference:
+        layout = plain(FLOAT32, node.x.shape)
+        described = _describe(node, descriptor_of(layout), small, required=True)
+    assert described is not None
+    at = descriptor_of(layout)
+    operands = [reads(SRC, 0, at), reads(SRC_1, 1, small), writes(DST, 0, at)]
+    return PrimitiveKernel(described, [layout, plain(FLOAT32, scale.shape)], [layout], operands, in_place=((0, 0),))
+
+
+@kernel(TOOLKIT_DOMAIN, "GridConv", accepts=convolves)
+def grid_convolution(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """Sums, multiplier, limits and rounding in one primitive; oneDNN chooses the layouts."""
+    weight, bias, multiplier = optional(node, 1), optional(node, 2), optional(node, 3)
+    assert weight is not None and multiplier is not None
+    by_channel = dense(FLOAT32, (1, multiplier.shape[0], *(1,) * (len(node.x.shape) - 2)))
+    after = [Binary(MULTIPLY, by_channel), *_rounding(node)]
+    shapes = (node.x.shape, weight.shape, node.y.shape)
+    described = describe_forward(*shapes, node.attributes, bias is not None, False, after)
+    source, weights, target = (described.argument(number) for number in (SRC, WEIGHTS, DST))
+    operands = [reads(SRC, 0, source), reads(WEIGHTS, 1, weights), writes(DST, 0, target)]
+    operands.append(reads(post_operand(0), 3, by_channel))
+    layouts: list[Layout | None] = [layout_of(source), layout_of(weights, weight.shape)]
+    layouts += [plain_operand(operands, BIAS, 2, bias), plain(FLOAT32, multiplier.shape)]
+    return PrimitiveKernel(described, layouts, [layout_of(target)], operands)
