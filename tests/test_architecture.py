@@ -17,6 +17,8 @@ MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 # Each part of the toolkit with the parts it may import, beside itself. The order is the order of dependence.
 MAY_IMPORT = {
     "errors": set(),
+    "files": {"errors"},
+    "report": {"errors"},
     "graph": {"errors"},
     "operators": {"errors", "graph"},
     "compiler": {"errors", "graph", "operators"},
@@ -24,7 +26,18 @@ MAY_IMPORT = {
     "layers": {"errors", "graph", "operators"},
     "backends": {"errors", "graph", "operators", "compiler", "autodiff", "layers"},
     "runtime": {"errors", "graph", "operators", "compiler", "autodiff", "layers", "backends"},
-    "training": {"errors", "graph", "operators", "compiler", "autodiff", "layers", "backends", "runtime"},
+    "training": {
+        "errors",
+        "files",
+        "report",
+        "graph",
+        "operators",
+        "compiler",
+        "autodiff",
+        "layers",
+        "backends",
+        "runtime",
+    },
 }
 EVERYTHING = set(MAY_IMPORT)
 MAY_IMPORT["cli"] = EVERYTHING | {"", "importers", "exporters"}  # "" is the package toolkit itself: its public names

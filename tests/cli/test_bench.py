@@ -31,6 +31,26 @@ def test_engines_are_compared_by_batch_size(cli: Cli, model: Path):
             assert row["largest_difference"] < 1e-5
 
 
+def test_a_profile_is_a_timeline_and_a_page(cli: Cli, model: Path, tmp_path: Path):
+    outcome = cli("bench", model, "--batch-size", "1,4", "--profile", tmp_path / "it", "--json", *QUICK)
+    assert outcome.status == 0, outcome.err
+    assert sorted(path.name for path in tmp_path.glob("it*")) == [
+        "it-b1.html",
+        "it-b1.trace.json",
+        "it-b4.html",
+        "it-b4.trace.json",
+    ]
+    found = json.loads(outcome.out)["results"][0]["profile"]
+    events = json.loads(Path(found[0]).read_text())["traceEvents"]
+    assert len(events) % 3 == 0, "three runs of every step"
+    assert all(event["ph"] == "X" and event["dur"] > 0 for event in events)
+    assert [event["ts"] for event in events] == sorted(event["ts"] for event in events)
+    page = Path(found[1]).read_text()
+    assert "Time by layer" in page
+    assert "onnxruntime" in page
+    assert events[0]["name"] in page
+
+
 def test_the_table_names_what_was_left_out(cli: Cli, model: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(bench.NEEDS, "pytorch", ("onnx2torch_that_nobody_has",))
     outcome = cli("bench", model, *QUICK, "--engine", "pytorch")

@@ -35,7 +35,7 @@ def test_one_network_learns_at_32_and_acts_at_1():
 def test_a_network_belongs_to_no_backend():
     network = classifier()
     found = [network.context(batch_size=32, backend=backend).run(X)["output"] for backend in ("cpu", "numpy")]
-    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-6)
 
 
 def test_the_loss_lives_on_another_backend_than_the_network():
@@ -43,7 +43,7 @@ def test_the_loss_lives_on_another_backend_than_the_network():
     for loss_backend in ("cpu", "numpy"):
         trainer = trainer_of(classifier(), backend="cpu", loss_backend=loss_backend)
         losses.append([trainer.train_minibatch(X, LABELS)[0] for _ in range(3)])
-    np.testing.assert_allclose(*losses, rtol=1e-5)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
 def test_a_network_is_swapped_in_a_running_trainer_and_an_unequal_one_is_refused():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import secrets
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import InputError
+from toolkit.files import replacing
 
 
 @dataclass(frozen=True)
@@ -111,17 +110,8 @@ def flat(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 def write_npz(path: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Write ``path`` whole or not at all. Texts are stored with a fixed width, so that nothing is pickled."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
-    try:
-        with open(temporary, "xb") as file:
-            with zipfile.ZipFile(file, "w") as archive:  # not np.savez: it reserves the name "file"
-                for name, array in arrays.items():
-                    plain = array.astype(np.str_) if array.dtype == object else array
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, plain, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:  # not np.savez: it reserves the name "file"
+        for name, array in arrays.items():
+            plain = array.astype(np.str_) if array.dtype == object else array
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, plain, allow_pickle=False)

@@ -17,6 +17,7 @@ import numpy as np
 
 from toolkit.cli.arrays import write_npz
 from toolkit.cli.bench_process import Engine
+from toolkit.cli.bench_profile import write_profile
 from toolkit.cli.feeds import Arrays, read_inputs
 from toolkit.cli.options import DIM_HINT, add_dims, add_model, add_running, backends, count, read_model
 from toolkit.cli.report import Report
@@ -39,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", action="append", choices=list(NEEDS), help="default: all that are installed")
     parser.add_argument("--rounds", type=count, default=7, help="turns of each engine (default: 7)")
     parser.add_argument("--iterations", type=count, default=10, help="runs in a turn (default: 10)")
+    parser.add_argument("--profile", metavar="STEM", help="write STEM.trace.json (for a trace viewer) and STEM.html")
     add_running(parser)
 
 
@@ -48,7 +50,7 @@ def execute(options: argparse.Namespace, report: Report) -> int:
     wanted = options.engine or list(NEEDS)
     absent = {name: _missing(name) for name in wanted if _missing(name)}
     engines = list(dict.fromkeys(["ours", *(name for name in wanted if name not in absent)]))
-    results = []
+    results: list[dict[str, Any]] = []
     for feeds in _all_feeds(network, options):
         batch, dims = sizes(network, feeds)
         rows = _race(engines, feeds, batch, dims, options)
@@ -56,10 +58,31 @@ def execute(options: argparse.Namespace, report: Report) -> int:
             raise BackendError(f"The toolkit could not run the model: {rows['ours']['error']}")
         results.append({"batch_size": batch, "engines": rows})
         _tell(report, batch, rows)
+        if options.profile:
+            results[-1]["profile"] = _profile(network, feeds, batch, dims, rows, options, report)
     for name, reason in absent.items():
         report.line(f"{name} was left out: {reason}")
     report.result({"model": options.model, "threads": _threads(options), "results": results, "left_out": absent})
     return 0
+
+
+def _profile(
+    network: Network,
+    feeds: Arrays,
+    batch: int | None,
+    dims: dict[str, int],
+    rows: dict[str, dict[str, Any]],
+    options: argparse.Namespace,
+    report: Report,
+) -> list[str]:
+    """Write trace and page of one batch size; returns their paths."""
+    context = network.context(batch_size=batch, dims=dims, threads=_threads(options), backend=backends(options))
+    several = len(options.batch_size.split(",")) > 1
+    stem = f"{options.profile}-b{batch}" if several else options.profile
+    title = f"{Path(options.model).name}, batch size {batch if batch is not None else 'fixed by the file'}"
+    paths = [str(path) for path in write_profile(stem, title, context, feeds, options.iterations, rows)]
+    report.line(f"The profile is in {' and '.join(paths)}.")
+    return paths
 
 
 def _missing(engine: str) -> str:

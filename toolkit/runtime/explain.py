@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from toolkit.runtime.plan import Plan
+from toolkit.runtime.plan import Plan, Span
 from toolkit.runtime.segments import Stage
 
 
@@ -14,7 +14,8 @@ class StepReport:
     """One step of a plan; ``nbytes`` are read and written per run, ``milliseconds`` is the median when profiled.
 
     ``segment`` counts the plans that follow each other where data decides what comes next. ``is_recomputed`` marks a
-    forward step that the backward pass repeats, see ``rematerialise``.
+    forward step that the backward pass repeats, see ``rematerialise``. ``spans`` are start and duration of each
+    profiled execution, in seconds.
     """
 
     layer: str
@@ -27,6 +28,7 @@ class StepReport:
     milliseconds: float | None
     segment: int = 0
     is_recomputed: bool = False
+    spans: tuple[Span, ...] = ()
 
     @property
     def described(self) -> str:
@@ -82,7 +84,7 @@ def explain_segments(path: Sequence[Stage]) -> Explanation:
     for index, stage in enumerate(path):
         reports += [] if stage.plan is None else _steps(stage.plan, index)
         for call in stage.calls:
-            reports.append(_report(call.layer, call.operator, call.kernel, "called on the data", call.times, index))
+            reports.append(_report(call.layer, call.operator, call.kernel, "called on the data", call.spans, index))
             for body in call.bodies.values():
                 inner = explain_segments(body.segments.path()).steps
                 reports += [replace(step, segment=index) for step in inner]
@@ -91,8 +93,8 @@ def explain_segments(path: Sequence[Stage]) -> Explanation:
     return Explanation(reports, sum(plan.arena_nbytes for plan in plans), sum(len(plan.static) for plan in plans))
 
 
-def _report(layer: str, operator: str, backend: str, kernel: str, times: list[float], segment: int) -> StepReport:
-    return StepReport(layer, operator, backend, kernel, (), "forward", 0, _median(times), segment)
+def _report(layer: str, operator: str, backend: str, kernel: str, spans: list[Span], segment: int) -> StepReport:
+    return StepReport(layer, operator, backend, kernel, (), "forward", 0, _median(spans), segment, spans=tuple(spans))
 
 
 def _steps(plan: Plan, segment: int = 0) -> list[StepReport]:
@@ -100,7 +102,7 @@ def _steps(plan: Plan, segment: int = 0) -> list[StepReport]:
     for index, task in enumerate(plan.tasks):
         if task.kernel.is_free:
             continue
-        times = plan.times[index] if plan.times is not None else []
+        spans = plan.spans[index] if plan.spans is not None else []
         reports.append(
             StepReport(
                 task.layer,
@@ -110,13 +112,15 @@ def _steps(plan: Plan, segment: int = 0) -> list[StepReport]:
                 task.fused,
                 task.role,
                 task.nbytes,
-                _median(times),
+                _median(spans),
                 segment,
                 task.node is not None and task.node.is_recomputed,
+                tuple(spans),
             )
         )
     return reports
 
 
-def _median(times: list[float]) -> float | None:
-    return sorted(times)[len(times) // 2] * 1e3 if times else None
+def _median(spans: list[Span]) -> float | None:
+    """Milliseconds of the median execution."""
+    return sorted(seconds for _, seconds in spans)[len(spans) // 2] * 1e3 if spans else None

@@ -21,6 +21,7 @@ from toolkit.runtime.store import Store, converter
 from toolkit.runtime.tensors import AnyBuffer, HostBuffer, Task, Tensor, aligned, host_buffer
 
 Packed = MutableMapping[Hashable, "PackedBuffer"]
+Span = tuple[float, float]  # when a step began, on the clock of ``time.perf_counter``, and how many seconds it took
 
 
 class PackedBuffer:
@@ -60,7 +61,7 @@ class Plan:
         self.static = [task for task in lowering.static if not task.kernel.is_free]
         self._packed = packed
         self._held: list[PackedBuffer] = []
-        self.times: list[list[float]] | None = None
+        self.spans: list[list[Span]] | None = None
         self.arena_nbytes = found.nbytes
         self._place(found)
         self._clock = -1
@@ -251,7 +252,7 @@ class Plan:
             calls = self._calls[roles] = tuple(step for step, _ in self._ordered(roles))
         for backend in self._backends:
             backend.enter(self.resources)
-        if self.times is not None:
+        if self.spans is not None:
             self._run_timed(roles)
             return
         try:
@@ -285,15 +286,15 @@ class Plan:
         return [item.flat for item in buffers if isinstance(item, HostBuffer)]
 
     def _run_timed(self, roles: Sequence[str]) -> None:
-        assert self.times is not None
+        assert self.spans is not None
         for step, task in self._ordered(roles):
             started = time.perf_counter()
             _execute(step, task)
-            self.times[self._position[id(task)]].append(time.perf_counter() - started)
+            self.spans[self._position[id(task)]].append((started, time.perf_counter() - started))
 
     def profile(self, enabled: bool = True) -> None:
         """Start (or stop) recording the time of every step; ``explain`` shows the medians."""
-        self.times = [[] for _ in self.tasks] if enabled else None
+        self.spans = [[] for _ in self.tasks] if enabled else None
 
     def _raise_failed(self, roles: Sequence[str]) -> None:
         for step, task in self._ordered(roles):

@@ -26,7 +26,7 @@ from toolkit.graph.network import Network
 from toolkit.operators.inference import explicit_attributes, since_version
 from toolkit.operators.long_tail import reference_for
 from toolkit.operators.record import TensorType, lookup
-from toolkit.runtime.plan import Plan, data_error
+from toolkit.runtime.plan import Plan, Span, data_error
 
 KEPT_SUCCESSORS = 32  # bound forms that a segment keeps; more only cost memory when every run brings new sizes
 
@@ -70,7 +70,7 @@ class Stage:
         """Execute plan and calls; returns every value that lives after them."""
         held: dict[Variable | Unknown, Any] = dict(zip(self.segment.takes, values, strict=True))
         if self.plan is not None:
-            if self._workshop.is_profiled != (self.plan.times is not None):
+            if self._workshop.is_profiled != (self.plan.spans is not None):
                 self.plan.profile(self._workshop.is_profiled)
             names = self.segment.program.inputs
             for name, place in self.plan.input_arrays.items():
@@ -83,7 +83,7 @@ class Stage:
             started = time.perf_counter()
             call.run(held)
             if self._workshop.is_profiled:
-                call.times.append(time.perf_counter() - started)
+                call.spans.append((started, time.perf_counter() - started))
         return held
 
     def path(self) -> list[Stage]:
@@ -138,7 +138,7 @@ class DataCall:
         leaf = waiting.leaf
         self.operator, self.layer = leaf.operator, waiting.layer
         self._inside, self._workshop = waiting.inside, workshop
-        self.times: list[float] = []
+        self.spans: list[Span] = []
         self._reference: Callable[..., Any]
         self._inputs = [None if not name else waiting.scope[name] for name in leaf.inputs]
         self._outputs = [waiting.outputs[name] if name else None for name in leaf.outputs]

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from toolkit.errors import TrainingError
+from toolkit.files import replacing
 
 FORMAT = "onnx-toolkit checkpoint 1"
 
@@ -35,7 +34,6 @@ class Checkpoint:
 
 def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
     """Write ``path`` atomically: to a temporary file beside it, which then takes its name."""
-    target = Path(path)
     header = {
         "format": FORMAT,
         "parameters": _listing(checkpoint.parameters),
@@ -45,16 +43,8 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
     members = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
     members |= {f"p{index}": _plain(array) for index, array in enumerate(checkpoint.parameters.values())}
     members |= {f"s{index}": _plain(array) for index, array in enumerate(checkpoint.state.values())}
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **members)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replacing(path) as file:
+        np.savez(file, allow_pickle=False, **members)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
