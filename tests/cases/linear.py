@@ -18,12 +18,20 @@ def judge(
     *,
     transA: int = 0,
     transB: int = 0,
+    swapA: int = 0,
+    swapB: int = 0,
+    swapY: int = 0,
     alpha: float = 1.0,
     **rest: Any,
 ) -> np.ndarray:
-    """FusedMatMul by its definition, in float64."""
-    left, right = "...ki" if transA else "...ik", "...jk" if transB else "...kj"
-    y = alpha * np.einsum(f"{left},{right}->...ij", a.astype(np.float64), b.astype(np.float64))
+    """FusedMatMul by its definition, in float64; h are the heads, where there are any."""
+    left, right, result = "ki" if transA else "ik", "jk" if transB else "kj", "ij"
+    if swapA or swapB or swapY:
+        left, right, result = (
+            text[0] + "h" + text[1] if flag else "h" + text
+            for text, flag in ((left, swapA), (right, swapB), (result, swapY))
+        )
+    y = alpha * np.einsum(f"...{left},...{right}->...{result}", a.astype(np.float64), b.astype(np.float64))
     y = y + (0.0 if bias is None else bias) + (0.0 if residual is None else residual)
     return naive_activation(y, **rest).astype(a.dtype)
 
@@ -69,4 +77,14 @@ CASES = [
     fused("turned input", uniform("N", 4, 3), uniform(4, 5), transA=1),
     fused("attention", uniform("N", 2, 3, 4), uniform("N", 2, 5, 4), transB=1, alpha=0.25),
     fused("both turned", uniform("N", 1, 4, 3), uniform(2, 5, 4), None, uniform(1, 2, 1, 5), transA=1, transB=1),
+    fused("heads behind", uniform("N", 3, 2, 4), uniform("N", 5, 2, 4), swapA=1, swapB=1, transB=1, alpha=0.25),
+    fused("heads moved back", uniform("N", 2, 3, 5), uniform("N", 5, 2, 4), uniform(4), swapB=1, swapY=1),
+    fused(
+        "everything exchanged",
+        uniform("N", 4, 2, 3),
+        uniform("N", 5, 2, 4),
+        None,
+        uniform("N", 3, 2, 5),
+        **dict.fromkeys(("transA", "transB", "swapA", "swapB", "swapY"), 1),
+    ),
 ]

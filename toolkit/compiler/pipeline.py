@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from toolkit.compiler.passes.activation_spellings import recognise_activations
 from toolkit.compiler.passes.batch_normalization import fold_batch_normalization
 from toolkit.compiler.passes.batch_statistics import choose_batch_statistics
-from toolkit.compiler.passes.canonical import canonicalise
+from toolkit.compiler.passes.canonical import canonicalise, pool_means
 from toolkit.compiler.passes.common_subexpressions import share_common_subexpressions
 from toolkit.compiler.passes.constants import fold_constants
 from toolkit.compiler.passes.dead_code import remove_dead_code
 from toolkit.compiler.passes.expansion import expand_composed
 from toolkit.compiler.passes.fusion import fuse
+from toolkit.compiler.passes.normalization_spellings import recognise_layer_normalization
+from toolkit.compiler.passes.operand_views import absorb_views
 from toolkit.compiler.passes.quantised_arithmetic import use_float_arithmetic
 from toolkit.compiler.passes.recurrent_layers import use_recurrent_layers
 from toolkit.compiler.passes.straight_through import use_straight_through
@@ -30,7 +33,9 @@ def optimise_for_inference(program: Program, *, literal: bool = True) -> Program
     use_recurrent_layers(program, training=False)
     fold_constants(program)
     share_common_subexpressions(program)
+    recognise_spellings(program)
     fold_batch_normalization(program)
+    absorb_views(program)
     fuse(program, training=False)
     remove_dead_code(program)
     return program
@@ -46,15 +51,26 @@ def prepare_for_training(program: Program, choices: TrainingChoices | None = Non
     fold_constants(program)
     share_common_subexpressions(program)
     use_straight_through(program, chosen.straight_through)
+    recognise_spellings(program)
     use_training_forms(program)
+    absorb_views(program)
     fuse(program, training=True)
     remove_dead_code(program)
     return program
+
+
+def recognise_spellings(program: Program) -> None:
+    """Operators that exporters spell out become one node again."""
+    recognise_activations(program)
+    recognise_layer_normalization(program)
+    pool_means(program)
+    remove_dead_code(program)
 
 
 def tidy_after_differentiation(program: Program) -> Program:
     """What the appended backward nodes leave to clean up."""
     fold_constants(program)
     share_common_subexpressions(program)
+    absorb_views(program)
     remove_dead_code(program)
     return program

@@ -11,13 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from toolkit.backends.onednn.activation import LINEAR, eltwise, knows
+from toolkit.backends.onednn.library import Handle
 from toolkit.backends.onednn.memory import Descriptor, any_format, dense, layout_of
 from toolkit.backends.onednn.primitive import (
     ADD,
     BIAS,
     DST,
     FORWARD_INFERENCE,
+    SCALES,
     SRC,
     WEIGHTS,
     Binary,
@@ -86,6 +90,7 @@ class _Choice:
     is_turned: bool
     bias: _Addend | None
     accumulates: tuple[int, int] | None
+    scales: bool
 
 
 class _Product:
@@ -98,6 +103,7 @@ class _Product:
         self.node, self.given, self.training = node, inputs, training
         self.a, self.b, self.result = a, b, node.y.shape
         self.trans_a, self.trans_b = bool(node.attributes.get("transA")), bool(node.attributes.get("transB"))
+        self.swaps = [bool(node.attributes.get(name)) for name in ("swapA", "swapB", "swapY")]
         self.alpha = float(node.attributes.get("alpha", 1.0))
         self.operands: list[Operand] = []
         self.layouts: list[Layout | None] = [None] * len(node.inputs)
@@ -116,7 +122,7 @@ class _Product:
 
     def _is_flat(self) -> bool:
         """Whether all rows of all batches meet the same matrix, so that one product of two matrices does it."""
-        if len(self.result) == 2 or any(size != 1 for size in self.b.shape[:-2]) or self.trans_a:
+        if len(self.result) == 2 or any(size != 1 for size in self.b.shape[:-2]) or self.trans_a or any(self.swaps):
             return len(self.result) == 2
         same_rows = len(self.a.shape) == len(self.result)
         return same_rows and all(_flat(item.shape, self.result) is not None for item in self.addends)
@@ -138,52 +144,66 @@ class _Product:
             raise BackendError(f"oneDNN has no matrix product for {self.node}; choose the backend 'numpy' for it.")
         weights = described.argument(WEIGHTS)
         self.operands += [reads(WEIGHTS, 1, weights), writes(DST, 0, described.argument(DST))]
-        self.layouts[1] = layout_of(_turned(weights) if choice.is_turned else weights, self.b.shape)
+        weights = _turned(weights) if choice.is_turned else weights
+        self.layouts[1] = layout_of(_swapped(weights) if self.swaps[1] else weights, self.b.shape)
         if choice.bias is not None:
             self.layouts[choice.bias.index] = plain(FLOAT32, choice.bias.variable.shape)
             self.operands.append(reads(BIAS, choice.bias.index, described.argument(BIAS)))
         outputs = [plain(FLOAT32, self.node.y.shape)]
-        return PrimitiveKernel(described, self.layouts, outputs, self.operands, accumulates=choice.accumulates)
+        fixed = {SCALES | SRC: (dense(FLOAT32, (1,)), np.full(1, self.alpha, np.float32))} if choice.scales else None
+        accumulates = choice.accumulates
+        return PrimitiveKernel(described, self.layouts, outputs, self.operands, accumulates=accumulates, fixed=fixed)
 
     def choose(self) -> _Choice:
         """The fastest way to do it; a residual is overwritten in training too where reading it would be slow."""
-        choice = self._try()
+        choice = self._try(scales=self.alpha != 1.0)
+        if self.alpha != 1.0 and (choice.described is None or choice.described.is_reference):
+            choice = self._try()
         slow = choice.described is None or choice.described.is_reference
         if slow and self.training and any(item.shape == self.result for item in self.addends):
             choice = self._try(overwrite=True)
         return choice
 
-    def _try(self, overwrite: bool = False) -> _Choice:
-        bias, post_ops, accumulates = self._after(overwrite)
-        described, is_turned = self._describe(dense(FLOAT32, self.result), bias, post_ops)
-        return _Choice(described, is_turned, bias, accumulates)
+    def _as_product(self, descriptor: Descriptor) -> Descriptor:
+        """What lies as the result does, in the order of the product's axes."""
+        return _swapped(descriptor) if self.swaps[2] else descriptor
+
+    def _try(self, overwrite: bool = False, scales: bool = False) -> _Choice:
+        """``scales`` multiplies by alpha in the product itself, where the library can, instead of behind it."""
+        behind = 1.0 if scales else self.alpha
+        bias, post_ops, accumulates = self._after(overwrite, behind)
+        target = self._as_product(dense(FLOAT32, self.result))
+        masks = {SRC: 0} if scales else None
+        described, is_turned = self._describe(target, bias, attributes(post_ops, masks))
+        return _Choice(described, is_turned, bias, accumulates, scales)
 
     # what follows the product -----------------------------------------------------------------------------------------
 
-    def _after(self, overwrite: bool) -> tuple[_Addend | None, list[PostOp], tuple[int, int] | None]:
+    def _after(self, overwrite: bool, alpha: float) -> tuple[_Addend | None, list[PostOp], tuple[int, int] | None]:
         """The addend that the primitive takes as its bias, the post-ops, and the input that the result overwrites.
 
-        A scale must come before anything is added, so with one the bias becomes a post-op too. In training a residual
-        is usually needed again, so it is read from where it lies unless ``overwrite`` asks otherwise.
+        A scale ``alpha`` among them must come before anything is added, so with one the bias becomes a post-op too. In
+        training a residual is usually needed again, so it is read from where it lies unless ``overwrite`` asks
+        otherwise.
         """
         bias: _Addend | None = None
         accumulates = None
         sums: list[PostOp] = []
-        others: list[PostOp] = [] if self.alpha == 1.0 else [Eltwise(LINEAR, self.alpha, 0.0)]
+        others: list[PostOp] = [] if alpha == 1.0 else [Eltwise(LINEAR, alpha, 0.0)]
         added: list[_Addend] = []
         self.operands = []
         for item in self.addends:
             is_vector = item.shape == (1,) * (len(self.result) - 1) + self.result[-1:]
-            if is_vector and bias is None and self.alpha == 1.0:
+            if is_vector and bias is None and alpha == 1.0:
                 bias = item
-            elif item.shape == self.result and accumulates is None and (overwrite or not self.training) and self.alpha:
+            elif item.shape == self.result and accumulates is None and (overwrite or not self.training) and alpha:
                 accumulates = (0, item.index)
-                sums.append(Sum(1.0 / self.alpha))
+                sums.append(Sum(1.0 / alpha))
                 self.layouts[item.index] = plain(FLOAT32, item.variable.shape)
             else:
                 added.append(item)
         for item in added:
-            descriptor = dense(FLOAT32, item.shape)
+            descriptor = self._as_product(dense(FLOAT32, item.shape))
             self.operands.append(reads(post_operand(len(sums) + len(others)), item.index, descriptor))
             self.layouts[item.index] = plain(FLOAT32, item.variable.shape)
             others.append(Binary(ADD, descriptor))
@@ -193,10 +213,9 @@ class _Product:
     # the primitive ----------------------------------------------------------------------------------------------------
 
     def _describe(
-        self, target: Descriptor, bias: _Addend | None, post_ops: Sequence[PostOp]
+        self, target: Descriptor, bias: _Addend | None, attribute: Handle
     ) -> tuple[PrimitiveDescriptor | None, bool]:
         """The primitive, and whether its weight has the last two axes of ``b`` the other way round."""
-        attribute = attributes(post_ops)
         if self.is_flat and is_static(self.b) and not self.training:
             source = self._operand(0, self.a, self.trans_a)
             if source.is_row_major():
@@ -225,6 +244,7 @@ class _Product:
         if viewed is None:
             layout, viewed = plain(FLOAT32, shape), dense(FLOAT32, wanted)
         self.layouts[index] = layout
+        viewed = _swapped(viewed) if self.swaps[index] else viewed
         return _turned(viewed) if transposed else viewed
 
 
@@ -237,6 +257,11 @@ def _flat(shape: Shape, result: Shape) -> Shape | None:
             rows *= size
         return rows, shape[-1]
     return (1, shape[-1]) if all(size == 1 for size in lead) else None
+
+
+def _swapped(descriptor: Descriptor) -> Descriptor:
+    axes = list(range(descriptor.rank))
+    return descriptor.permuted([*axes[:-3], axes[-2], axes[-3], axes[-1]])
 
 
 def _turned(descriptor: Descriptor) -> Descriptor:

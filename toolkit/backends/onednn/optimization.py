@@ -18,6 +18,7 @@ from toolkit.backends.onednn.memory import dense
 from toolkit.backends.onednn.primitive import (
     ADD,
     DST,
+    SCALES,
     SRC,
     SRC_1,
     Binary,
@@ -38,7 +39,6 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.standard.update_rule import Operand, Rule, rule_of
 
 FLOAT = np.dtype(np.float32)
-SCALES = 4096  # with an argument: where the number lies by which it is multiplied
 PIECE = 1 << 20  # floats that are put through all sweeps before the next ones: 4 MiB of each tensor
 
 

@@ -3,7 +3,7 @@
 - Identity, and Dropout outside training, disappear; so does a Cast to the type a tensor has.
 - Conv becomes FusedConv with explicit pads, strides, dilations and group.
 - Gemm and MatMul of matrices become FusedMatMul; Gemm's beta is multiplied into its bias.
-- ReduceMean over all positions of a batch of images becomes GlobalAveragePool.
+- ReduceMean over all positions of a batch of images becomes GlobalAveragePool, in a pass of its own.
 - BatchNormalization and Dropout written in training form become inference forms where only an evaluation is asked for;
   otherwise the file is taken at its word.
 """
@@ -40,10 +40,22 @@ def canonicalise(program: Program, *, training: bool, literal: bool = True) -> N
             return _gemm(program, node)
         if node.op_type == "MatMul" and len(node.x.shape) >= 2 and len(_second(node).shape) >= 2:
             return _fused(program, "FusedMatMul", node.inputs, {})
-        if node.op_type == "ReduceMean" and _is_mean_of_positions(node):
-            pooled = program.expression(program.append("GlobalAveragePool", [node.x], {}).y)
-            return [reshape(pooled, node.y.shape).variable]
         return None
+
+    rewrite(program, rule)
+
+
+def pool_means(program: Program) -> None:
+    """ReduceMean over all positions of a batch of images becomes GlobalAveragePool.
+
+    What normalises by such a mean has to be recognised before.
+    """
+
+    def rule(node: Node) -> Replacement | None:
+        if node.domain or node.op_type != "ReduceMean" or not _is_mean_of_positions(node):
+            return None
+        pooled = program.expression(program.append("GlobalAveragePool", [node.x], {}).y)
+        return [reshape(pooled, node.y.shape).variable]
 
     rewrite(program, rule)
 

@@ -1,8 +1,15 @@
-"""Matrix products: MatMul, Gemm, and FusedMatMul, the one form that fusion, gradients and backends work with."""
+"""Matrix products: MatMul, Gemm, and FusedMatMul, the one form that fusion, gradients and backends work with.
+
+FusedMatMul reads its factors, and writes its result, in the order in which attention has them: ``swapA``, ``swapB`` and
+``swapY`` say that the third last and the second last axis of a, b and y are exchanged, so that heads which lie behind
+the positions (batch, positions, heads, features) are multiplied as if they lay before them. ``transA`` and ``transB``
+exchange the last two axes of what is seen then. Bias and residual broadcast to y as it lies.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,7 +67,9 @@ def _infer_gemm_1(inputs: Sequence[TensorType | None], attributes: dict[str, Any
     return [(a[0], shape)]
 
 
-def _turned(x: np.ndarray, flag: int) -> np.ndarray:
+def _seen(x: np.ndarray, swap: int, flag: int) -> np.ndarray:
+    """A factor as the product takes it: first the exchange of heads and positions, then that of rows and columns."""
+    x = x.swapaxes(-3, -2) if swap else x
     return x.swapaxes(-1, -2) if flag else x
 
 
@@ -73,12 +82,17 @@ def _fused_matmul(
     *,
     transA: int = 0,
     transB: int = 0,
+    swapA: int = 0,
+    swapB: int = 0,
+    swapY: int = 0,
     alpha: float = 1.0,
     activation: str = "",
     activation_alpha: float = 0.0,
     activation_beta: float = 0.0,
 ) -> np.ndarray:
-    y = np.matmul(_turned(a, transA), _turned(b, transB))
+    y = np.matmul(_seen(a, swapA, transA), _seen(b, swapB, transB))
+    if swapY:
+        y = np.ascontiguousarray(y.swapaxes(-3, -2))
     if alpha != 1.0:
         y = (y * alpha).astype(y.dtype, copy=False)
     for addend in (bias, residual):
@@ -102,31 +116,60 @@ def _broadcasts_to(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
     return len(shape) <= len(target) and all(size in (1, wanted) for size, wanted in aligned)
 
 
+def swapped(shape: tuple[int, ...], flag: int, name: str) -> tuple[int, ...]:
+    """``shape`` with the third last and the second last axis exchanged where ``flag`` says so."""
+    if not flag:
+        return shape
+    if len(shape) < 3:
+        raise ShapeError(f"swap{name} exchanges the third last and the second last axis, got a tensor of shape {shape}")
+    return (*shape[:-3], shape[-2], shape[-3], shape[-1])
+
+
 def _infer(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
     a, b, *addends = inputs
     assert a is not None
     assert b is not None
-    shape = _product_shape(a[1], b[1], attributes.get("transA", 0), attributes.get("transB", 0))
+    seen_a, seen_b = swapped(a[1], attributes.get("swapA", 0), "A"), swapped(b[1], attributes.get("swapB", 0), "B")
+    shape = _product_shape(seen_a, seen_b, attributes.get("transA", 0), attributes.get("transB", 0))
+    shape = swapped(shape, attributes.get("swapY", 0), "Y")
     for name, addend in zip(("bias", "residual"), addends, strict=False):
         if addend is not None and not _broadcasts_to(addend[1], shape):
             raise ShapeError(f"{name} must broadcast to the product's shape {shape}, got {addend[1]}")
     return [(a[0], shape)]
 
 
-def _times(a: Expression, b: Expression, trans_a: int, trans_b: int, alpha: float) -> Expression:
-    return emit("FusedMatMul", a, b, domain=TOOLKIT_DOMAIN, transA=int(trans_a), transB=int(trans_b), alpha=alpha)
+@dataclass(frozen=True, slots=True)
+class _Factor:
+    """An operand of a product with the exchanges that it is seen through."""
+
+    value: Expression
+    swap: int
+    trans: int
+
+    def turned(self) -> _Factor:
+        return _Factor(self.value, self.swap, int(not self.trans))
 
 
-def _first_gradient(g: Expression, b: Expression, trans_a: int, trans_b: int, alpha: float) -> Expression:
-    return _times(b, g, trans_b, 1, alpha) if trans_a else _times(g, b, 0, not trans_b, alpha)
+def _times(a: _Factor, b: _Factor, swap: int, alpha: float) -> Expression:
+    flags = {"transA": a.trans, "transB": b.trans, "swapA": a.swap, "swapB": b.swap, "swapY": swap}
+    given = {name: 1 for name, flag in flags.items() if flag}
+    product: Expression = emit("FusedMatMul", a.value, b.value, domain=TOOLKIT_DOMAIN, **given, alpha=alpha)
+    return product
 
 
-def _second_gradient(
-    g: Expression, a: Expression, b: Expression, trans_a: int, trans_b: int, alpha: float
-) -> Expression:
-    if b.ndim == 2 and g.ndim > 2 and not trans_a:  # one large product instead of a batch of products to be summed
-        a, g = (reshape(item, (int(np.prod(item.shape[:-1])), item.shape[-1])) for item in (a, g))
-    return _times(g, a, 1, trans_a, alpha) if trans_b else _times(a, g, not trans_a, 0, alpha)
+def _first_gradient(g: _Factor, a: _Factor, b: _Factor, alpha: float) -> Expression:
+    return _times(b, g.turned(), a.swap, alpha) if a.trans else _times(g, b.turned(), a.swap, alpha)
+
+
+def _second_gradient(g: _Factor, a: _Factor, b: _Factor, alpha: float) -> Expression:
+    if b.value.ndim == 2 and g.value.ndim > 2 and not (a.trans or a.swap or g.swap):
+        # one large product instead of a batch of products to be summed
+        a, g = (_Factor(reshape(item.value, _rows(item.value.shape)), 0, 0) for item in (a, g))
+    return _times(g.turned(), a, b.swap, alpha) if b.trans else _times(a.turned(), g, b.swap, alpha)
+
+
+def _rows(shape: tuple[int, ...]) -> tuple[int, int]:
+    return int(np.prod(shape[:-1])), shape[-1]
 
 
 def product_gradients(
@@ -134,13 +177,17 @@ def product_gradients(
     a: Expression,
     b: Expression,
     wants: Sequence[bool],
-    trans_a: int = 0,
-    trans_b: int = 0,
+    trans: tuple[int, int] = (0, 0),
     alpha: float = 1.0,
+    swap: tuple[int, int, int] = (0, 0, 0),
 ) -> list[Expression | None]:
-    """The gradients of both factors of a product of tensors with 2 or more axes, each only if wanted."""
-    da = unbroadcast(_first_gradient(g, b, trans_a, trans_b, alpha), a.shape) if wants[0] else None
-    db = unbroadcast(_second_gradient(g, a, b, trans_a, trans_b, alpha), b.shape) if wants[1] else None
+    """The gradients of both factors of a product of tensors with 2 or more axes, each only if wanted.
+
+    ``trans`` are the flags of FusedMatMul for a and b, ``swap`` those for a, b and y.
+    """
+    first, second, given = _Factor(a, swap[0], trans[0]), _Factor(b, swap[1], trans[1]), _Factor(g, swap[2], 0)
+    da = unbroadcast(_first_gradient(given, first, second, alpha), a.shape) if wants[0] else None
+    db = unbroadcast(_second_gradient(given, first, second, alpha), b.shape) if wants[1] else None
     return [da, db]
 
 
@@ -165,7 +212,7 @@ def _gemm_gradient(call: Call, g: Expression) -> list[Expression | None]:
     assert a is not None
     assert b is not None
     flags = call.attribute("transA", 0), call.attribute("transB", 0)
-    grads = product_gradients(g, a, b, call.wants, *flags, float(call.attribute("alpha", 1.0)))
+    grads = product_gradients(g, a, b, call.wants, flags, float(call.attribute("alpha", 1.0)))
     if c and c[0] is not None and call.wants[2]:
         grads.append(_scaled(unbroadcast(g, c[0].shape), float(call.attribute("beta", 1.0))))
     return grads
@@ -175,24 +222,33 @@ def _fused_gradient(call: Call, g: Expression) -> list[Expression | None]:
     a, b, *addends = call.inputs
     assert a is not None
     assert b is not None
-    plain = {name: call.attributes[name] for name in ("transA", "transB", "alpha") if name in call.attributes}
+    plain = {name: value for name, value in call.attributes.items() if not name.startswith("activation")}
     inner = before_activation(call, g, lambda: emit("FusedMatMul", *call.inputs, domain=TOOLKIT_DOMAIN, **plain))
-    flags = call.attribute("transA", 0), call.attribute("transB", 0)
-    grads = product_gradients(inner, a, b, call.wants, *flags, float(call.attribute("alpha", 1.0)))
+    trans = call.attribute("transA", 0), call.attribute("transB", 0)
+    swap = call.attribute("swapA", 0), call.attribute("swapB", 0), call.attribute("swapY", 0)
+    grads = product_gradients(inner, a, b, call.wants, trans, float(call.attribute("alpha", 1.0)), swap)
     for addend, wanted in zip(addends, call.wants[2:], strict=True):
         grads.append(unbroadcast(inner, addend.shape) if addend is not None and wanted else None)
     return grads
 
 
-def _matrix(x: Expression, flag: int) -> Expression:
-    return transpose(x, [*range(x.ndim - 2), x.ndim - 1, x.ndim - 2]) if flag else x
+def _matrices(x: Expression, swap: int, flag: int) -> Expression:
+    order = list(range(x.ndim))
+    if swap:
+        order[-3], order[-2] = order[-2], order[-3]
+    if flag:
+        order[-2], order[-1] = order[-1], order[-2]
+    return transpose(x, order)
 
 
 def _expansion(call: Call) -> list[Expression | None]:
     a, b, *addends = call.inputs
     assert a is not None
     assert b is not None
-    y = _matrix(a, call.attribute("transA", 0)) @ _matrix(b, call.attribute("transB", 0))
+    y = _matrices(a, call.attribute("swapA", 0), call.attribute("transA", 0)) @ _matrices(
+        b, call.attribute("swapB", 0), call.attribute("transB", 0)
+    )
+    y = _matrices(y, call.attribute("swapY", 0), 0)
     y = _scaled(y, float(call.attribute("alpha", 1.0)))
     for addend in addends:
         y = y if addend is None else y + addend
