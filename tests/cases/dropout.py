@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.case import Case, constant, uniform
+from tests.support.case import Case, booleans, constant, uniform
 
 X = uniform("N", 3, 4)
 
@@ -37,5 +37,13 @@ CASES = [
         seeded=[0],
         differentiable=[0],
         note="training",
+    ),
+    Case(
+        "MaskedScale",
+        [X, booleans("N", 3, 4)],
+        {"scale": 1.25},
+        version=1,
+        domain="toolkit",
+        judge=lambda g, mask, scale: g * mask * scale,
     ),
 ]

@@ -1,5 +1,7 @@
 """Cases of ``toolkit.operators.standard.indexing``."""
 
+import numpy as np
+
 from tests.support.case import Case, constant, integers, spread, uniform, variable
 
 EXTREMES = [[0, 2, 0], [1, 1, 3]]
@@ -98,5 +100,13 @@ CASES = [
         version=1,
         domain="ai.onnx.ml",
         note="vector",
+    ),
+    Case(
+        "GatherGradient",
+        [uniform("N", 3, 2), integers("N", 3, low=-5, high=5)],
+        {"size": 5},
+        version=1,
+        domain="toolkit",
+        judge=lambda g, index, size: np.stack([g[index % size == row].sum(axis=0) for row in range(size)]),
     ),
 ]

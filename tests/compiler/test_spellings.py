@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +23,7 @@ class Spelling(NamedTuple):
     name: str
     body: str
     operators: list[str]
-    weights: dict[str, tuple[int, ...]] = {}
+    weights: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     x: str = "float[N, 4, 6] x"
     y: str = "float[N, 4, 6] y"
 
@@ -86,8 +88,8 @@ SPELLINGS = [
     normalization(
         "product as square, two differences",
         CENTRED
-        + """q = Mul(d, d) v = ReduceMean(q, last) e = Add(tiny, v) s = Sqrt(e) r = Div(one, s) k = Sub(x, m) n = Mul(k, r)
-        t = Mul(n, scale) y = Add(t, bias)""",
+        + """q = Mul(d, d) v = ReduceMean(q, last) e = Add(tiny, v) s = Sqrt(e) r = Div(one, s) k = Sub(x, m)
+        n = Mul(k, r) t = Mul(n, scale) y = Add(t, bias)""",
     ),
     normalization(
         "tensorflow",
@@ -114,7 +116,7 @@ OTHERS = [  # what only looks like it
 ]
 OTHERS[3] = OTHERS[3]._replace(body="first = Constant <value = int64[1] {1}> () " + OTHERS[3].body)
 LINEAR = {"w": (8, 6), "b": (8,)}
-ATTENTION = {name: (6, 6) for name in ("wq", "wk", "wv")}
+ATTENTION = dict.fromkeys(("wq", "wk", "wv"), (6, 6))
 
 
 def attention(name: str, scores: str, more: str = "") -> Spelling:

@@ -74,6 +74,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("at least 2 axes", lambda: own("FusedMatMul", (3,), (3, 4))),
     ("inner sizes must agree, got 3 .* 4", lambda: own("FusedMatMul", (2, 3), (4, 5))),
     ("bias must broadcast", lambda: own("FusedMatMul", (2, 3), (3, 5), (4,))),
+    ("swapA exchanges .* got a tensor of shape", lambda: own("FusedMatMul", (2, 3), (3, 5), swapA=1)),
     ("activation must be one of", lambda: own("ActivationGradient", (3,), (3,), activation="Sine")),
     ("same shape", lambda: own("ActivationGradient", (3,), (4,), activation="Relu")),
     (

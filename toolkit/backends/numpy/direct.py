@@ -11,6 +11,8 @@ import numpy as np
 
 from toolkit.backends.protocol import Step
 from toolkit.compiler.program import Node
+from toolkit.operators.expression import TOOLKIT_DOMAIN
+from toolkit.operators.standard.indexing import row_sums
 
 Arrays = Sequence[Any]
 
@@ -75,6 +77,12 @@ def _gather(node: Node) -> Direct | None:
     return Direct(bind)
 
 
+def _gather_gradient(node: Node) -> Direct | None:
+    if node.y.dtype.name not in ("float32", "float64"):
+        return None
+    return Direct(lambda inputs, outputs: partial(row_sums, inputs[0], inputs[1], outputs[0]))
+
+
 def _expand(node: Node) -> Direct | None:
     shape = node.y.shape
     return Direct(lambda inputs, outputs: partial(np.copyto, outputs[0], np.broadcast_to(inputs[0], shape)))
@@ -129,6 +137,7 @@ DIRECT: dict[tuple[str, str], Callable[[Node], Direct | None]] = {
     ("", "Transpose"): _transpose,
     ("", "Concat"): _concat,
     ("", "Gather"): _gather,
+    (TOOLKIT_DOMAIN, "GatherGradient"): _gather_gradient,
     ("", "Expand"): _expand,
     ("", "Split"): _split,
     ("", "MatMul"): _matmul,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from toolkit.backends.onednn import (
     activation,
     convolution,
+    dropout,
     elementwise,
     linear,
     movement,
@@ -30,6 +31,7 @@ from toolkit.operators.record import canonical_domain
 FAMILIES = (
     activation,
     convolution,
+    dropout,
     elementwise,
     linear,
     movement,

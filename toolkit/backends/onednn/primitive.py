@@ -292,6 +292,16 @@ def _keeping(step: Step, owner: Kernel) -> Step:
     return step
 
 
+def keeping(step: Step, *owned: Any) -> Step:
+    """``step``, holding on to arrays whose addresses it uses."""
+
+    def run() -> Any:
+        return step()
+
+    run.owned = owned  # type: ignore[attr-defined]
+    return run
+
+
 def chain(steps: Sequence[Step]) -> Step:
     """Several steps as one; stops at the first error code and returns it."""
 

@@ -122,13 +122,13 @@ def _scaled(node: Node | None) -> tuple[Variable, float] | None:
 def _with_result(program: Program, node: Node, uses: Counter[Variable]) -> Replacement | None:
     """The product before a node that moves or scales its result, changed to do that itself."""
     if node.op_type == "Transpose":
-        before, change = node.x.producer, {}
+        before = node.x.producer
         if not is_product(before) or _as_flags(_order(node), 0, 0) != (1, 0):
             return None
         assert before is not None
         if any(len(item.shape) != 1 for item in before.inputs[2:] if item is not None):
             return None
-        change = {"swapY": int(not before.attributes.get("swapY", 0))}
+        change: dict[str, Any] = {"swapY": int(not before.attributes.get("swapY", 0))}
     else:
         scaled = _scaled(node)
         before = None if scaled is None else scaled[0].producer

@@ -2,6 +2,8 @@
 
 Versions 7 and 10 have no training mode of their own, and leave open what their mask says: here everything is kept. The
 compiler replaces them, in a training context, by version 13. Versions 1 and 6 train unless ``is_test`` says otherwise.
+
+``MaskedScale``, an operator of our own, is what a mask does to a gradient: ``scale`` times what it keeps.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.errors import NotDifferentiableError
+from toolkit.errors import NotDifferentiableError, ShapeError
 from toolkit.operators.derivative import cast
-from toolkit.operators.expression import Expression, where
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, where
+from toolkit.operators.precision import in_float32
 from toolkit.operators.record import Call, TensorType, operator
 
 
@@ -95,11 +98,35 @@ def _gradient(call: Call, g: Expression | None, mask_grad: Expression | None = N
     if isinstance(kept, Expression) and kept.value is not None:
         kept = float(kept.value)
     if isinstance(kept, Expression):
-        scaled = g / cast(1.0 - kept, g.dtype)
+        dropped = where(mask, g / cast(1.0 - kept, g.dtype), 0.0)
     else:
-        scaled = g * (1.0 / (1.0 - kept) if kept < 1.0 else 0.0)
-    dropped = where(mask, scaled, 0.0)
+        dropped = _masked(g, mask, 1.0 / (1.0 - kept) if kept < 1.0 else 0.0)
     return [dropped if live.value is not None else where(live, dropped, g)]
+
+
+def _masked(g: Expression, mask: Expression | None, scale: float) -> Expression:
+    """Emit MaskedScale."""
+    dropped: Expression = emit("MaskedScale", g, mask, domain=TOOLKIT_DOMAIN, scale=scale)
+    return dropped
+
+
+@in_float32
+def _masked_scale(g: np.ndarray, mask: np.ndarray, *, scale: float) -> np.ndarray:
+    return np.where(mask, g * np.asarray(scale, g.dtype), np.zeros((), g.dtype))
+
+
+def _infer_masked(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
+    g, mask = inputs
+    assert g is not None
+    if mask is None or mask[0] != np.bool_ or mask[1] != g[1]:
+        raise ShapeError(f"the mask must be boolean and of the gradient's shape {g[1]}")
+    return [g]
+
+
+def _expand_masked(call: Call) -> list[Expression | None]:
+    mask = call.inputs[1]
+    assert mask is not None
+    return [where(mask, call.x * float(call.attributes["scale"]), 0.0)]
 
 
 def _infer_mask_like_input(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
@@ -111,3 +138,11 @@ operator("Dropout", reference=_dropout_1, gradient=_gradient_1, infer=_infer_mas
 operator("Dropout", since=7, reference=_dropout_7, gradient=_identity_gradient, infer=_infer_mask_like_input)
 operator("Dropout", since=10, reference=_dropout_10, gradient=_identity_gradient)
 operator("Dropout", since=12, reference=_dropout, gradient=_gradient, is_random=True)
+operator(
+    "MaskedScale",
+    domain=TOOLKIT_DOMAIN,
+    reference=_masked_scale,
+    gradient=lambda call, g: [_masked(g, call.inputs[1], float(call.attributes["scale"])), None],
+    infer=_infer_masked,
+    expansion=_expand_masked,
+)

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.errors import ShapeError
 from toolkit.operators.axes import known
 from toolkit.operators.derivative import cast, element_count, filled, indicator, masked
-from toolkit.operators.expression import Expression, emit, indices, reduce_sum, reshape, transpose
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, indices, reduce_sum, reshape, transpose
+from toolkit.operators.precision import in_float32
 from toolkit.operators.record import Call, TensorType, not_differentiable, operator
 
 ACCUMULATE: dict[str, Any] = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
@@ -34,12 +36,43 @@ def _gather_gradient(call: Call, g: Expression) -> list[Expression | None]:
     chosen = list(range(axis, axis + index.ndim))
     rest = [position for position in range(g.ndim) if position not in chosen]
     front = transpose(g, chosen + rest)
-    others = [size for position, size in enumerate(x.shape) if position != axis]
-    zeros = filled(g, (x.shape[axis], *others))
-    summed = emit(
-        "ScatterND", zeros, reshape(cast(index, np.dtype(np.int64)), (*index.shape, 1)), front, reduction="add"
-    )
+    summed: Expression = emit("GatherGradient", front, index, domain=TOOLKIT_DOMAIN, size=x.shape[axis])
     return [transpose(summed, _moved_back(x.ndim, axis)), None]
+
+
+def row_sums(g: np.ndarray, index: np.ndarray, target: np.ndarray) -> None:
+    """Write to ``target`` (size, ...) the sums of the slices of ``g`` (index..., ...) that have the same index."""
+    size, flat = target.shape[0], index.reshape(-1)
+    target.fill(0)
+    if not flat.size:
+        return
+    order = np.argsort(flat % size, kind="stable")
+    rows, starts = np.unique((flat % size)[order], return_index=True)
+    slices = g.reshape(flat.size, -1)[order]
+    target.reshape(size, -1)[rows] = np.add.reduceat(slices, starts, axis=0)
+
+
+@in_float32
+def _gather_gradient_of_rows(g: np.ndarray, index: np.ndarray, *, size: int) -> np.ndarray:
+    target = np.empty((size, *g.shape[index.ndim :]), g.dtype)
+    row_sums(g, index, target)
+    return target
+
+
+def _infer_rows(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
+    g, index = inputs
+    assert g is not None and index is not None
+    if g[1][: len(index[1])] != index[1]:
+        raise ShapeError(f"the gradient must have the axes {index[1]} of the index in front, got {g[1]}")
+    return [(g[0], (int(attributes["size"]), *g[1][len(index[1]) :]))]
+
+
+def _expand_rows(call: Call) -> list[Expression | None]:
+    g, index = call.inputs
+    assert g is not None and index is not None
+    zeros = filled(g, (int(call.attributes["size"]), *g.shape[index.ndim :]))
+    rows = reshape(cast(index, np.dtype(np.int64)), (*index.shape, 1))
+    return [emit("ScatterND", zeros, rows, g, reduction="add")]
 
 
 def _moved_back(rank: int, axis: int) -> list[int]:
@@ -258,4 +291,12 @@ operator(
     reference=array_feature_extractor,
     gradient=_array_feature_extractor_gradient,
     infer=infer_array_feature_extractor,
+)
+operator(
+    "GatherGradient",
+    domain=TOOLKIT_DOMAIN,
+    reference=_gather_gradient_of_rows,
+    gradient=lambda call, gg: [emit("Gather", gg, call.inputs[1], axis=0), None],
+    infer=_infer_rows,
+    expansion=_expand_rows,
 )
