@@ -45,4 +45,13 @@ CASES = [
         domain="toolkit",
         judge=judge_gradient,
     ),
+    Case(
+        "MaxRoiPoolGradient",
+        [uniform(5, 2, 2, 3), X, ROIS],
+        {**ATTRIBUTES, "spatial_scale": 0.6},
+        version=1,
+        domain="toolkit",
+        judge=judge_gradient,
+        note="scale",
+    ),
 ]

@@ -74,6 +74,33 @@ CASES = [
         differentiable=[0],
         note="ratio",
     ),
+    *(
+        Case(
+            "RoiAlignAverageGradient",
+            [uniform(4, 2, 2, 3), variable(REGIONS, "float32"), IMAGES],
+            lambda batch, scale=scale, mode=mode: {
+                **SIZE,
+                "input_shape": [batch, 2, 6, 7],
+                "spatial_scale": scale,
+                "coordinate_transformation_mode": mode,
+            },
+            version=1,
+            domain="toolkit",
+            judge=judge_average_gradient,
+            differentiable=[0],
+            note=f"adaptive {mode} {scale}",
+        )
+        for scale, mode in ((1.0, "half_pixel"), (1.3, "output_half_pixel"), (0.05, "half_pixel"), (7.0, "half_pixel"))
+    ),
+    Case(
+        "RoiAlignMaximumGradient",
+        [uniform(4, 2, 2, 3), spread("N", 2, 6, 7), ROIS, IMAGES],
+        SIZE,
+        version=1,
+        domain="toolkit",
+        judge=judge_maximum_gradient,
+        note="adaptive",
+    ),
     Case(
         "RoiAlignMaximumGradient",
         [uniform(4, 2, 2, 3), spread("N", 2, 6, 7), ROIS, IMAGES],

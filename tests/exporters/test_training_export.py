@@ -15,7 +15,7 @@ from exporters import save
 from importers import load
 from tests.support.exported import ExportedStep
 from tests.support.models import cnn, feed, mlp, network
-from toolkit.errors import GraphError, NotDifferentiableError, TrainingError, UnsupportedOperatorError
+from toolkit.errors import GraphError, NotDifferentiableError, TrainingError
 from toolkit.graph import Network
 from toolkit.runtime.feeds import named, sizes
 
@@ -240,7 +240,7 @@ def test_the_network_stays_as_it_is() -> None:
     assert list(net.outputs) == ["y"] and list(net.inputs) == ["x"]
     for name, array in before.items():
         np.testing.assert_array_equal(net.parameters[name].array, array)
-    assert step.opsets == {"": 23}
+    assert step.opsets == {"": 21}
 
 
 OLD = """<ir_version: 5, opset_import: ["" : 9]>
@@ -313,18 +313,6 @@ def test_a_name_that_the_step_needs_is_refused() -> None:
     net = network("net (float[N, 2] labels) => (float[N, 3] y) { y = MatMul (labels, w) }", w=(2, 3))
     with pytest.raises(GraphError, match="has a value 'labels', which a training step needs"):
         tk.training_network(net, loss=tk.losses.MeanSquaredError(), batch_size=2)
-
-
-def test_what_standard_operators_cannot_say_is_refused() -> None:
-    net = network(
-        """net (float[1, 2, 6, 6] x, float[3, 5] rois) => (float[3, 3, 2, 2] y) {
-            c = Conv (x, w)
-            y = MaxRoiPool <pooled_shape = [2, 2]> (c, rois)
-        }""",
-        w=(3, 2, 1, 1),
-    )
-    with pytest.raises(UnsupportedOperatorError, match=r"MaxRoiPoolGradient .* cannot be said in standard operators"):
-        tk.training_network(net, loss=tk.losses.MeanSquaredError())
 
 
 def test_an_optimizer_of_ones_own_must_compute_its_numbers_as_a_graph_can() -> None:

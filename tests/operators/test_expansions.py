@@ -6,19 +6,16 @@ import numpy as np
 import pytest
 
 from tests.cases import all_cases
-from tests.support.case import BATCH_SIZES, Case, is_float
+from tests.support.case import BATCH_SIZES, Case, is_float, uniform
 from tests.support.interpret import apply, build, interpret
 from toolkit.autodiff import differentiate
 from toolkit.compiler.passes.expansion import expand_own_operators
 from toolkit.compiler.program import Variable
 from toolkit.errors import UnsupportedOperatorError
 from toolkit.operators import REGISTRY
+from toolkit.operators.record import not_differentiable, operator
 
-WITHOUT = {  # operators that standard ones cannot say, and why
-    "MaxRoiPoolGradient": "which elements a bin holds is computed from the regions: the number of terms is no constant",
-    "RoiAlignMaximumGradient": "it follows the one neighbour of one sample that was chosen, of a number that varies",
-}
-REFUSED = {"toolkit.RoiAlignAverageGradient-1": "how many samples a bin has is computed from the regions"}
+REFUSED = {"toolkit.RoiAlignMaximumGradient-1-adaptive": "how many samples a bin has is computed from the regions"}
 OWN = {name: records for (domain, name), records in REGISTRY.items() if domain == "toolkit"}
 EXPANDED = [case for case in all_cases() if case.domain == "toolkit" and case.record.expansion is not None]
 FUSED = [
@@ -91,7 +88,7 @@ def test_a_gradient_computes_the_same_when_it_is_expanded(case: Case) -> None:
     try:
         expand_own_operators(program)
     except UnsupportedOperatorError as error:
-        assert "region" in str(error) or any(name in str(error) for name in WITHOUT)
+        assert "computed from the regions: set sampling_ratio" in str(error)
         return
     found = interpret(program, feeds, list(program.outputs.values()))
     for ours, theirs in zip(found, expected, strict=True):
@@ -101,5 +98,20 @@ def test_a_gradient_computes_the_same_when_it_is_expanded(case: Case) -> None:
 
 @pytest.mark.parametrize("name", OWN)
 def test_every_operator_of_our_own_can_be_exported(name: str) -> None:
-    lacking = [record.since for record in OWN[name] if record.expansion is None]
-    assert bool(lacking) == (name in WITHOUT), f"{name}: write its expansion, or the reason why there is none"
+    assert all(record.expansion is not None for record in OWN[name]), f"{name}: write its expansion"
+
+
+def test_one_that_standard_operators_cannot_say_is_refused() -> None:
+    operator(
+        "Unsaid",
+        domain="toolkit",
+        reference=np.negative,
+        gradient=not_differentiable("it is a test"),
+        infer=lambda types, attributes, constants: [types[0]],
+    )
+    try:
+        program, _ = build(Case("Unsaid", [uniform(3)], version=1, domain="toolkit"), [np.ones(3)], 1)
+        with pytest.raises(UnsupportedOperatorError, match=r"Unsaid .* cannot be said in standard operators.* Freeze"):
+            expand_own_operators(program)
+    finally:
+        del REGISTRY["toolkit", "Unsaid"]

@@ -5,16 +5,18 @@ Nothing here infers a shape or runs an operator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx.defs
 from onnx import numpy_helper
 
+from toolkit.operators import wire
 from toolkit.operators.record import canonical_domain
 
 
@@ -81,6 +83,25 @@ def signature(domain: str, op_type: str, version: int) -> Signature | None:
         required_attributes=tuple(name for name, item in attributes.items() if item.required),
         optional_inputs=frozenset(index for index, item in enumerate(schema.inputs) if item.option == optional),
     )
+
+
+def admits(found: Signature, inputs: Sequence[np.dtype | None], outputs: Sequence[np.dtype | None]) -> bool:
+    """Whether so many inputs and outputs of these element types (``None`` for those left out) fit the signature."""
+    formal_inputs, formal_outputs = list(found.schema.inputs), list(found.schema.outputs)
+    return _admits(formal_inputs, inputs, found.max_inputs) and _admits(formal_outputs, outputs, found.max_outputs)
+
+
+def _admits(formal: Sequence[Any], given: Sequence[np.dtype | None], most: int) -> bool:
+    if len(given) > most:
+        return False
+    return all(
+        dtype is None or f"tensor({_type_name(dtype)})" in formal[min(index, len(formal) - 1)].types
+        for index, dtype in enumerate(given)
+    )
+
+
+def _type_name(dtype: np.dtype) -> str:
+    return onnx.TensorProto.DataType.Name(wire.element_type(dtype)).lower()
 
 
 def since_version(domain: str, op_type: str, opset: int) -> int | None:

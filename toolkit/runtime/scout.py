@@ -70,11 +70,14 @@ class Scout:
 
     def _decisions(self, key: Hashable, arrays: Mapping[str, np.ndarray]) -> Decisions | None:
         context = self._contexts.get(key)
-        if context is None:
-            return None
-        context.decisions = Decisions()
-        try:
-            context.run(arrays)
-            return context.decisions
-        finally:
-            context.decisions = None
+        return None if context is None else decided(context, arrays)
+
+
+def decided(context: Context, arrays: Mapping[str, np.ndarray]) -> Decisions:
+    """What the data of one batch decides in the network of ``context``."""
+    context.decisions = Decisions()
+    try:
+        context.run(arrays)
+        return context.decisions
+    finally:
+        context.decisions = None

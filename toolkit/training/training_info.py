@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from toolkit.compiler.static_graph import Names, graph_of
+from toolkit.compiler.training_choices import Asked, training_choices
 from toolkit.graph.layer import Graph, Leaf
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
@@ -14,7 +16,7 @@ from toolkit.graph.training_info import TrainingInfo
 from toolkit.graph.value import Value
 from toolkit.training.losses import Loss
 from toolkit.training.optimizers import Optimizer
-from toolkit.training.training_network import finished, step_program, updated
+from toolkit.training.training_network import bound_program, finished, step_program, updated
 
 FIRST_IR = 7  # that has training information
 FIRST_CONSTANT_OF_SHAPE = 9  # opset
@@ -27,6 +29,9 @@ def add_training_info(
     optimizer: Optimizer,
     batch_size: int | None = None,
     dims: Mapping[str, int] | None = None,
+    example: Mapping[str, Any] | np.ndarray | None = None,
+    straight_through: Asked = None,
+    batch_statistics: str | None = None,
 ) -> TrainingInfo:
     """Add a training step for ``batch_size`` items to ``network.training``, where exporters find it; returns it.
 
@@ -34,17 +39,18 @@ def add_training_info(
     - update binding: from parameters, running statistics and optimizer state to their next contents
     - initialization: optimizer state of zeros, and step 1; the weights are not drawn anew
 
-    It is written in the network's own opset. Raises ``UnsupportedOperatorError`` naming what that opset cannot say, and
-    what ``training_network`` raises.
+    It is written in the network's own opset. The options are those of ``training_network``. Raises
+    ``UnsupportedOperatorError`` naming what that opset cannot say, and what ``training_network`` raises.
     """
-    program = step_program(network, loss, optimizer, batch_size, dims)
+    bound = bound_program(network, batch_size, dims, example)
+    program = step_program(bound, loss, optimizer, training_choices(network, straight_through, batch_statistics))
     program.outputs = {"loss": program.outputs["loss"]}
     main, names = network.graph, Names(_names(network.graph))
     for name, variable in program.inputs.items():
         if name in main.inputs:
             names.share(variable, name)
     opset = network.opsets[""]
-    kept = finished(program, opset)
+    _, kept = finished(program, opset)
     for variable in {*kept, *(item for node in program.nodes for item in node.inputs if item is not None)}:
         name = "" if variable.parameter is None else variable.parameter.name
         if name and main.parameters.get(name) is variable.parameter:

@@ -12,16 +12,19 @@ import numpy as np
 
 from toolkit.compiler.bind import bind
 from toolkit.compiler.passes.expansion import expand_own_operators
-from toolkit.compiler.passes.opset import restate
+from toolkit.compiler.passes.opset import opset_for, restate
 from toolkit.compiler.pipeline import tidy_after_differentiation
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.static_graph import Names, graph_of
-from toolkit.compiler.training_choices import training_choices
-from toolkit.errors import GraphError, TrainingError
+from toolkit.compiler.training_choices import Asked, TrainingChoices, training_choices
+from toolkit.errors import DataDependentShapeError, GraphError, InputError, TrainingError
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
 from toolkit.operators.derivative import cast
-from toolkit.operators.expression import OPSET, as_expression, emit, reshape
+from toolkit.operators.expression import as_expression, emit, reshape
+from toolkit.runtime.context import Context
+from toolkit.runtime.feeds import named, sizes
+from toolkit.runtime.scout import decided
 from toolkit.runtime.training_program import LABELS, LOSS, TrainingProgram, training_program
 from toolkit.training.losses import Loss
 from toolkit.training.optimizers import SGD, Moment, Optimizer
@@ -38,8 +41,15 @@ def training_network(
     optimizer: Optimizer | None = None,
     batch_size: int | None = None,
     dims: Mapping[str, int] | None = None,
+    example: Mapping[str, Any] | np.ndarray | None = None,
+    straight_through: Asked = None,
+    batch_statistics: str | None = None,
 ) -> Network:
     """One training step of ``network`` for ``batch_size`` items, and the sizes ``dims`` of its other dimensions.
+
+    ``example``, the inputs of one batch, tells both, and what only data can tell: where branches, trip counts or shapes
+    depend on the data, the step is that of every batch that decides them as the example does. ``straight_through`` and
+    ``batch_statistics`` are those of ``Trainer``.
 
     - inputs: those of the network, and ``labels``, or ``labels.term`` for each term of a loss that has several
     - outputs: those of the network, ``loss``, ``loss.term`` for each of several terms, and ``W.gradient`` for every
@@ -49,15 +59,18 @@ def training_network(
 
     Every ``X.updated`` is the next content of the input ``X``. These inputs (parameters, running statistics, optimizer
     state, rate and step) have their present content as a default: a loop feeds each output back. Without an optimizer
-    the parameters are inputs all the same. The weights are those of now; the network itself is not changed.
+    the parameters are inputs all the same. The weights are those of now; the network itself is not changed. The step is
+    written for opset 21, which engines know best, where all of it can be said there, else for a newer one.
 
     Raises ``NotDifferentiableError`` when nothing that may learn influences the loss, ``UnsupportedOperatorError``
-    naming the layer when standard operators cannot say its part, and what binding raises.
+    naming the layer when standard operators cannot say its part, ``DataDependentShapeError`` where an example is
+    needed, and what binding raises.
     """
-    program = step_program(network, loss, optimizer, batch_size, dims)
+    bound = bound_program(network, batch_size, dims, example)
+    program = step_program(bound, loss, optimizer, training_choices(network, straight_through, batch_statistics))
     _require_free_names(network, program)
-    opsets = {**network.opsets, "": max(OPSET, network.opsets.get("", OPSET))}
-    kept = finished(program, opsets[""])
+    opset, kept = finished(program)
+    opsets = {**network.opsets, "": opset}
     graph = graph_of(program, f"{network.name or 'network'}.training", opsets, kept, Names())
     for name, value in network.inputs.items():
         if name in graph.inputs:
@@ -74,21 +87,42 @@ def _require_free_names(network: Network, program: Program) -> None:
             raise GraphError(f"The network has a value {name!r}, which a training step needs for its own. Rename it.")
 
 
-def step_program(
+def bound_program(
     network: Network,
-    loss: Loss,
-    optimizer: Optimizer | None,
     batch_size: int | None,
     dims: Mapping[str, int] | None,
+    example: Mapping[str, Any] | np.ndarray | None,
 ) -> Program:
-    """The program of a step, with its loss, gradients and updates among the outputs.
+    """The network bound for given sizes, or for those and the decisions of an example.
+
+    Raises ``InputError`` when both are given, and ``DataDependentShapeError`` where an example is needed and missing.
+    """
+    if example is None:
+        try:
+            return bind(network, batch_size, dims)
+        except DataDependentShapeError as error:
+            raise DataDependentShapeError(
+                f"{error} Give example=, the inputs of one batch: the step is then that of every batch that decides "
+                "the same."
+            ) from error
+    if batch_size is not None or dims is not None:
+        raise InputError("A training step takes its sizes from example=: leave out batch_size= and dims=.")
+    arrays = named(network, example)
+    batch_size, dims = sizes(network, arrays)
+    try:
+        return bind(network, batch_size, dims)
+    except DataDependentShapeError:
+        return bind(network, batch_size, dims, decisions=decided(Context(network, batch_size, dims=dims), arrays))
+
+
+def step_program(program: Program, loss: Loss, optimizer: Optimizer | None, choices: TrainingChoices) -> Program:
+    """The program of a step of a bound network, with its loss, gradients and updates among the outputs.
 
     Raises ``GraphError`` when the network has another output of the name of the loss.
     """
-    judged = loss.judged(list(network.outputs))
-    program = bind(network, batch_size, dims)
+    judged = loss.judged(list(program.outputs))
     chosen: Any = optimizer or SGD(1.0)
-    made = training_program(program, loss, judged, chosen, training_choices(network))
+    made = training_program(program, loss, judged, chosen, choices)
     for name in [name for name in program.outputs if name.startswith(LOSS)]:
         title, value = name.replace(LOSS, "loss", 1), program.outputs.pop(name)
         if program.outputs.setdefault(title, value) is not value:
@@ -147,16 +181,20 @@ def _numbers(optimizer: Optimizer, now: Moment) -> list[Any]:
         ) from error
 
 
-def finished(program: Program, opset: int) -> dict[Variable, Parameter]:
-    """Say the program in standard operators of ``opset``; returns what it keeps, by the variables that stand for it."""
+def finished(program: Program, opset: int | None = None) -> tuple[int, dict[Variable, Parameter]]:
+    """Say the program in standard operators of ``opset``, or of one that can say it.
+
+    Returns the opset, and what the program keeps by the variables that stand for it.
+    """
     kept = {old: _kept(old) for old, _ in program.assignments}
     program.outputs |= {updated(kept[old]): new for old, new in program.assignments if new is not old}
     program.assignments = []
-    restate(program, opset)
+    restate(program, opset or opset_for(program))
     expand_own_operators(program)
+    opset = opset or opset_for(program)
     restate(program, opset)
     tidy_after_differentiation(program)
-    return kept
+    return opset, kept
 
 
 def updated(parameter: Parameter) -> str:

@@ -22,7 +22,7 @@ from toolkit.errors import UnsupportedOperatorError
 from toolkit.graph.layer import Graph
 from toolkit.operators.expression import Expression, emit, expand, reduce_sum, reshape
 from toolkit.operators.record import Call, lookup
-from toolkit.operators.schema import Signature, attribute_defaults, signature
+from toolkit.operators.schema import Signature, admits, attribute_defaults, signature
 from toolkit.operators.standard.resize import as_interpolation
 
 REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
@@ -54,6 +54,7 @@ SAME_BUT_FOR_DEFAULTS = (
     "Split",
     "Sum",
 )
+WELL_KNOWN = 21  # an opset
 FIRST_ROI_ALIGN_BY_PIXELS = 16  # which has a choice of coordinates
 FIRST_SCATTER_ELEMENTS = 11  # which Scatter was called before
 FIRST_SCALE_OF_CHANNELS = 21  # of GroupNormalization
@@ -61,6 +62,31 @@ FIRST_ON_VOLUMES = 20  # of GridSample
 MODES_ON_IMAGES = {"bilinear": "linear", "bicubic": "cubic"}
 RECURRENT = ("RNN", "GRU", "LSTM")
 FIRST_WITHOUT_KERNEL = 22  # of GlobalLpPool
+
+
+def opset_for(program: Program) -> int:
+    """The oldest opset from 21 on that can say every standard operator of the program as it is meant.
+
+    Engines lag behind ONNX: of opset 22, which does little more than admit bfloat16, onnxruntime 1.32 lacks kernels for
+    RandomNormalLike, RoiAlign and others.
+    """
+    opset = WELL_KNOWN
+    for node in program.nodes:
+        own = None if node.domain else signature("", node.op_type, node.version)
+        if own is not None and own.since > opset and not _is_known(node, opset):
+            opset = own.since
+    return opset
+
+
+def _is_known(node: Node, opset: int) -> bool:
+    """Whether an opset older than the node has the operator in the same meaning, and takes all that it is given."""
+    known = signature("", node.op_type, opset)
+    if known is None or _other_meaning(node, known) or not node.attributes.keys() <= known.attribute_types.keys():
+        return False
+    inputs, outputs = (
+        [None if item is None else item.dtype for item in items] for items in (node.inputs, node.outputs)
+    )
+    return admits(known, inputs, outputs)
 
 
 def restate(program: Program, opset: int) -> None:
@@ -100,7 +126,8 @@ def _restated(program: Program, node: Node, opset: int) -> Replacement | None:
     if known is None or own is None:
         raise _unsupported(node, opset, "it does not exist there")
     if known.since != own.since:
-        _require_same_meaning(node, known, opset)
+        if why := _other_meaning(node, known):
+            raise _unsupported(node, opset, why)
         defaults = attribute_defaults("", node.op_type, known.since)
         moved = [name for name in INPUT_OF_ATTRIBUTE.get(node.op_type, {}) if name not in known.attribute_types]
         for name, value in attribute_defaults("", node.op_type, own.since).items():
@@ -114,13 +141,13 @@ def _restated(program: Program, node: Node, opset: int) -> Replacement | None:
     return None
 
 
-def _require_same_meaning(node: Node, known: Signature, opset: int) -> None:
+def _other_meaning(node: Node, known: Signature) -> str:
+    """Why an operator is not the same in another version, nothing where it is."""
     if any(isinstance(value, Graph) for value in node.attributes.values()):
-        raise _unsupported(node, opset, "its body is written for another opset")
-    if node.op_type in SAME_BUT_FOR_DEFAULTS:
-        return
-    if lookup("", node.op_type, known.since) is not lookup("", node.op_type, node.version):
-        raise _unsupported(node, opset, f"it means something else there than in version {node.version}")
+        return "its body is written for another opset"
+    if node.op_type in SAME_BUT_FOR_DEFAULTS or lookup("", node.op_type, known.since) is node.record:
+        return ""
+    return f"it means something else there than in version {node.version}"
 
 
 def _move_attributes(program: Program, node: Node, known: Signature) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit
 from toolkit.operators.precision import in_float32
 from toolkit.operators.record import Call, TensorType, not_differentiable, operator
+from toolkit.operators.standard.region_expansion import element_maximum_gradient
 
 Shape = Sequence[int]
 
@@ -105,4 +106,5 @@ operator(
     reference=max_roi_pool_gradient,
     gradient=not_differentiable("gathering the chosen elements has no operator"),
     infer=_infer_gradient,
+    expansion=element_maximum_gradient,
 )

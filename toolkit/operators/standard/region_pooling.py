@@ -13,17 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.operators.derivative import cast, filled
-from toolkit.operators.expression import (
-    TOOLKIT_DOMAIN,
-    Expression,
-    emit,
-    indices,
-    reshape,
-    split,
-    transpose,
-    where,
-)
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit
 from toolkit.operators.precision import in_float32
 from toolkit.operators.record import (
     Call,
@@ -34,6 +24,7 @@ from toolkit.operators.record import (
     not_differentiable,
     operator,
 )
+from toolkit.operators.standard.region_expansion import average_gradient, sample_maximum_gradient
 
 Shape = Sequence[int]
 
@@ -214,36 +205,6 @@ def _infer_input(types: Sequence[TensorType | None], attributes: dict[str, Any],
     return [(types[0][0], tuple(attributes["input_shape"]) if "input_shape" in attributes else types[1][1])]
 
 
-def _shares(call: Call, axis: int) -> Expression:
-    """How much each element along ``axis`` (0 rows, 1 columns) enters each bin: (regions, 1, bins, elements)."""
-    rois, attributes, size = call.inputs[1], call.attributes, call.attributes["input_shape"][2 + axis]
-    assert rois is not None
-    bins, ratio = attributes.get(("output_height", "output_width")[axis], 1), attributes.get("sampling_ratio", 0)
-    if ratio <= 0:
-        raise ValueError("how many samples a bin has is computed from the regions: set sampling_ratio")
-    aligned = attributes.get("coordinate_transformation_mode", "half_pixel") == "half_pixel"
-    corners = split(rois * float(attributes.get("spatial_scale", 1.0)) - (0.5 if aligned else 0.0), 4, 1)
-    start, length = corners[1 - axis], corners[3 - axis] - corners[1 - axis]
-    length = length if aligned else emit("Max", length, 1.0)
-    places = (np.arange(bins * ratio) + 0.5) / (bins * ratio)
-    at = start + length * places.astype(rois.dtype)
-    inside = emit("And", emit("GreaterOrEqual", at, -1.0), emit("LessOrEqual", at, float(size)))
-    at = reshape(emit("Clip", at, 0.0, float(size - 1)), (*at.shape, 1))
-    near = emit("Max", 1.0 - emit("Abs", at - np.arange(size).astype(rois.dtype)), 0.0)
-    near = where(reshape(inside, at.shape), near, 0.0)
-    return emit("ReduceMean", reshape(near, (rois.shape[0], 1, bins, ratio, size)), indices(rois, [3]), keepdims=0)
-
-
-def _average_expansion(call: Call) -> list[Expression | None]:
-    """A matrix product from either side, region by region, added up in the images."""
-    g, rois, images = call.inputs
-    assert g is not None and rois is not None and images is not None
-    rows, columns = (cast(_shares(call, axis), g.dtype) for axis in (0, 1))
-    parts = transpose(rows, [0, 1, 3, 2]) @ g @ columns
-    places = reshape(cast(images, np.dtype(np.int64)), (images.shape[0], 1))
-    return [emit("ScatterND", filled(g, tuple(call.attributes["input_shape"])), places, parts, reduction="add")]
-
-
 for _since, _default in ((10, "output_half_pixel"), (16, "half_pixel")):
     operator(
         "RoiAlign",
@@ -258,7 +219,7 @@ operator(
     reference=roi_align_average_gradient,
     gradient=_gradient_of_average_gradient,
     infer=_infer_input,
-    expansion=_average_expansion,
+    expansion=average_gradient,
 )
 operator(
     "RoiAlignMaximumGradient",
@@ -266,4 +227,5 @@ operator(
     reference=roi_align_maximum_gradient,
     gradient=not_differentiable("gathering the chosen neighbours has no operator"),
     infer=_infer_input,
+    expansion=sample_maximum_gradient,
 )
