@@ -164,6 +164,29 @@ def test_a_step_is_written_for_an_opset_that_engines_know(name: str) -> None:
     assert net.opsets[""] == opset
 
 
+FRAMES = {  # what STFT is given beside the signal and the frame step
+    "a window": ", window",
+    "a length": ", , length",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_spectra_of_frames(name: str) -> None:
+    net = network(
+        f"""net (float[N, 16, 1] x) => (float[N, F, B, 2] y) {{
+            h = Mul (x, w)
+            step = Constant <value_int = 4> ()
+            length = Constant <value_int = 5> ()
+            y = STFT (h, step{FRAMES[name]})
+        }}""",
+        w=(16, 1),
+        window=(6,),
+    )
+    feeds = {"x": drawn(3, 16, 1)}
+    assert_same_steps(net, feeds, drawn(*net.run(feeds)["y"].shape))
+
+
 REGIONS = {
     "average": "RoiAlign <output_height = 2, output_width = 2> (c, regions, images)",
     "maximum": 'RoiAlign <output_height = 2, output_width = 2, sampling_ratio = 2, mode = "max"> (c, regions, images)',

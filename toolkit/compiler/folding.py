@@ -67,7 +67,8 @@ def evaluate(
         return None
     arrays = [None if item is None else item.constant for item in inputs]
     try:
-        result = record.reference(*arrays, **attributes)
+        with np.errstate(all="ignore"):
+            result = record.reference(*arrays, **attributes)
     except Exception as error:  # a reference meets whatever a file holds
         reason = str(error) or type(error).__name__
         raise ShapeError(

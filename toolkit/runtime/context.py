@@ -122,7 +122,8 @@ class Context:
         if plan is None:
             arrays = named(self.network, feeds)
             check_shapes(self.network, arrays, self.shapes)
-            return _given_out(self._segments.run(list(arrays.values())), out)
+            with np.errstate(all="ignore"):
+                return _given_out(self._segments.run(list(arrays.values())), out)
         plan.refresh()
         if not load_exactly(feeds, plan.input_arrays):
             self._load(plan, named(self.network, feeds))

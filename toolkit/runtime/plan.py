@@ -20,6 +20,7 @@ from toolkit.runtime.arrangement import Arrangement, arrange
 from toolkit.runtime.store import Store, converter
 from toolkit.runtime.tensors import AnyBuffer, HostBuffer, Task, Tensor, aligned, host_buffer
 
+NUMPY = "numpy"  # the name of the backend
 Packed = MutableMapping[Hashable, "PackedBuffer"]
 Span = tuple[float, float]  # when a step began, on the clock of ``time.perf_counter``, and how many seconds it took
 
@@ -107,7 +108,8 @@ class Plan:
             return
         convert = converter(self._backends[0], self.resources)
         self.store.pull(convert)
-        moved = self._evaluate_static()
+        with np.errstate(all="ignore"):
+            moved = self._evaluate_static()
         if moved or self._clock < 0:
             self._bind()
         self._clock = CLOCK.now
@@ -227,7 +229,7 @@ class Plan:
                 continue
             step = self._step(task, scratch)
             self._steps.setdefault(task.role, []).append((step, task))
-        self._calls: dict[tuple[str, ...], tuple[Step, ...]] = {}
+        self._calls: dict[tuple[str, ...], tuple[tuple[Step, ...], bool]] = {}
         self.input_arrays = {name: self._array(item) for name, item in self.inputs.items()}
         self.output_arrays = {name: self._array(item) for name, item in self.outputs.items()}
 
@@ -247,14 +249,27 @@ class Plan:
 
         Raises ``BackendError`` naming the layer that failed, ``InputError`` when the data does not fit a layer.
         """
-        calls = self._calls.get(roles)
-        if calls is None:
-            calls = self._calls[roles] = tuple(step for step, _ in self._ordered(roles))
+        found = self._calls.get(roles)
+        if found is None:
+            found = self._calls[roles] = self._prepared(roles)
+        calls, is_numeric = found
         for backend in self._backends:
             backend.enter(self.resources)
         if self.spans is not None:
-            self._run_timed(roles)
-            return
+            with np.errstate(all="ignore"):
+                self._run_timed(roles)
+        elif is_numeric:
+            with np.errstate(all="ignore"):
+                self._run_calls(calls, roles)
+        else:
+            self._run_calls(calls, roles)
+
+    def _prepared(self, roles: Sequence[str]) -> tuple[tuple[Step, ...], bool]:
+        """The steps of the roles in order, and whether numpy computes any: it would warn where IEEE has an answer."""
+        pairs = self._ordered(roles)
+        return tuple(step for step, _ in pairs), any(task.backend == NUMPY for _, task in pairs)
+
+    def _run_calls(self, calls: Sequence[Step], roles: Sequence[str]) -> None:
         try:
             for call in calls:
                 status = call()
@@ -271,10 +286,11 @@ class Plan:
 
     def observe(self, roles: Sequence[str], look: Callable[[Task], Any]) -> None:
         """Execute step by step and call ``look(task)`` after each; stops when it returns something true."""
-        for step, task in self._ordered(roles):
-            _execute(step, task)
-            if look(task):
-                return
+        with np.errstate(all="ignore"):
+            for step, task in self._ordered(roles):
+                _execute(step, task)
+                if look(task):
+                    return
 
     def _ordered(self, roles: Sequence[str]) -> list[tuple[Step, Task]]:
         pairs = [pair for role in roles for pair in self._steps.get(role, ())]

@@ -7,6 +7,8 @@ A network's own layers are of its opset, what gradients and optimizers append is
 - Softmax of old opsets, which takes all axes from one on for a single one; Upsample, Resize-10, Scatter, RoiAlign-10;
 - GroupNormalization-18, whose scales were of groups, and GridSample-16, whose modes had other names;
 - the hidden size of recurrent layers, which ONNX lets R tell and onnxruntime does not, is written out;
+- what STFT takes by default is written out: onnx infers the size of both sides of the spectrum where nothing is said,
+  and onnxruntime no frame;
 - GlobalLpPool, whose present version onnxruntime has no kernel for, becomes what it is made of.
 """
 
@@ -117,6 +119,8 @@ def _restated(program: Program, node: Node, opset: int) -> Replacement | None:
         node.version = max(node.version, FIRST_ON_VOLUMES)
     if node.op_type in RECURRENT and node.inputs[2] is not None:
         node.attributes = {"hidden_size": node.inputs[2].shape[2], **node.attributes}
+    if node.op_type == "STFT":
+        _spell_out(program, node)
     if node.op_type == "GroupNormalization" and node.version < FIRST_SCALE_OF_CHANNELS <= opset:
         node.inputs[1:] = [_of_channels(program, node, item) for item in node.inputs[1:]]
         node.version = FIRST_SCALE_OF_CHANNELS
@@ -181,6 +185,14 @@ def _on_last_axis(program: Program, node: Node) -> Expression:
     axis = int(node.attributes.get("axis", 1)) % max(x.ndim, 1)
     rows = reshape(x, (int(np.prod(x.shape[:axis])), int(np.prod(x.shape[axis:]))))
     return reshape(emit(node.op_type, rows, axis=-1), x.shape)
+
+
+def _spell_out(program: Program, node: Node) -> None:
+    """What STFT takes where nothing is said: one side of the spectrum, and the whole signal as a frame."""
+    node.attributes = {"onesided": 1, **node.attributes}
+    window, length = (*node.inputs[2:], None, None)[:2]
+    if window is None and length is None:
+        node.inputs = [*node.inputs[:2], None, program.constant(np.asarray(node.x.shape[1])).variable]
 
 
 def _of_channels(program: Program, node: Node, item: Variable | None) -> Variable | None:
