@@ -25,6 +25,7 @@ from toolkit.layers.definition import Definition
 from toolkit.layers.dropout import Dropout
 from toolkit.layers.joining import Add, Concatenate, Multiply, Residual
 from toolkit.layers.linear import Embedding, Linear
+from toolkit.layers.nested import Nested
 from toolkit.layers.normalization import (
     BatchNormalization,
     GroupNormalization,
@@ -70,6 +71,7 @@ __all__ = [
     "Mish",
     "MultiHeadAttention",
     "Multiply",
+    "Nested",
     "PReLU",
     "PositionalEmbedding",
     "RMSNormalization",
