@@ -1,6 +1,6 @@
 """Training: trainers, losses, optimizers, metrics, checkpoints, and the replacement of heads."""
 
-from toolkit.training import adapters, data, losses, metrics, optimizers, schedules, surgery
+from toolkit.training import adapters, callbacks, data, losses, metrics, optimizers, schedules, surgery
 from toolkit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from toolkit.training.head import replace_head
 from toolkit.training.history import Epoch, History
@@ -18,6 +18,7 @@ __all__ = [
     "Trainer",
     "adapters",
     "add_training_info",
+    "callbacks",
     "data",
     "load_checkpoint",
     "losses",

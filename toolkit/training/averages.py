@@ -12,6 +12,7 @@ from toolkit.errors import InputError
 from toolkit.runtime.training_program import Labels
 from toolkit.training.losses.loss import ONLY, Loss
 from toolkit.training.metrics.metric import AnyMetric, Metric
+from toolkit.training.state import recall, remembered
 
 LOSS = "loss"
 
@@ -64,6 +65,21 @@ class Averages:
             else:
                 figures[name] = float(found)
         return figures
+
+    # for a checkpoint ---------------------------------------------------------------------------------------------
+
+    def state(self, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+        """What was taken in so far, for JSON; arrays of metrics are put into ``arrays``."""
+        metrics = {name: remembered(item, arrays, f"metrics/{name}") for name, item in self._objects.items()}
+        return {"terms": self._terms, "means": self._means, "metrics": metrics}
+
+    def recall(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from ``state``, as far as it is of the same loss and metrics."""
+        for mine, found in ((self._terms, state["terms"]), (self._means, state["means"])):
+            mine |= {name: (float(pair[0]), float(pair[1])) for name, pair in found.items() if name in mine}
+        for name, item in self._objects.items():
+            if name in state["metrics"]:
+                recall(item, state["metrics"][name], arrays)
 
 
 def _judged(name: str, judgements: Mapping[str, Any]) -> Any:

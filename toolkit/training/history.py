@@ -11,7 +11,7 @@ class Epoch:
     """One epoch: ``training`` and ``validation`` map ``loss`` and metric names to means over items.
 
     ``number`` counts from 1 over the whole life of the trainer; ``seconds`` is wall time, validation included.
-    ``complete`` is false for an epoch that was interrupted.
+    ``complete`` is false for an epoch that was interrupted or stopped; ``learning_rate`` is that of its last step.
     """
 
     number: int
@@ -20,6 +20,12 @@ class Epoch:
     validation: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     complete: bool = True
+    learning_rate: float | None = None
+
+    @property
+    def judged(self) -> dict[str, float]:
+        """What the epoch is judged by: its validation, or its training where there is none."""
+        return self.validation or self.training
 
 
 @dataclass(slots=True)
@@ -27,8 +33,8 @@ class History:
     """What ``fit`` returns. ``best_epoch`` is the number of the epoch whose weights the network has now.
 
     After Ctrl-C ``interrupted`` is true and ``stopped_at`` is (epoch, step), both counted from 1: the last step that
-    was finished. ``message`` says in a line how the run ended;
-    ``notes`` say what the figures do not: which parameters lacked a gradient.
+    was finished. ``message`` says in a line how the run ended; ``notes`` say what the figures do not: which parameters
+    lacked a gradient.
     """
 
     epochs: list[Epoch] = field(default_factory=list)

@@ -3,56 +3,21 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
-
-from toolkit.graph.network import Network
-from toolkit.runtime.training_program import Labels
-from toolkit.training.averages import Averages
 from toolkit.training.best import BestWeights
+from toolkit.training.callbacks import Callback, Report
+from toolkit.training.callbacks.callback import Callbacks
 from toolkit.training.data import Batches
-from toolkit.training.history import Epoch, History
+from toolkit.training.history import History
 from toolkit.training.interruption import Interruption
-from toolkit.training.losses import Loss
 from toolkit.training.metrics import AnyMetric
-from toolkit.training.optimizers import Optimizer
-from toolkit.training.progress import ProgressBar
+from toolkit.training.progress import ProgressBar, is_watched
+from toolkit.training.resuming import Saving
+from toolkit.training.run import Learner, Run
 from toolkit.training.schedules import Pace, Schedule
 from toolkit.training.unfreezing import GradualUnfreezing
-
-
-class Learner(Protocol):
-    """The parts of a trainer that the loop uses; all of them are public."""
-
-    loss: Loss
-    optimizer: Optimizer
-    seed: int
-    epochs: int
-    judged_outputs: tuple[str, ...]
-    terms: dict[str, float]
-
-    @property
-    def network(self) -> Network: ...
-
-    @property
-    def shortfalls(self) -> Mapping[str, object]: ...
-
-    def accept(self, x: Any, labels: Any) -> tuple[dict[str, np.ndarray], Labels]: ...
-
-    def items(self, feeds: dict[str, np.ndarray]) -> int: ...
-
-    def train_minibatch(self, x: Any, labels: Any) -> tuple[float, dict[str, np.ndarray]]: ...
-
-    def evaluate(
-        self, data: Any, *, batch_size: int = 64, metrics: Mapping[str, AnyMetric] | None = None
-    ) -> dict[str, float]: ...
-
-    def flush(self) -> None: ...
-
-    def save_checkpoint(self, path: str | os.PathLike[str]) -> None: ...
 
 
 def fit(
@@ -67,9 +32,15 @@ def fit(
     progress: bool = True,
     keep_best: bool = True,
     monitor: str | None = None,
-    checkpoint: str | os.PathLike[str] | None = None,
+    mode: str | None = None,
     schedule: Schedule | None = None,
     unfreezing: GradualUnfreezing | None = None,
+    callbacks: Sequence[Callback] = (),
+    report: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | None = None,
+    keep_checkpoints: int = 1,
+    resume: bool = False,
 ) -> History:
     """Train for ``epochs`` passes over ``data`` and return what each reached.
 
@@ -81,10 +52,18 @@ def fit(
       default. Those that accumulate end with what the validation of the last epoch gave them.
     - ``keep_best``: end with the weights of the epoch whose ``monitor`` was best, on ``validation``, or on the training
       data without it. With ``validation`` the weights as they are now compete too: a run never ends worse than it
-      began. ``monitor`` is ``accuracy`` where that is among the figures, else ``loss``.
-    - ``checkpoint``: a file to save to after every epoch, for ``trainer.load_checkpoint``.
+      began. ``monitor`` is ``accuracy`` where that is among the figures, else ``loss``; ``mode`` ("min", "max") says
+      what is better, by default what suits the name: less for losses and errors, more for everything else.
     - ``schedule``: how the learning rate moves over these epochs, see ``toolkit.training.schedules``.
     - ``unfreezing``: what learns from which epoch on, see ``toolkit.training.unfreezing``.
+    - ``callbacks``: whom to tell of what happens: ``tk.callbacks`` has early stopping, logs and TensorBoard.
+    - ``report``: an HTML page to write, with curves, confusion matrix and worst examples: ``tk.callbacks.Report``.
+    - ``progress``: show a bar where standard error is a terminal.
+    - ``checkpoint``: a file to save everything to after every epoch, and after ``checkpoint_every`` updates within
+      one; ``keep_checkpoints`` files are kept, the one before the newest as ``checkpoint.1``. It is whole whenever the
+      process dies.
+    - ``resume``: go on where the run that wrote ``checkpoint`` was, to the bit as if it had not been cut off: with
+      trainer, data and options made as then. ``epochs`` are those of the whole run. Without the file it begins.
 
     Ctrl-C ends the run after the step under way, with the best weights so far; the history says where. Raises
     ``InputError`` for data that does not fit, and ``NonFiniteLossError`` naming the step and the layer: the weights
@@ -92,60 +71,65 @@ def fit(
     """
     chosen = trainer.loss.metrics() if metrics is None else metrics
     batches = Batches.of(data, batch_size)
-    monitor = monitor or ("accuracy" if "accuracy" in chosen else "loss")
-    best, history = BestWeights(trainer.network, monitor), History()
-    if keep_best and validation is not None and epochs:
-        best.offer(trainer.epochs, trainer.evaluate(validation, batch_size=batch_size, metrics=chosen))
-    pace = Pace(trainer.optimizer, schedule, _steps_of(batches.items, batch_size), epochs)
-    with Interruption() as interruption, ProgressBar(progress) as bar, pace:
-        for _ in range(epochs):
-            number, start, steps = trainer.epochs + 1, time.perf_counter(), 0
+    best = BestWeights(trainer.network, monitor or ("accuracy" if "accuracy" in chosen else "loss"), mode)
+    pace = Pace(trainer.optimizer, schedule)
+    options = {
+        "optimizer": repr(trainer.optimizer),  # now, before a schedule moves its rate
+        "learning_rate": trainer.optimizer.learning_rate,
+        "shuffle": shuffle,
+        "keep_best": keep_best,
+        "schedule": schedule,
+        "unfreezing": unfreezing,
+    }
+    run = Run(trainer, batches, validation, chosen, epochs, best, pace, options)
+    bar = [ProgressBar()] if progress and is_watched() else []
+    told = Callbacks([*bar, *callbacks, *([] if report is None else [Report(report)])])
+    saving = Saving(run, told, checkpoint, checkpoint_every, keep_checkpoints)
+
+    def judge() -> dict[str, float]:
+        return trainer.evaluate(validation, batch_size=batches.batch_size, metrics=chosen)
+
+    with Interruption() as interruption, pace, told.closing():
+        is_resumed = resume and saving.resume()
+        pace.plan(run.batches_an_epoch, epochs)
+        if keep_best and validation is not None and epochs and not is_resumed:
+            best.offer(trainer.epochs, judge())
+        told.tell("fit_begins", run)
+        while run.is_due:
+            random = run.begin_epoch()
             if unfreezing is not None:
-                unfreezing.apply(trainer.network, number)
-            means, figures = Averages(trainer.loss, chosen, apart=True), {}
-            bar.begin(number, batches.items)
+                unfreezing.apply(trainer.network, run.epoch)
+            told.tell("epoch_begins", run)
             try:
-                for x, labels in batches(np.random.default_rng([trainer.seed, number]), shuffle=shuffle):
+                for x, labels in batches(random, shuffle=shuffle):
                     feeds, accepted = trainer.accept(x, labels)
-                    items = trainer.items(feeds)
                     pace.before_step()
-                    _, outputs = trainer.train_minibatch(feeds, accepted)
-                    steps += 1
-                    means.add(trainer.terms, outputs, accepted, items)
-                    bar.advance(items, means.running())
+                    loss, outputs = trainer.train_minibatch(feeds, accepted)
+                    run.take(feeds, accepted, loss, outputs)
+                    told.tell("batch_ends", run)
                     interruption.check()
+                    if run.reason:
+                        run.cut_short()
+                        break
+                    saving.after_batch()
                 trainer.flush()
                 if validation is not None:
-                    figures = trainer.evaluate(validation, batch_size=batch_size, metrics=chosen)
+                    run.validation_figures = judge()
+                    told.tell("validation_ends", run)
                     interruption.check()
             except KeyboardInterrupt:
-                history.interrupted, history.stopped_at = True, (number, steps)
-            if steps:
-                seconds, complete = time.perf_counter() - start, not history.interrupted
-                history.epochs.append(Epoch(number, steps, means.result(), figures, seconds, complete))
-                if keep_best and (figures or validation is None):
-                    best.offer(number, figures or means.result())
-            if history.interrupted:
-                break
-            trainer.epochs = number
-            pace.after_epoch(figures or means.result())
-            if checkpoint is not None:
-                trainer.save_checkpoint(checkpoint)
-    if best.epoch is not None:
-        best.restore()
-    history.best_epoch = best.epoch if keep_best else trainer.epochs
-    history.message = _message(history, epochs)
-    history.notes += [f"{name!r}: {shortfall}" for name, shortfall in trainer.shortfalls.items()]
-    return history
-
-
-def _steps_of(items: int | None, batch_size: int) -> int | None:
-    """The batches of an epoch, where somebody knows."""
-    return None if items is None else -(-items // batch_size)
-
-
-def _message(history: History, epochs: int) -> str:
-    kept = f"kept the weights of epoch {history.best_epoch}" if history.best_epoch else "kept the weights as they are"
-    if history.stopped_at is not None:
-        return f"Interrupted in epoch {history.stopped_at[0]} after step {history.stopped_at[1]}: {kept}."
-    return f"Trained {epochs} epochs: {kept}."
+                run.interrupt()
+            if run.batch:
+                run.end_epoch()
+                if keep_best and (run.validation_figures or validation is None):
+                    best.offer(run.epoch, run.judged_figures)
+                told.tell("epoch_ends", run)
+            if not run.history.interrupted:
+                trainer.epochs = run.epoch
+                pace.after_epoch(run.judged_figures)
+                saving.after_epoch()
+        if keep_best and best.epoch is not None:
+            best.restore()
+        run.finish(keep_best)
+        told.tell("fit_ends", run)
+    return run.history

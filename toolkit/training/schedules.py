@@ -9,9 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from toolkit.errors import InputError, TrainingError
 from toolkit.training.optimizers import Optimizer
+from toolkit.training.state import recall, remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +196,16 @@ class ReduceOnPlateau:
 class Pace:
     """Moves the rate of ``optimizer`` along ``schedule`` while it is entered, and gives the old rate back after.
 
-    ``batches`` is how many there are in an epoch, ``None`` where nobody knows.
+    ``plan`` says how long it is.
     """
 
-    def __init__(self, optimizer: Optimizer, schedule: Schedule | None, batches: int | None, epochs: int) -> None:
+    def __init__(self, optimizer: Optimizer, schedule: Schedule | None) -> None:
         self._optimizer, self._schedule, self._full = optimizer, schedule, optimizer.learning_rate
-        self._now = Progress(0, 0, None if batches is None else batches * epochs, epochs)
+        self._now = Progress(0)
+
+    def plan(self, batches: int | None, epochs: int) -> None:
+        """Say how many ``batches`` there are in an epoch, ``None`` where nobody knows, and how many ``epochs``."""
+        self._now = replace(self._now, steps=None if batches is None else batches * epochs, epochs=epochs)
 
     def __enter__(self) -> Pace:
         return self
@@ -217,6 +225,20 @@ class Pace:
         watch = getattr(self._schedule, "after_epoch", None)
         if watch is not None:
             watch(figures)
+
+    # for a checkpoint ---------------------------------------------------------------------------------------------
+
+    def state(self, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+        """How far it is, and what a schedule that watches figures remembers; ``recall`` takes it over."""
+        watched = remembered(self._schedule, arrays, "schedule") if hasattr(self._schedule, "after_epoch") else None
+        return {"step": self._now.step, "epoch": self._now.epoch, "full": self._full, "schedule": watched}
+
+    def recall(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Be where ``state`` was taken."""
+        self._now = replace(self._now, step=int(state["step"]), epoch=int(state["epoch"]))
+        self._full = float(state["full"])
+        if state["schedule"] is not None and hasattr(self._schedule, "after_epoch"):
+            recall(self._schedule, state["schedule"], arrays)
 
 
 def _require(schedule: Callable[..., Schedule], per: str, **numbers: float) -> None:

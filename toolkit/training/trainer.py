@@ -7,7 +7,7 @@ Both use only what is public here, so a loop of one's own is a dozen lines.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -26,16 +26,13 @@ from toolkit.runtime.training_program import Labels
 from toolkit.training.averages import Averages
 from toolkit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from toolkit.training.data import Batches, feeds_of
-from toolkit.training.history import History
-from toolkit.training.loop import fit
+from toolkit.training.loop import fit as fit_trainer
 from toolkit.training.loss_scale import DynamicLossScale
 from toolkit.training.losses import Loss
 from toolkit.training.metrics import AnyMetric
 from toolkit.training.optimizers import Optimizer
 from toolkit.training.optimizers.averaging import AVERAGE, swapped
 from toolkit.training.prediction import indices_of_names, predict
-from toolkit.training.schedules import Schedule
-from toolkit.training.unfreezing import GradualUnfreezing
 
 Arrays = dict[str, np.ndarray]
 
@@ -105,9 +102,15 @@ class Trainer:
             "accumulates": accumulate > 1,
             "loss_scale": loss_scale,
         }
+        self._first: dict[str, Any] | None = None
         self._start(network)
 
     # the network --------------------------------------------------------------------------------------------------
+
+    @property
+    def backend(self) -> str | Sequence[str]:
+        """Where the network runs: the name or the preference list that it was made with."""
+        return self._options["backend"]  # type: ignore[return-value]
 
     @property
     def network(self) -> Network:
@@ -117,7 +120,7 @@ class Trainer:
     @network.setter
     def network(self, other: Network) -> None:
         require_same_interface(self._network, other)
-        self.steps = 0
+        self.steps, self._first = 0, None
         self._start(other)
 
     def _start(self, network: Network) -> None:
@@ -144,8 +147,9 @@ class Trainer:
         if self._signature() != self._made_for:
             self.flush()
             state = self._session.state() if self._pending is None else self._pending
+            random = self._session.random.bit_generator.state
             self._start(self._network)
-            self._pending = state if state else None
+            self._session.random.bit_generator.state, self._pending = random, state
         return self._session
 
     @property
@@ -185,6 +189,11 @@ class Trainer:
         """The real items behind the loss of a batch; where its terms count differently, the items of the batch."""
         counts = set(self.loss.counts(labels, self.items(feeds)).values())
         return counts.pop() if len(counts) == 1 else self.items(feeds)
+
+    @property
+    def waiting(self) -> int:
+        """How many batches were accumulated since the last update."""
+        return self._waiting
 
     def flush(self) -> None:
         """Update by what was accumulated since the last update, if anything was."""
@@ -240,38 +249,7 @@ class Trainer:
 
     # many batches -------------------------------------------------------------------------------------------------
 
-    def fit(
-        self,
-        data: Any,
-        epochs: int = 1,
-        validation: Any = None,
-        *,
-        batch_size: int = 64,
-        shuffle: bool = True,
-        metrics: Mapping[str, AnyMetric] | None = None,
-        progress: bool = True,
-        keep_best: bool = True,
-        monitor: str | None = None,
-        checkpoint: str | os.PathLike[str] | None = None,
-        schedule: Schedule | None = None,
-        unfreezing: GradualUnfreezing | None = None,
-    ) -> History:
-        """Train for ``epochs`` passes over ``data``; see ``toolkit.training.loop.fit``."""
-        return fit(
-            self,
-            data,
-            epochs,
-            validation,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            metrics=metrics,
-            progress=progress,
-            keep_best=keep_best,
-            monitor=monitor,
-            checkpoint=checkpoint,
-            schedule=schedule,
-            unfreezing=unfreezing,
-        )
+    fit = fit_trainer
 
     def predict(self, x: Any, *, output: str | None = None, batch_size: int = 64) -> np.ndarray:
         """The likeliest class of each item, by name where the model has names; see ``training.prediction.predict``."""
@@ -286,59 +264,77 @@ class Trainer:
         Metrics that accumulate hold what they saw until they are started again: a confusion matrix can be shown.
         """
         means = Averages(self.loss, self.loss.metrics() if metrics is None else metrics)
-        for x, labels in Batches.of(data, batch_size):
-            feeds, accepted = self.accept(x, labels)
-            result = self._current().evaluate(feeds, accepted)
+        for feeds, accepted, result in self.judge(data, batch_size=batch_size):
             means.add(result.terms, result.outputs, accepted, self.items(feeds))
         return means.result()
 
+    def judge(self, data: Any, *, batch_size: int = 64) -> Iterator[tuple[Arrays, Labels, StepResult]]:
+        """Inference semantics, batch by batch in the order of ``data``: its feeds, its labels, loss and outputs."""
+        for x, labels in Batches.of(data, batch_size):
+            feeds, accepted = self.accept(x, labels)
+            yield feeds, accepted, self._current().evaluate(feeds, accepted)
+
     # going on later -----------------------------------------------------------------------------------------------
 
-    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Write parameters, optimizer state, random state and progress to one file, atomically; flushes before."""
+    def checkpoint(self) -> Checkpoint:
+        """Parameters, optimizer state, random state and progress as they are now; flushes before."""
         self.flush()
         session = self._current()
         state = session.state() if self._pending is None else self._pending
-        random = session.random.bit_generator.state
-        progress = {"steps": self.steps, "epochs": self.epochs, "seed": self.seed, "random": random}
+        progress = {
+            "steps": self.steps,
+            "epochs": self.epochs,
+            "seed": self.seed,
+            "random": session.random.bit_generator.state,
+            "first": self._first,
+        }
         if self.loss_scale is not None:
-            progress["loss_scale"] = [self.loss_scale.value, self.loss_scale.good]
+            progress["loss_scale"] = [self.loss_scale.value, self.loss_scale.good, self.loss_scale.skipped]
         numeric = {name: item.array for name, item in self._network.parameters.items() if item.dtype != object}
-        save_checkpoint(path, Checkpoint(numeric, state, progress))
+        return Checkpoint(numeric, state, progress)
+
+    def restore(self, checkpoint: Checkpoint, where: str = "") -> None:
+        """Go on from ``checkpoint``: with the same data, loss and optimizer the run continues as if unbroken.
+
+        Raises ``TrainingError``, naming ``where`` it came from, when it belongs to another network.
+        """
+        own = {name: item for name, item in self._network.parameters.items() if item.dtype != object}
+        checkpoint.require_same(own, where)
+        for name, array in checkpoint.parameters.items():
+            own[name].assign(array)
+        progress = checkpoint.progress
+        self.steps, self.epochs, self.seed = (int(progress[name]) for name in ("steps", "epochs", "seed"))
+        self._start(self._network)
+        self._session.random.bit_generator.state = progress["random"]
+        if self.loss_scale is not None and "loss_scale" in progress:
+            self.loss_scale.value, self.loss_scale.good, self.loss_scale.skipped = progress["loss_scale"]
+        self._pending, self._first = checkpoint.state, progress["first"]
+
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Write ``checkpoint()`` to one file, atomically."""
+        save_checkpoint(path, self.checkpoint())
 
     def load_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Go on from ``save_checkpoint``: with the same data, loss and optimizer the run continues as if unbroken.
-
-        Raises ``TrainingError`` when the file is damaged or belongs to another network.
-        """
-        found = load_checkpoint(path)
-        own = {name: item for name, item in self._network.parameters.items() if item.dtype != object}
-        wrong = [
-            name
-            for name in {**own, **found.parameters}
-            if name not in own
-            or name not in found.parameters
-            or (own[name].shape, own[name].dtype) != (found.parameters[name].shape, found.parameters[name].dtype)
-        ]
-        if wrong:
-            raise TrainingError(
-                f"Checkpoint {os.fspath(path)!r} belongs to another network: {len(wrong)} parameters differ in name, "
-                f"shape or type, among them {wrong[:3]}. Load the network that it was saved with."
-            )
-        for name, array in found.parameters.items():
-            own[name].assign(array)
-        self.steps, self.epochs, self.seed = (int(found.progress[name]) for name in ("steps", "epochs", "seed"))
-        self._start(self._network)
-        self._session.random.bit_generator.state = found.progress["random"]
-        if self.loss_scale is not None and "loss_scale" in found.progress:
-            self.loss_scale.value, self.loss_scale.good = found.progress["loss_scale"]
-        self._pending = found.state if found.state else None
+        """``restore`` what ``save_checkpoint`` wrote. Raises ``TrainingError`` when the file is damaged, too."""
+        self.restore(load_checkpoint(path), os.fspath(path))
 
     def _restore_pending(self, session: TrainingSession, feeds: Arrays) -> None:
-        """Hand optimizer state over to a session, which can take it once the first batch tells what to compile."""
+        """Hand optimizer state over to a session, which can take it once the first batch tells what to compile.
+
+        The first batch decides the layouts of the weights, and with them the order of sums: a run that goes on with a
+        smaller one would differ in the last bit. So the sizes of the first batch of all are compiled first.
+        """
+        if self._pending is None and self._first is not None:
+            return
+        learning = [name for name, item in self._network.parameters.items() if item.requires_grad]
+        if self._first is None or self._first["learning"] != learning:
+            self._first = {"learning": learning, "shapes": {name: list(array.shape) for name, array in feeds.items()}}
         if self._pending is not None:
             pending, self._pending = self._pending, None
-            session.restore(pending, feeds)
+            shapes = {name: tuple(shape) for name, shape in self._first["shapes"].items()}
+            is_same = shapes == {name: array.shape for name, array in feeds.items()}
+            zeros = {} if is_same else {name: np.zeros(shape, feeds[name].dtype) for name, shape in shapes.items()}
+            session.restore(pending, zeros or feeds)
 
 
 def require_same_interface(network: Network, other: Network) -> None:
