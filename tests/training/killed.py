@@ -56,8 +56,7 @@ def begun(folder: Path) -> int:
 
 
 def main(folder: Path, kills: int, seed: int) -> None:
-    moments, steps = random.Random(seed), []
-    longest = 0.2
+    moments, steps, longest = random.Random(seed), list[int](), 0.2
     while len(steps) < kills:
         child, before = begun(folder), steps[-1] if steps else 0
         time.sleep(moments.uniform(0.0, longest))

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,8 @@ def test_a_run_killed_twenty_times_ends_as_the_unbroken_one(tmp_path):
     assert unbroken.progress == killed.progress
     assert unbroken.run == killed.run
     logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in runs]
-    assert [list(map(without_times, log)) for log in logs][0] == [without_times(line) for line in logs[1]]
+    first, second = [[without_times(line) for line in log] for log in logs]
+    assert first == second
     assert sorted(item.name for item in (tmp_path / "killed").iterdir()) == ["final", "kills.json", "log.jsonl", "run"]
 
 
@@ -77,7 +79,7 @@ def momentum():
     return tk.optimizers.SGD(0.1, momentum=0.9)
 
 
-CASES = {
+CASES: dict[str, Any] = {
     "plain": lambda: (trainer_of(lambda: tk.optimizers.SGD(0.1)), {}),
     "dropout": lambda: (trainer_of(tk.optimizers.Adam, layers.Dropout(0.3)), {}),
     "layouts": lambda: (trainer_of(tk.optimizers.Adam, backend="cpu", threads=2), {}),

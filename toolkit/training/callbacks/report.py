@@ -12,7 +12,7 @@ from toolkit.training.reporting.document import document
 from toolkit.training.reporting.examination import Examination, examine, require_worst
 from toolkit.training.run import Run
 
-MOST_POINTS = 400  # of the curve over updates; when there are more, neighbours become one
+MOST_POINTS = 400  # of the curve over updates, an even number; for more to come, neighbours become one
 
 
 class Report(Callback):
@@ -44,16 +44,15 @@ class Report(Callback):
         self._is_resumed = False
 
     def batch_ends(self, run: Run) -> None:
-        points = self._points
-        if points and points[-1][2] < self._width:
-            step, loss, count = points[-1]
-            points[-1] = [step, (loss * count + run.loss) / (count + 1), count + 1]
-        else:
-            points.append([run.trainer.steps, run.loss, 1])
-        if len(points) > MOST_POINTS:
-            pairs = zip(points[::2], points[1::2], strict=False)
+        if self._points and self._points[-1][2] < self._width:
+            step, loss, count = self._points[-1]
+            self._points[-1] = [step, (loss * count + run.loss) / (count + 1), count + 1]
+            return
+        if len(self._points) == MOST_POINTS:
+            pairs = zip(self._points[::2], self._points[1::2], strict=True)
             self._points = [[one[0], (one[1] + two[1]) / 2, one[2] + two[2]] for one, two in pairs]
             self._width *= 2
+        self._points.append([run.trainer.steps, run.loss, 1])
 
     def epoch_ends(self, run: Run) -> None:
         self._write(run, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 import numpy as np
 
@@ -26,12 +27,8 @@ def examples(worst: Sequence[Example], shape: Sequence[int] | None) -> Markup:
 
 
 def _words(item: Example) -> Markup:
-    fields = (f"<b>{_escaped(item.truth)}</b>", f"taken for {_escaped(item.answer)}", f"item {item.index}")
+    fields = (f"<b>{escape(item.truth)}</b>", f"taken for {escape(item.answer)}", f"item {item.index}")
     return Markup("<br>".join(fields))
-
-
-def _escaped(words: str) -> str:
-    return words.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _image(feeds: Arrays, shape: Sequence[int] | None) -> np.ndarray | None:
