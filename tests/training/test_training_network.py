@@ -164,6 +164,15 @@ def test_a_step_is_written_for_an_opset_that_engines_know(name: str) -> None:
     assert net.opsets[""] == opset
 
 
+def test_sums_of_very_many_numbers_are_exact_in_other_engines() -> None:
+    net = network("net (float[N, 64, 512] x) => (float[N, 64, 512] y) { y = Mul (x, w) }", w=(512,))
+    x = np.full((160, 64, 512), 0.1, np.float32)
+    labels = np.full_like(x, 0.7)
+    found = ExportedStep(tk.training_network(net, loss=LOSS, batch_size=160)).run({"x": x, "labels": labels})
+    exact = np.mean((x.astype(np.float64) * net.parameters["w"].array - labels) ** 2)
+    assert float(found["loss"]) == pytest.approx(exact, rel=1e-6)
+
+
 FRAMES = {  # what STFT is given beside the signal and the frame step
     "a window": ", window",
     "a length": ", , length",

@@ -9,11 +9,13 @@ A network's own layers are of its opset, what gradients and optimizers append is
 - the hidden size of recurrent layers, which ONNX lets R tell and onnxruntime does not, is written out;
 - what STFT takes by default is written out: onnx infers the size of both sides of the spectrum where nothing is said,
   and onnxruntime no frame;
+- sums and means of very many numbers are taken axis by axis: onnxruntime adds all of them up in one float32;
 - GlobalLpPool, whose present version onnxruntime has no kernel for, becomes what it is made of.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite
 from toolkit.errors import UnsupportedOperatorError
 from toolkit.graph.layer import Graph
-from toolkit.operators.expression import Expression, emit, expand, reduce_sum, reshape
+from toolkit.operators.expression import Expression, emit, expand, indices, reduce_sum, reshape
 from toolkit.operators.record import Call, lookup
 from toolkit.operators.schema import Signature, admits, attribute_defaults, signature
 from toolkit.operators.standard.resize import as_interpolation
@@ -57,7 +59,9 @@ SAME_BUT_FOR_DEFAULTS = (
     "Sum",
 )
 WELL_KNOWN = 21  # an opset
+MANY = 2**16  # numbers in one sum: it loses some 1e-5 of itself, and 2e-3 for 17 million
 FIRST_ROI_ALIGN_BY_PIXELS = 16  # which has a choice of coordinates
+FIRST_WITH_AXES_INPUT = 18  # of ReduceMean; ReduceSum has it since 13
 FIRST_SCATTER_ELEMENTS = 11  # which Scatter was called before
 FIRST_SCALE_OF_CHANNELS = 21  # of GroupNormalization
 FIRST_ON_VOLUMES = 20  # of GridSample
@@ -126,6 +130,8 @@ def _restated(program: Program, node: Node, opset: int) -> Replacement | None:
         node.version = FIRST_SCALE_OF_CHANNELS
     if node.op_type == "GlobalLpPool" and opset >= FIRST_WITHOUT_KERNEL:
         return [_norm_of_image(program, node).variable]
+    if node.op_type in ("ReduceMean", "ReduceSum") and opset >= FIRST_WITH_AXES_INPUT and _adds_many(node):
+        return [_axis_by_axis(program, node).variable]
     known, own = signature("", node.op_type, opset), signature("", node.op_type, node.version)
     if known is None or own is None:
         raise _unsupported(node, opset, "it does not exist there")
@@ -185,6 +191,32 @@ def _on_last_axis(program: Program, node: Node) -> Expression:
     axis = int(node.attributes.get("axis", 1)) % max(x.ndim, 1)
     rows = reshape(x, (int(np.prod(x.shape[:axis])), int(np.prod(x.shape[axis:]))))
     return reshape(emit(node.op_type, rows, axis=-1), x.shape)
+
+
+def _reduced_axes(node: Node) -> list[int] | None:
+    """The axes that a reduction takes, ``None`` where they are not known before."""
+    given: Any = node.attributes.get("axes")
+    if given is None and len(node.inputs) > 1 and node.inputs[1] is not None:
+        if node.inputs[1].constant is None:
+            return None
+        given = node.inputs[1].constant.tolist()
+    rank = len(node.x.shape)
+    if not given:
+        return [] if node.attributes.get("noop_with_empty_axes", 0) else list(range(rank))
+    return sorted(axis % rank for axis in given)
+
+
+def _adds_many(node: Node) -> bool:
+    axes = _reduced_axes(node) if node.x.dtype == np.float32 else None
+    return axes is not None and len(axes) > 1 and math.prod(node.x.shape[axis] for axis in axes) >= MANY
+
+
+def _axis_by_axis(program: Program, node: Node) -> Expression:
+    """The sum of sums, or the mean of means, from the last axis to the first."""
+    found = program.expression(node.x)
+    for axis in reversed(_reduced_axes(node) or []):
+        found = emit(node.op_type, found, indices(found, [axis]), keepdims=1)
+    return reshape(found, node.y.shape)
 
 
 def _spell_out(program: Program, node: Node) -> None:
