@@ -31,6 +31,7 @@ PROMISED = {
     ],
     tk.metrics: ["accuracy", "ConfusionMatrix", "TopK", "RocAuc", "Precision", "Recall", "F1", "R2"],
     tk.optimizers: ["SGD", "Adam", "AdamW"],
+    tk.callbacks: ["Callback", "EarlyStopping", "JsonLines", "Csv", "TensorBoard", "Report", "write_report"],
     tk.layers: ["Linear", "Convolution", "Sequential", "Dropout", "ReLU", "BatchNormalization", "Flatten"],
     tk.Network: ["inputs", "outputs", "parameters", "layers", "select", "summary", "run", "transform", "context"],
     tk.Context: ["run", "forward", "backward", "explain", "profile"],

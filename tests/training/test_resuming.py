@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -178,6 +179,25 @@ def test_another_optimizer_and_other_data_are_refused(tmp_path):
         trainer_of(tk.optimizers.Adam).fit(clusters(50), batch_size=8, checkpoint=path, resume=True)
     with pytest.raises(InputError, match="The state belongs to other batches"):
         trainer_of(momentum).fit(clusters(51), batch_size=8, checkpoint=path, resume=True)
+
+
+def test_ctrl_c_saves_where_it_came(tmp_path):
+    class CtrlC(tk.callbacks.Callback):
+        def batch_ends(self, run):
+            if run.trainer.steps == 10:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        options = {"epochs": 3, "batch_size": 8, "checkpoint": tmp_path / "run"}
+        history = trainer_of(momentum).fit(clusters(50), callbacks=[CtrlC()], **options)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert history.stopped_at == (2, 3) and load_checkpoint(tmp_path / "run").progress["steps"] == 10
+    resumed, unbroken = trainer_of(momentum), trainer_of(momentum)
+    again = resumed.fit(clusters(50), resume=True, **options)
+    assert repr(again["loss"]) == repr(unbroken.fit(clusters(50), epochs=3, batch_size=8)["loss"])
+    same_arrays(weights(unbroken.network), weights(resumed.network))
 
 
 def test_an_error_leaves_trainer_and_checkpoint_usable(tmp_path):

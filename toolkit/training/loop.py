@@ -65,9 +65,9 @@ def fit(
     - ``resume``: go on where the run that wrote ``checkpoint`` was, to the bit as if it had not been cut off: with
       trainer, data and options made as then. ``epochs`` are those of the whole run. Without the file it begins.
 
-    Ctrl-C ends the run after the step under way, with the best weights so far; the history says where. Raises
-    ``InputError`` for data that does not fit, and ``NonFiniteLossError`` naming the step and the layer: the weights
-    then are those before that step.
+    Ctrl-C ends the run after the step under way, with the best weights so far; the history says where, and
+    ``checkpoint`` is saved there, to be resumed. Raises ``InputError`` for data that does not fit, and
+    ``NonFiniteLossError`` naming the step and the layer: the weights then are those before that step.
     """
     chosen = trainer.loss.metrics() if metrics is None else metrics
     batches = Batches.of(data, batch_size)
@@ -107,11 +107,11 @@ def fit(
                     loss, outputs = trainer.train_minibatch(feeds, accepted)
                     run.take(feeds, accepted, loss, outputs)
                     told.tell("batch_ends", run)
-                    interruption.check()
                     if run.reason:
                         run.cut_short()
                         break
-                    saving.after_batch()
+                    saving.after_batch(is_last=interruption.requested)
+                    interruption.check()
                 trainer.flush()
                 if validation is not None:
                     run.validation_figures = judge()

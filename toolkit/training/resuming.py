@@ -56,10 +56,10 @@ class Saving:
             self._callbacks.recall(found.run["callbacks"])
         return bool(found.run)
 
-    def after_batch(self) -> None:
-        """Save when it is due; gradients that are being gathered are waited for."""
+    def after_batch(self, is_last: bool) -> None:
+        """Save when it is due, or was the last; gradients that are being gathered are waited for."""
         due = self._every is not None and self._run.trainer.steps - self._saved >= self._every
-        if due and not self._run.trainer.waiting:
+        if (due or (is_last and self._path is not None)) and not self._run.trainer.waiting:
             self.save()
 
     def after_epoch(self) -> None:

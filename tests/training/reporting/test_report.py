@@ -90,6 +90,12 @@ def test_the_page_is_there_while_the_run_goes_on(tmp_path):
     trainer_of().fit(clusters(80), 3, report=path, callbacks=[Look()])
 
 
+def test_data_that_serves_one_pass_are_not_examined(tmp_path):
+    trainer_of().fit((clusters(8, seed=seed) for seed in range(4)), report=tmp_path / "run.html")
+    page = Page(tmp_path / "run.html")
+    assert len(page.tables["Epochs"]) == 2 and "Classes" not in page.tables
+
+
 def test_an_evaluation_writes_a_page_too(tmp_path):
     path = tmp_path / "page.html"
     tk.callbacks.write_report(path, trainer_of(), clusters(40), names=["<ash>", "birch", "cedar"], title="Trees & more")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from toolkit.files import write_text
@@ -19,8 +19,8 @@ class Report(Callback):
     """Writes a self-contained page to ``path``: curves, confusion matrix, classes, worst examples, configuration.
 
     Classes and examples are those of ``data``, by default of the validation data, of the training data without them;
-    they come with the end of the run. The other options are those of ``write_report``. After every epoch the page
-    shows how far it is.
+    they come with the end of the run, unless the data is an iterator that serves one pass only. The other options are
+    those of ``write_report``. After every epoch the page shows how far it is.
     """
 
     def __init__(
@@ -59,6 +59,9 @@ class Report(Callback):
 
     def fit_ends(self, run: Run) -> None:
         data = next((item for item in (self.data, run.validation) if item is not None), run.batches)
+        if isinstance(getattr(data, "data", data), Iterator):  # gone through already, and it does not begin again
+            self._write(run, None)
+            return
         size = run.batches.batch_size
         self._write(run, examine(run.trainer, data, worst=self.worst, batch_size=size, names=self.names))
 
