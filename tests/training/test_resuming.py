@@ -130,6 +130,16 @@ def test_a_run_cut_off_within_epochs_ends_as_the_unbroken_one(name, tmp_path):
     assert first.progress == second.progress and told == told_too
 
 
+def test_the_first_batch_decides_layouts_in_a_resumed_run_too(tmp_path):
+    options = {"batch_size": 8, "checkpoint": tmp_path / "run", "checkpoint_every": 1}
+    with pytest.raises(CutOffError):
+        trainer_of(momentum).fit(clusters(10), 2, callbacks=[CutOff(1)], **options)
+    resumed = trainer_of(momentum)
+    resumed.fit(clusters(10), 1, resume=True, **options)
+    assert resumed.steps == 2
+    assert [key.partition(",")[0] for key in resumed._session._plans] == ["((8", "((2"]
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path):
     path, data = tmp_path / "run", clusters(40)
     trainer = trainer_of(momentum)
