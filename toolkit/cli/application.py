@@ -11,13 +11,14 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import numpy as np
 
 from toolkit.cli import bench, coverage, evaluate, finetune, inspect, run
 from toolkit.cli.report import PROGRAM, Report, complain
+from toolkit.cli.settings import UsageError
+from toolkit.cli.suggestions import hint
 from toolkit.errors import ToolkitError
 
 COMMANDS = {
@@ -64,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # the reader of the pipe has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
+        except UsageError as error:
+            complain(f"{error} See {PROGRAM} {options.command} --help.")
+            return 2
         except (ToolkitError, OSError) as error:
             complain(str(error))
             return 1
@@ -81,20 +85,13 @@ def _suggest(top: _Parser, words: list[str]) -> None:
     if not words or words[0].startswith("-"):
         return
     if words[0] not in COMMANDS:
-        top.error(
-            f"There is no command {words[0]!r}{_hint(words[0], COMMANDS)}; the commands are {', '.join(COMMANDS)}"
-        )
+        top.error(f"There is no command {words[0]!r}{hint(words[0], COMMANDS)}; the commands are {', '.join(COMMANDS)}")
     child = next(action.choices[words[0]] for action in top._actions if isinstance(action, argparse._SubParsersAction))
     known = list(child._option_string_actions)
     for word in words[1:]:
         option = word.split("=", 1)[0]
         if option.startswith("--") and len(option) > 2 and option not in known:
-            child.error(f"There is no option {option}{_hint(option, known)}")
-
-
-def _hint(word: str, known: Any) -> str:
-    close = get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]}?)" if close else ""
+            child.error(f"There is no option {option}{hint(option, known)}")
 
 
 def _note(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from toolkit.cli.arrays import Content, Table, read
 from toolkit.errors import InputError
 from toolkit.graph import Network, Value
-from toolkit.training.data import feeds_of
+from toolkit.training.data import feeds_of, from_csv
+from toolkit.training.data.pairs import LABEL_NAMES
 
-LABEL_NAMES = ("y", "labels", "label", "targets", "target", "class")
 Arrays = dict[str, np.ndarray]
+Labels = Arrays | np.ndarray
 
 
 def read_inputs(network: Network, sources: Sequence[str]) -> Arrays:
@@ -41,34 +43,52 @@ def _names_input(network: Network, source: str) -> bool:
     return bool(equals)
 
 
-def read_labelled(network: Network, path: str, x: str | None, y: str | None) -> tuple[Arrays, np.ndarray]:
-    """Feeds and labels of an npz or csv file.
+def read_labelled(
+    network: Network, path: str, x: str | None, y: str | Mapping[str, str] | None
+) -> tuple[Arrays, Labels, Sequence[str] | None]:
+    """Feeds, labels, and the names of the classes where the labels of a csv file are words.
 
     - ``x``: the array that feeds the only input; by default the one of the input's name, ``x``, or the only one left.
-    - ``y``: the array, or csv column, of the labels; by default one of the usual names.
+    - ``y``: the array, or csv column, of the labels; by default one of the usual names. For losses that read labels of
+      several names, arrays by these names
 
     Raises ``InputError`` when an array cannot be told or does not fit.
     """
+    wanted: Mapping[str, str | None] = y if isinstance(y, Mapping) else {"": y}
+    if Path(path).suffix.lower() == ".csv":
+        return _from_csv(network, path, next(iter(wanted.values())))
     content = read(path)
-    if isinstance(content, Table):
-        return _from_table(network, content, path, y)
     if not isinstance(content, dict):
-        raise InputError(f"{path!r} is a single array: labels are needed too. Use an npz file with both.")
-    label = _label_name(list(content), path, y)
-    labels = content[label]
-    rest = {name: array for name, array in content.items() if name != label}
+        raise InputError(f"{path!r} is a single array: labels are needed too. Name their npy file with --y.")
+    found = {name: _label_name(list(content), path, key) for name, key in wanted.items()}
+    several = {name: content[label] for name, label in found.items()}
+    labels = several.get("", several)
+    rest = {name: array for name, array in content.items() if name not in found.values()}
+    return _fed(network, path, x, rest), labels, None
+
+
+def _fed(network: Network, path: str, x: str | None, rest: Arrays) -> Arrays:
     if len(network.inputs) > 1 and x is None:
-        return feeds_of(network, {name: array for name, array in rest.items() if name in network.inputs}), labels
+        return feeds_of(network, {name: array for name, array in rest.items() if name in network.inputs})
     only = _only_input(network, path)
     source = _pick(list(rest), x, [only, "x", "X"], f"{path!r}: the array for input {only!r}", "--x")
-    return feeds_of(network, {only: rest[source]}), labels
+    return feeds_of(network, {only: rest[source]})
 
 
-def _from_table(network: Network, table: Table, path: str, y: str | None) -> tuple[Arrays, np.ndarray]:
-    label = table.column(_label_name(table.names or [], path, y) if y is None else y)
+def _from_csv(network: Network, path: str, y: str | None) -> tuple[Arrays, np.ndarray, Sequence[str] | None]:
     only = _only_input(network, path)
-    features = np.delete(table.values, label, axis=1)
-    return feeds_of(network, {only: _shaped(network.inputs[only], features, path)}), table.values[:, label]
+    try:
+        table = read(path)
+    except InputError:  # words among the numbers: fine for labels, and else told by name
+        source = from_csv(path, y=y)
+        assert isinstance(source.x, np.ndarray) and source.labels is not None
+        features, labels, classes = source.x, source.labels, source.classes
+    else:
+        assert isinstance(table, Table)
+        label = table.column(_label_name(table.names or [], path, y) if y is None else y)
+        features, labels, classes = np.delete(table.values, label, axis=1), table.values[:, label], None
+        labels = labels.astype(np.int64) if np.array_equal(labels, np.rint(labels)) else labels
+    return feeds_of(network, {only: _shaped(network.inputs[only], features, path)}), labels, classes
 
 
 def _label_name(names: list[str], path: str, y: str | None) -> str:

@@ -1,176 +1,175 @@
-"""``onnx-toolkit finetune``: train a model on labelled data and write it as the same ONNX file with better weights."""
+"""``onnx-toolkit finetune``: train a model on labelled data and write it as the same ONNX file with better weights.
+
+Every option can stand in a recipe as well. What the options mean is in ``sources``, ``judging`` and ``finetune_*``.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
-from exporters import Change, diff, save, to_proto
-from toolkit.autodiff import Rematerialise
-from toolkit.cli.feeds import Arrays, read_labelled
-from toolkit.cli.options import (
-    OPTIMIZERS,
-    add_data,
-    add_model,
-    add_running,
-    backends,
-    count,
-    describe_loss,
-    loss_for,
-    optimizer_for,
-    read_model,
-)
+from exporters import Change, diff, to_proto
+from importers import load
+from toolkit.cli.families import FAMILIES, family_named, list_kinds
+from toolkit.cli.finetune_network import ADAPTERS, EDITS, SELECTION, prepare, unfreezing_for, write
+from toolkit.cli.finetune_run import RUN, trainer_options
+from toolkit.cli.finetune_update import UPDATE, averages, optimizer_for, schedule_for
+from toolkit.cli.forms import Choice, Either, File, Named, Number
+from toolkit.cli.judging import TRAINING_OBJECTIVE, describe_loss, loss_for, metrics_for
+from toolkit.cli.recipe import read_recipe, write_recipe
 from toolkit.cli.report import Report, complain, figure
-from toolkit.compiler.passes.batch_statistics import FORMS
+from toolkit.cli.settings import Group, Option, declare, settle
+from toolkit.cli.sources import TRAINING_DATA, batches_of, labels_of, training_and_held_out
 from toolkit.errors import InputError
 from toolkit.graph import Network
+from toolkit.graph.class_names import class_names
 from toolkit.graph.folded_normalization import note_on_folding
 from toolkit.training import History, Trainer
-from toolkit.training.schedules import Schedule, one_cycle
 
 SUMMARY = "train a model on labelled data and write it back"
 TENSORS = ("initializer", "constant")  # what training changes
-Labelled = tuple[Arrays, np.ndarray]
-SCHEDULES: dict[str, Schedule | None] = {"constant": None, "one_cycle": one_cycle()}
+SHOWN = 6  # further changes of the file that a line tells
+FILES = Group(
+    "files",
+    "files",
+    (
+        Option("model", File("MODEL"), "the ONNX file", is_positional=True),
+        Option("output", File("FILE.onnx"), "where to write the tuned model"),
+        Option(
+            "batch_axis",
+            Named(Either((Number(0), Choice(("none",))), None), "NAME=AXIS"),
+            "the axis of an input or output that counts items, or none, where the file is taken wrongly",
+            is_repeated=True,
+        ),
+        Option("dim", Named(Number(1), "NAME=SIZE"), "size of a symbolic dimension, for a new head", is_repeated=True),
+    ),
+)
+GROUPS = (FILES, TRAINING_DATA, TRAINING_OBJECTIVE, UPDATE, SELECTION, EDITS, ADAPTERS, RUN)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_model(parser)
-    parser.add_argument("--output", metavar="FILE.onnx", required=True, help="where to write the tuned model")
-    add_data(parser)
-    parser.add_argument(
-        "--validation", metavar="FILE|PART", help="held-out data, or the part of --data to hold out, such as 0.2"
+    parser.usage = "%(prog)s MODEL --data FILE --output FILE.onnx [options], or %(prog)s --recipe FILE.toml"
+    recipes = parser.add_argument_group("recipes")
+    recipes.add_argument("--recipe", metavar="FILE.toml", help="options from a file; flags go before it")
+    recipes.add_argument("--save-recipe", metavar="FILE.toml", help="write the options used, for --recipe")
+    recipes.add_argument(
+        "--list",
+        metavar="FAMILY",
+        dest="family",
+        type=family_named,
+        help=f"what there is, with parameters, and end: {', '.join(family.plural for family in FAMILIES)}",
     )
-    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: adam")
-    parser.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: 0.001)")
-    parser.add_argument(
-        "--schedule", choices=SCHEDULES, default="constant", help="how the rate moves over the run (default: constant)"
-    )
-    parser.add_argument("--momentum", type=float, default=0.9, help="of sgd (default: 0.9)")
-    parser.add_argument("--weight-decay", type=float, help="default: that of the optimizer")
-    parser.add_argument("--epochs", type=count, default=3, help="passes over the data (default: 3)")
-    parser.add_argument("--freeze", metavar="PATTERN", action="append", default=[], help="layers that stay as they are")
-    parser.add_argument("--train", metavar="PATTERN", action="append", default=[], help="the only layers that learn")
-    parser.add_argument(
-        "--straight-through",
-        metavar="OPERATORS",
-        nargs="?",
-        const=True,
-        default=None,
-        help="train through rounding: of quantisation and Round, or of the operators named, such as Floor,Round",
-    )
-    parser.add_argument(
-        "--batch-statistics", choices=FORMS, help="what BatchNormalization uses (default: what the file says)"
-    )
-    parser.add_argument(
-        "--rematerialise",
-        metavar="PART|BYTES|PATTERN",
-        action="append",
-        default=[],
-        help="save memory by computing activations again: down to a part such as 0.5, or bytes, or for these layers",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="decides shuffling, dropout and the held-out part")
-    add_running(parser)
+    declare(parser, GROUPS)
 
 
 def execute(options: argparse.Namespace, report: Report) -> int:
     """Run the command; returns the exit status: 1 after Ctrl-C, with the best weights written."""
-    network = read_model(options)
-    original = to_proto(network) if _is_same_file(options.model, options.output) else options.model
-    training, held_out = _data(network, options)
-    _choose_parameters(network, options)
-    loss, optimizer = loss_for(network, options, training[1]), optimizer_for(options)
-    trainer = Trainer(
-        network,
-        loss=loss,
-        optimizer=optimizer,
-        backend=backends(options),
-        threads=options.threads,
-        seed=options.seed,
-        straight_through=_rounding(options.straight_through),
-        batch_statistics=options.batch_statistics,
-        rematerialise=_rematerialise(options.rematerialise),
-    )
-    judged = training if held_out is None else held_out
-    before = trainer.evaluate(judged, batch_size=options.batch_size)
-    report.line(f"{len(training[1])} items to train on, {describe_loss(loss)}, {optimizer!r}")
-    if note := note_on_folding(network.graph):
-        report.line(note)
+    if options.family is not None:
+        list_kinds(options.family, report)
+        return 0
+    recipe = {} if options.recipe is None else read_recipe(options.recipe, GROUPS)
+    values = settle(options, GROUPS, recipe, required=("model", "data", "output"))
+    _require_places(values, options.save_recipe)
+    return _train(values, options.save_recipe, report)
+
+
+def _train(values: Mapping[str, Any], recipe: str | None, report: Report) -> int:
+    network = _read(values)
+    original = to_proto(network) if _is_same_file(values["model"], values["output"]) else values["model"]
+    training, held_out = training_and_held_out(network, values)
+    adapter = prepare(network, training, values)
+    loss, optimizer = loss_for(network, values, labels_of(training)), optimizer_for(values)
+    classes = class_names(network, judged[0]) if len(judged := loss.judged(list(network.outputs))) == 1 else None
+    metrics = metrics_for(loss, values, classes)
+    trainer = Trainer(network, loss=loss, optimizer=optimizer, **trainer_options(values))
+    if recipe is not None:
+        write_recipe(recipe, GROUPS, values)
+    data = training if held_out is None else held_out
+    before = trainer.evaluate(data, batch_size=values["batch_size"], metrics=metrics)
+    report.line(f"{len(training)} items to train on, {describe_loss(loss, network)}, {optimizer!r}")
+    for note in (note_on_folding(network.graph), None if adapter is None else repr(adapter)):
+        if note:
+            report.line(note)
     history = trainer.fit(
-        training,
-        options.epochs,
+        batches_of(training, values),
+        _epochs_left(trainer, values),
         held_out,
-        batch_size=options.batch_size,
+        batch_size=values["batch_size"],
+        shuffle=values["shuffle"],
+        metrics=metrics,
         progress=not report.as_json,
-        schedule=SCHEDULES[options.schedule],
+        keep_best=values["keep_best"],
+        monitor=values["monitor"],
+        checkpoint=values["checkpoint"],
+        schedule=schedule_for(values),
+        unfreezing=unfreezing_for(values),
     )
-    save(network, options.output)
-    changes = diff(original, options.output)
-    if history.interrupted:
-        report.result(_result(options, loss, optimizer, history, before, None, changes))
-        complain(f"{history.message} They are written to {options.output}.")
+    is_averaged = averages(values) and trainer.steps > 0
+    with trainer.averaged() if is_averaged else nullcontext():
+        write(network, adapter, values)
+        after = None
+        if not history.interrupted:
+            after = trainer.evaluate(data, batch_size=values["batch_size"], metrics=metrics)
+    changes = diff(original, values["output"])
+    report.result(
+        {
+            "model": values["model"],
+            "output": values["output"],
+            "loss_function": describe_loss(loss, network),
+            "optimizer": repr(optimizer),
+            "averaged": is_averaged,
+            "adapter": None if adapter is None else {"layers": adapter.layers, "left_out": adapter.left_out},
+            **_told(history),
+            "before": before,
+            "after": after,
+            "changed": [str(change) for change in changes],
+            "options": {name: value for name, value in values.items() if value is not None},
+        }
+    )
+    if after is None:
+        complain(f"{history.message} They are written to {values['output']}.")
         return 1
-    after = trainer.evaluate(judged, batch_size=options.batch_size)
     report.line(str(history))
     rows = [[name, figure(before[name]), figure(after[name])] for name in before]
     report.table(("figure", "before", "after"), rows, right=("before", "after"))
-    report.line(f"judged on {len(judged[1])} items{', held out' if held_out else ' that it was trained on'}")
-    report.line(f"written to {options.output}: {_difference(changes)}")
-    report.result(_result(options, loss, optimizer, history, before, after, changes))
+    what = "averaged weights, " if is_averaged else ""
+    report.line(f"{what}judged on {len(data)} items{', held out' if held_out else ' that it was trained on'}")
+    report.line(f"written to {values['output']}: {_difference(changes)}")
     return 0
 
 
-def _rounding(asked: str | bool | None) -> bool | list[str] | None:
-    """What ``--straight-through`` names."""
-    return [name.strip() for name in asked.split(",")] if isinstance(asked, str) else asked
+def _read(values: Mapping[str, Any]) -> Network:
+    axes = {name: None if axis == "none" else axis for name, axis in (values["batch_axis"] or {}).items()}
+    return load(values["model"], batch_axis=axes)
 
 
-def _rematerialise(words: list[str]) -> Rematerialise:
-    """A budget where one number is given, else patterns."""
-    if len(words) == 1:
-        for kind in (int, float):
-            try:
-                return kind(words[0])
-            except ValueError:
-                continue
-    return words or None
+def _epochs_left(trainer: Trainer, values: Mapping[str, Any]) -> int:
+    """The epochs to train; the rest of them behind a checkpoint that is gone on from."""
+    if not values["resume"]:
+        return int(values["epochs"])
+    if values["checkpoint"] is None:
+        raise InputError("--resume goes on from a checkpoint: name its file with --checkpoint.")
+    if os.path.exists(values["checkpoint"]):
+        trainer.load_checkpoint(values["checkpoint"])
+    return max(0, values["epochs"] - trainer.epochs)
+
+
+def _require_places(values: Mapping[str, Any], recipe: str | None) -> None:
+    """Raise ``InputError`` for files in folders that do not exist, before anything is computed for them."""
+    for name in (values["output"], values["adapter_output"], values["checkpoint"], recipe):
+        if name is not None and not os.path.isdir(os.path.dirname(name) or "."):
+            raise InputError(
+                f"{name!r} cannot be written: there is no folder {os.path.dirname(name)!r}. Make it first."
+            )
 
 
 def _is_same_file(one: str, other: str) -> bool:
     return os.path.exists(other) and os.path.samefile(one, other)
-
-
-def _data(network: Network, options: argparse.Namespace) -> tuple[Labelled, Labelled | None]:
-    """The data to train on and the data held out."""
-    x, labels = read_labelled(network, options.data, options.x, options.y)
-    if options.validation is None:
-        return (x, labels), None
-    try:
-        part = float(options.validation)
-    except ValueError:
-        return (x, labels), read_labelled(network, options.validation, options.x, options.y)
-    held = round(len(labels) * part)
-    if not 0 < part < 1 or not 0 < held < len(labels):
-        raise InputError(f"--validation {options.validation}: a part between 0 and 1 that leaves items on both sides.")
-    order = np.random.default_rng(options.seed).permutation(len(labels))
-    return _rows(x, labels, order[held:]), _rows(x, labels, order[:held])
-
-
-def _rows(x: Arrays, labels: np.ndarray, rows: np.ndarray) -> Labelled:
-    return {name: array[rows] for name, array in x.items()}, labels[rows]
-
-
-def _choose_parameters(network: Network, options: argparse.Namespace) -> None:
-    if options.train:
-        for parameter in network.parameters.values():
-            parameter.requires_grad = False
-        network.select(*options.train).unfreeze()
-    if options.freeze:
-        network.select(*options.freeze).freeze()
 
 
 def _difference(changes: list[Change]) -> str:
@@ -178,37 +177,16 @@ def _difference(changes: list[Change]) -> str:
     rest = [str(change) for change in changes if change not in trained]
     counts = [(sum(change.kind == kind for change in trained), kind) for kind in TENSORS]
     listed = " and ".join(f"{count} {kind}s" for count, kind in counts if count) or "no tensors"
+    if len(rest) > SHOWN:
+        rest[SHOWN:] = [f"and {len(rest) - SHOWN} more"]
     return f"{listed} differ from the original, {'; '.join(rest) or 'nothing else does'}"
 
 
-def _result(
-    options: argparse.Namespace,
-    loss: Any,
-    optimizer: Any,
-    history: History,
-    before: dict[str, float],
-    after: dict[str, float] | None,
-    changes: list[Change],
-) -> dict[str, Any]:
+def _told(history: History) -> dict[str, Any]:
     return {
-        "model": options.model,
-        "output": options.output,
-        "loss_function": describe_loss(loss),
-        "optimizer": repr(optimizer),
-        "before": before,
-        "after": after,
         "best_epoch": history.best_epoch,
         "interrupted": history.interrupted,
         "message": history.message,
-        "epochs": [
-            {
-                "number": epoch.number,
-                "training": epoch.training,
-                "validation": epoch.validation,
-                "seconds": epoch.seconds,
-                "complete": epoch.complete,
-            }
-            for epoch in history
-        ],
-        "changed": [str(change) for change in changes],
+        "notes": history.notes,
+        "epochs": [asdict(epoch) for epoch in history],
     }

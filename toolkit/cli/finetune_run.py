@@ -1,0 +1,77 @@
+"""``finetune``'s options on the run: how long, where, in which precision and memory, and what is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from toolkit.autodiff import Rematerialise
+from toolkit.cli.families import FAMILIES
+from toolkit.cli.forms import Choice, Described, Either, File, Number, Switch, Text, Words
+from toolkit.cli.settings import Group, Option
+from toolkit.compiler.passes.batch_statistics import FORMS
+
+Settings = Mapping[str, Any]
+RUNNING = (
+    Option("backend", Words(), "cpu, numpy, or a list such as cuda,cpu (default: cpu)", ["cpu"]),
+    Option("threads", Number(1), "processors to use (default: all)"),
+)
+RUN = Group(
+    "run",
+    "the run",
+    (
+        Option("epochs", Number(1), "passes over the data (default: 3)", 3),
+        Option("seed", Number(), "decides shuffling, dropout, fresh weights and the held-out part (default: 0)", 0),
+        Option("keep_best", Switch(), "end with the weights of the best epoch (default)", True),
+        Option("monitor", Text("FIGURE"), "which figure tells the best epoch (default: accuracy, else loss)"),
+        *RUNNING,
+        Option("loss_backend", Words(), "where the loss runs (default: where the network does)"),
+        Option("precision", Text(), "numbers to compute in (default: float32)", "float32"),
+        Option(
+            "loss_scale",
+            Described("loss scale"),
+            "scale the loss against numbers of half width that vanish: alone, or initial=1024,interval=500",
+            bare={},
+        ),
+        Option(
+            "straight_through",
+            Either((Switch(), Words()), "OPERATOR,..."),
+            "train through rounding: of quantisation and Round, or of the operators named, such as Floor,Round",
+            bare=True,
+        ),
+        Option("batch_statistics", Choice(tuple(FORMS)), "what BatchNormalization uses (default: what the file says)"),
+        Option(
+            "rematerialise",
+            Either((Number(1), Number(is_whole=False), Text()), "PART|BYTES|PATTERN"),
+            "save memory by computing activations again: down to a part such as 0.5, or bytes, or for these layers",
+            is_repeated=True,
+        ),
+        Option("checkpoint", File(), "save everything to this file after each epoch"),
+        Option("resume", Switch(), "go on from --checkpoint where there is one; --epochs counts the whole run", False),
+    ),
+)
+
+
+def trainer_options(values: Settings) -> dict[str, Any]:
+    """What ``Trainer`` takes beside network, loss and optimizer."""
+    scale = values["loss_scale"]
+    return {
+        "backend": values["backend"],
+        "loss_backend": values["loss_backend"],
+        "threads": values["threads"],
+        "precision": values["precision"],
+        "seed": values["seed"],
+        "straight_through": values["straight_through"],
+        "batch_statistics": values["batch_statistics"],
+        "rematerialise": _rematerialise(values["rematerialise"] or []),
+        "accumulate": values["accumulate"],
+        "loss_scale": None if scale is None else FAMILIES.built(FAMILIES["loss scale"], scale),
+    }
+
+
+def _rematerialise(given: list[Any]) -> Rematerialise:
+    """A budget where one number is given, else patterns."""
+    if len(given) == 1 and not isinstance(given[0], str):
+        budget: int | float = given[0]
+        return budget
+    return [str(item) for item in given] or None
