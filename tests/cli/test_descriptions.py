@@ -28,9 +28,17 @@ BY_HAND: dict[str, dict[str, Any]] = {  # what kinds cannot be without
     "sigmoid": {"gamma": -0.1, "size": 10},
     "warm_up": {"steps": 3, "then": {"kind": "cosine"}},
 }
-NAMESPACES = {"loss": tk.losses, "metric": tk.metrics, "optimizer": tk.optimizers, "transform": tk.optimizers}
+FILES = {"Csv": "log.csv", "JsonLines": "log.jsonl", "Report": "page.html", "TensorBoard": "events"}
+NAMESPACES = {
+    "callback": tk.callbacks,
+    "loss": tk.losses,
+    "metric": tk.metrics,
+    "optimizer": tk.optimizers,
+    "transform": tk.optimizers,
+}
 NO_KINDS = {  # public names of these namespaces that describe no object of a training
     "AnyMetric",
+    "Callback",
     "Custom",
     "Loss",
     "MeanMetric",
@@ -39,9 +47,11 @@ NO_KINDS = {  # public names of these namespaces that describe no object of a tr
     "Optimizer",
     "OutputLoss",
     "Part",
+    "Run",
     "TargetLoss",
     "Transform",
     "chain",
+    "write_report",
 }
 
 
@@ -161,6 +171,8 @@ def test_every_kind_can_be_described(family: str, kind: str, model: Path):
     given = {"kind": kind, **BY_HAND.get(kind, {})} if not FAMILIES[family].is_single else {}
     if "teacher" in inspect.signature(FAMILIES[family].kinds[kind]).parameters:
         given["teacher"] = str(model)
+    if kind in FILES:
+        given["path" if kind != "TensorBoard" else "folder"] = str(model.with_name(FILES[kind]))
     supplied = {"learning_rate": 0.1} if family == "optimizer" else {}
     table = FAMILIES.plain(FAMILIES[family], given)
     assert FAMILIES.plain(FAMILIES[family], table) == table

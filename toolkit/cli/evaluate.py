@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from toolkit.cli.finetune_run import RUNNING
-from toolkit.cli.forms import Switch, Words
+from toolkit.cli.forms import File, Switch, Words
 from toolkit.cli.judging import JUDGING_OBJECTIVE, describe_loss, loss_for, metrics_for
 from toolkit.cli.options import add_model, read_model
 from toolkit.cli.report import Report, figure
@@ -14,6 +14,7 @@ from toolkit.cli.settings import Group, Option, declare, settle
 from toolkit.cli.sources import JUDGING_DATA, labels_of, read_source
 from toolkit.graph.class_names import class_names
 from toolkit.training import Trainer, optimizers
+from toolkit.training.callbacks import write_report
 from toolkit.training.metrics import AnyMetric, ConfusionMatrix
 
 SUMMARY = "loss and metrics of a model on labelled data"
@@ -26,6 +27,7 @@ GROUPS = (
         (
             Option("confusion", Switch(), "count which classes are taken for which", False),
             Option("classes", Words(), "what the classes are called (default: what the model says)"),
+            Option("report", File("FILE.html"), "a page with confusion matrix, classes and worst examples"),
             *RUNNING,
         ),
     ),
@@ -53,6 +55,9 @@ def execute(options: argparse.Namespace, report: Report) -> int:
         network, loss=loss, optimizer=optimizers.SGD(0.0), backend=values["backend"], threads=values["threads"]
     )
     figures = trainer.evaluate(source, batch_size=values["batch_size"], metrics=metrics)
+    if values["report"] is not None:
+        title = f"{options.model} on {values['data']}"
+        write_report(values["report"], trainer, source, title=title, names=classes, batch_size=values["batch_size"])
     matrices = _matrices(metrics or {})
     report.line(f"{options.model}: {len(source)} items, {describe_loss(loss, network)}")
     report.table(list(figures), [[figure(value) for value in figures.values()]], right=list(figures))

@@ -15,7 +15,8 @@ from toolkit.cli.report import Report
 from toolkit.cli.suggestions import folded, hint
 from toolkit.layers import Definition, initialisers
 from toolkit.layers.initialisers import Initialiser
-from toolkit.training import adapters, data, losses, metrics, optimizers, schedules
+from toolkit.training import adapters, callbacks, data, losses, metrics, optimizers, schedules
+from toolkit.training.callbacks import Callback
 from toolkit.training.data import Augmentation
 from toolkit.training.loss_scale import DynamicLossScale
 from toolkit.training.losses import Loss
@@ -82,6 +83,7 @@ FAMILIES = Families(
     Family("layer", classes(layers, Definition), Definition, supplied=frozenset({"units"})),
     Family("initialiser", classes(initialisers, Initialiser), Initialiser),
     Family("adapter", {"lora": adapters.lora, "dora": adapters.dora}, leading=("network",)),
+    Family("callback", classes(callbacks, Callback), Callback, hidden=frozenset({"data"})),
     _single("augmentation", Augmentation, makes=Augmentation),
     _single("image folder", data.ImageFolder, "root", "augmentation", "classes"),
     _single("distillation", losses.Distillation, "loss"),

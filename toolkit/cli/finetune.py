@@ -16,7 +16,7 @@ from exporters import Change, diff, to_proto
 from importers import load
 from toolkit.cli.families import FAMILIES, family_named, list_kinds
 from toolkit.cli.finetune_network import ADAPTERS, EDITS, SELECTION, prepare, unfreezing_for, write
-from toolkit.cli.finetune_run import RUN, trainer_options
+from toolkit.cli.finetune_run import RUN, WATCHING, fit_options, trainer_options
 from toolkit.cli.finetune_update import UPDATE, averages, optimizer_for, schedule_for
 from toolkit.cli.forms import Choice, Either, File, Named, Number
 from toolkit.cli.judging import TRAINING_OBJECTIVE, describe_loss, loss_for, metrics_for
@@ -32,6 +32,7 @@ from toolkit.training import History, Trainer
 
 SUMMARY = "train a model on labelled data and write it back"
 TENSORS = ("initializer", "constant")  # what training changes
+WRITTEN = ("output", "adapter_output", "checkpoint", "report")
 SHOWN = 6  # further changes of the file that a line tells
 FILES = Group(
     "files",
@@ -48,7 +49,7 @@ FILES = Group(
         Option("dim", Named(Number(1), "NAME=SIZE"), "size of a symbolic dimension, for a new head", is_repeated=True),
     ),
 )
-GROUPS = (FILES, TRAINING_DATA, TRAINING_OBJECTIVE, UPDATE, SELECTION, EDITS, ADAPTERS, RUN)
+GROUPS = (FILES, TRAINING_DATA, TRAINING_OBJECTIVE, UPDATE, SELECTION, EDITS, ADAPTERS, RUN, WATCHING)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -97,17 +98,15 @@ def _train(values: Mapping[str, Any], recipe: str | None, report: Report) -> int
             report.line(note)
     history = trainer.fit(
         batches_of(training, values),
-        _epochs_left(trainer, values),
+        values["epochs"],
         held_out,
         batch_size=values["batch_size"],
         shuffle=values["shuffle"],
         metrics=metrics,
-        progress=not report.as_json,
-        keep_best=values["keep_best"],
-        monitor=values["monitor"],
-        checkpoint=values["checkpoint"],
+        progress=values["progress"] and not report.as_json,
         schedule=schedule_for(values),
         unfreezing=unfreezing_for(values),
+        **fit_options(values),
     )
     is_averaged = averages(values) and trainer.steps > 0
     with trainer.averaged() if is_averaged else nullcontext():
@@ -148,20 +147,9 @@ def _read(values: Mapping[str, Any]) -> Network:
     return load(values["model"], batch_axis=axes)
 
 
-def _epochs_left(trainer: Trainer, values: Mapping[str, Any]) -> int:
-    """The epochs to train; the rest of them behind a checkpoint that is gone on from."""
-    if not values["resume"]:
-        return int(values["epochs"])
-    if values["checkpoint"] is None:
-        raise InputError("--resume goes on from a checkpoint: name its file with --checkpoint.")
-    if os.path.exists(values["checkpoint"]):
-        trainer.load_checkpoint(values["checkpoint"])
-    return max(0, values["epochs"] - trainer.epochs)
-
-
 def _require_places(values: Mapping[str, Any], recipe: str | None) -> None:
     """Raise ``InputError`` for files in folders that do not exist, before anything is computed for them."""
-    for name in (values["output"], values["adapter_output"], values["checkpoint"], recipe):
+    for name in (*(values[key] for key in WRITTEN), recipe):
         if name is not None and not os.path.isdir(os.path.dirname(name) or "."):
             raise InputError(
                 f"{name!r} cannot be written: there is no folder {os.path.dirname(name)!r}. Make it first."

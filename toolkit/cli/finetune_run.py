@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from toolkit.autodiff import Rematerialise
@@ -10,6 +11,8 @@ from toolkit.cli.families import FAMILIES
 from toolkit.cli.forms import Choice, Described, Either, File, Number, Switch, Text, Words
 from toolkit.cli.settings import Group, Option
 from toolkit.compiler.passes.batch_statistics import FORMS
+from toolkit.errors import InputError
+from toolkit.training.callbacks import Callback, Csv, EarlyStopping, JsonLines, TensorBoard
 
 Settings = Mapping[str, Any]
 RUNNING = (
@@ -24,6 +27,7 @@ RUN = Group(
         Option("seed", Number(), "decides shuffling, dropout, fresh weights and the held-out part (default: 0)", 0),
         Option("keep_best", Switch(), "end with the weights of the best epoch (default)", True),
         Option("monitor", Text("FIGURE"), "which figure tells the best epoch (default: accuracy, else loss)"),
+        Option("mode", Choice(("min", "max")), "whether less or more of it is better (default: what suits the name)"),
         *RUNNING,
         Option("loss_backend", Words(), "where the loss runs (default: where the network does)"),
         Option("precision", Text(), "numbers to compute in (default: float32)", "float32"),
@@ -46,10 +50,29 @@ RUN = Group(
             "save memory by computing activations again: down to a part such as 0.5, or bytes, or for these layers",
             is_repeated=True,
         ),
-        Option("checkpoint", File(), "save everything to this file after each epoch"),
-        Option("resume", Switch(), "go on from --checkpoint where there is one; --epochs counts the whole run", False),
     ),
 )
+WATCHING = Group(
+    "watching",
+    "what is kept of the run",
+    (
+        Option("checkpoint", File(), "save everything to this file after each epoch"),
+        Option("checkpoint_every", Number(1, metavar="STEPS"), "and after so many updates within one"),
+        Option("keep_checkpoints", Number(1), "so many files, FILE.1 the one before FILE (default: 1)", 1),
+        Option("resume", Switch(), "go on from --checkpoint where there is one; --epochs counts the whole run", False),
+        Option("early_stopping", Number(1, metavar="EPOCHS"), "stop after so many epochs that were no better"),
+        Option(
+            "log",
+            File("FILE.jsonl|FILE.csv|FOLDER"),
+            "what every epoch reaches, as lines of JSON, a table, or for TensorBoard; any number of times",
+            is_repeated=True,
+        ),
+        Option("report", File("FILE.html"), "a page with curves, confusion matrix and worst examples"),
+        Option("callback", Described("callback"), "any other, any number of times", is_repeated=True),
+        Option("progress", Switch(), "show a bar on a terminal (default)", True),
+    ),
+)
+LOGS: dict[str, Callable[[str], Callback]] = {".jsonl": JsonLines, ".csv": Csv, "": TensorBoard}
 
 
 def trainer_options(values: Settings) -> dict[str, Any]:
@@ -67,6 +90,24 @@ def trainer_options(values: Settings) -> dict[str, Any]:
         "accumulate": values["accumulate"],
         "loss_scale": None if scale is None else FAMILIES.built(FAMILIES["loss scale"], scale),
     }
+
+
+def fit_options(values: Settings) -> dict[str, Any]:
+    """What ``Trainer.fit`` takes on the run and on what is kept of it. Raises ``InputError``."""
+    if values["resume"] and values["checkpoint"] is None:
+        raise InputError("--resume goes on from a checkpoint: name its file with --checkpoint.")
+    made: list[Callback] = [] if values["early_stopping"] is None else [EarlyStopping(values["early_stopping"])]
+    made += [_log(path) for path in values["log"] or []]
+    made += [FAMILIES.built(FAMILIES["callback"], described) for described in values["callback"] or []]
+    same = ("keep_best", "monitor", "mode", "checkpoint", "checkpoint_every", "keep_checkpoints", "resume", "report")
+    return {"callbacks": made, **{name: values[name] for name in same}}
+
+
+def _log(path: str) -> Callback:
+    suffix = Path(path).suffix.lower()
+    if suffix not in LOGS:
+        raise InputError(f"--log {path}: a file .jsonl or .csv, or a folder for TensorBoard, is expected.")
+    return LOGS[suffix](path)
 
 
 def _rematerialise(given: list[Any]) -> Rematerialise:
