@@ -1,6 +1,16 @@
 """Training: trainers, losses, optimizers, metrics, checkpoints, and the replacement of heads."""
 
-from toolkit.training import adapters, callbacks, data, losses, metrics, optimizers, schedules, surgery
+from toolkit.training import (
+    adapters,
+    callbacks,
+    data,
+    losses,
+    metrics,
+    optimizers,
+    quantisation,
+    schedules,
+    surgery,
+)
 from toolkit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from toolkit.training.head import replace_head
 from toolkit.training.history import Epoch, History
@@ -25,6 +35,7 @@ __all__ = [
     "metrics",
     "optimizers",
     "predict",
+    "quantisation",
     "replace_head",
     "save_checkpoint",
     "schedules",
