@@ -10,14 +10,13 @@ from toolkit import layers, quantisation
 from toolkit.errors import TrainingError
 
 
-def trainer(network, rate=1e-3, **options):
+def trainer(network, rate=1e-3, probabilities=False):
     return tk.Trainer(
         network,
-        loss=tk.losses.SoftmaxCrossEntropy(),
+        loss=tk.losses.SoftmaxCrossEntropy(probabilities=probabilities),
         optimizer=tk.optimizers.Adam(rate),
         straight_through=True,
         threads=1,
-        **options,
     )
 
 
@@ -77,7 +76,7 @@ def test_training_recovers_what_few_bits_have_lost(digits, learn_steps, tmp_path
 
 def test_what_is_converted_computes_what_was_trained(tmp_path):
     aware, x = quantisation.prepare(residual(), images(32)), images(9, seed=3)
-    made = trainer(aware.network)
+    made = trainer(aware.network, probabilities=True)
     for _ in range(3):
         aware.observe(x)
         made.train_minibatch(x, np.arange(9) % 5)
