@@ -77,7 +77,7 @@ def judged(network, path, feeds, *, optimised=True):
 
 def operators(network):
     """How often each operator occurs."""
-    found = {}
+    found: dict[str, int] = {}
     for leaf in network.graph.leaves:
         found[leaf.operator] = found.get(leaf.operator, 0) + 1
     return found

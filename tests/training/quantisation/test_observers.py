@@ -76,7 +76,8 @@ def test_a_moving_average_follows():
 def test_nothing_and_zeros_give_a_usable_grid():
     for method in METHODS.values():
         for arrays in ([], [np.zeros(0, np.float32)], [np.zeros(5, np.float32)]):
-            scale, zero_point = grid(*seen(method(), arrays), KNOWN["uint8"])
+            low, high = seen(method(), arrays)
+            scale, zero_point = grid(low, high, KNOWN["uint8"])
             assert scale == 1 and zero_point == 0
 
 
