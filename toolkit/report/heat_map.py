@@ -23,8 +23,9 @@ def heat_map(counts: Sequence[Sequence[int]], names: Sequence[str], *, rows: str
     margin = max((len(name) for name in shown), default=0) * LETTER + 12
     left, top = margin + 18, margin * 0.75 + 24
     side = size * len(names)
+    width = left + side + margin * 0.75  # the last of the slanting names reaches beyond the cells
     parts = [
-        f'<svg class="heat" width="{left + side + 8:.0f}" height="{top + side + 8:.0f}" role="img" '
+        f'<svg class="heat" width="{width:.0f}" height="{top + side + 8:.0f}" role="img" '
         f'aria-label="{escape(rows)} by {escape(columns)}">',
         f'<text x="{left + side / 2:.0f}" y="12" text-anchor="middle">{escape(columns)}</text>',
         f'<text x="10" y="{top + side / 2:.0f}" text-anchor="middle" '
