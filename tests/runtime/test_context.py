@@ -132,7 +132,9 @@ def test_options_are_checked():
         net.context(-1)
     with pytest.raises(InputError, match="threads must be at least 1"):
         net.context(1, threads=0)
-    with pytest.raises(BackendError, match="precision must be 'float32'"):
+    with pytest.raises(
+        BackendError, match="precision must be one of 'float32', 'bfloat16', 'float16', 'mixed', got 'float8'"
+    ):
         net.context(1, precision="float8")
     with pytest.raises(GraphError, match="training=True"):
         net.context(1).forward(feed(net, 1))

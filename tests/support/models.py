@@ -11,9 +11,9 @@ from toolkit.graph import Network
 HEADER = '<ir_version: 10, opset_import: ["" : 21]>\n'
 
 
-def network(text: str, **weights: tuple[int, ...]) -> Network:
+def network(text: str, *, header: str = HEADER, **weights: tuple[int, ...]) -> Network:
     """Parse ``text`` (a graph without header) and fill its ``weights`` {name: shape} with reproducible numbers."""
-    model = onnx.parser.parse_model(HEADER + text)
+    model = onnx.parser.parse_model(header + text)
     random = np.random.default_rng(0)
     for name, shape in weights.items():
         array = (random.standard_normal(shape) * 0.3).astype(np.float32)

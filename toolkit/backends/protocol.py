@@ -100,9 +100,13 @@ class Kernel(ABC):
 
 
 class Backend(ABC):
-    """Kernels and memory of one device."""
+    """Kernels and memory of one device.
+
+    ``widens``: what it computes on numbers of half width it computes in float32, converting them on the way in and out.
+    """
 
     name: str
+    widens: bool = False
 
     @abstractmethod
     def supports(self, node: Node) -> bool:

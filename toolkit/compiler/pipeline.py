@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from toolkit.compiler.passes.activation_spellings import recognise_activations
 from toolkit.compiler.passes.batch_normalization import fold_batch_normalization
 from toolkit.compiler.passes.batch_statistics import choose_batch_statistics
@@ -13,10 +15,12 @@ from toolkit.compiler.passes.expansion import expand_composed
 from toolkit.compiler.passes.fusion import fuse
 from toolkit.compiler.passes.normalization_spellings import recognise_layer_normalization
 from toolkit.compiler.passes.operand_views import absorb_views
+from toolkit.compiler.passes.precision import Precision, use_precision
 from toolkit.compiler.passes.quantised_arithmetic import use_float_arithmetic
 from toolkit.compiler.passes.recurrent_layers import use_recurrent_layers
 from toolkit.compiler.passes.straight_through import use_straight_through
 from toolkit.compiler.passes.training_forms import use_training_forms
+from toolkit.compiler.passes.widening import Computing, widen
 from toolkit.compiler.program import Program
 from toolkit.compiler.training_choices import TrainingChoices
 
@@ -73,4 +77,12 @@ def tidy_after_differentiation(program: Program) -> Program:
     share_common_subexpressions(program)
     absorb_views(program)
     remove_dead_code(program)
+    return program
+
+
+def compute_in(program: Program, precision: Precision | None, backends: Sequence[Computing]) -> Program:
+    """The last thing before placement: let nodes compute in a precision, as far as the backends have it."""
+    if precision is not None:
+        use_precision(program, precision)
+        widen(program, backends)
     return program

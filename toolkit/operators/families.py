@@ -72,6 +72,7 @@ FAMILIES: tuple[str, ...] = (
     "standard.resize",
     "standard.reverse_sequence",
     "standard.rotary_embedding",
+    "standard.rounding_to_type",
     "standard.selection",
     "standard.sequences",
     "standard.signal",

@@ -17,11 +17,13 @@ from toolkit.backends.registry import resolve
 from toolkit.compiler.bind import first_segment
 from toolkit.compiler.decisions import Decisions
 from toolkit.compiler.limits import require_affordable
+from toolkit.compiler.passes.precision import precision_named
+from toolkit.compiler.pipeline import compute_in
 from toolkit.compiler.placement import place
 from toolkit.compiler.program import Program
 from toolkit.compiler.segment import Segment
 from toolkit.compiler.sizes import input_shapes
-from toolkit.errors import BackendError, GraphError, InputError
+from toolkit.errors import GraphError, InputError
 from toolkit.graph.network import Network
 from toolkit.runtime.cache import state_of
 from toolkit.runtime.explain import Explanation, explain, explain_segments
@@ -44,18 +46,16 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def require_precision(precision: str) -> None:
-    """Raise ``BackendError`` for precisions that no backend offers yet."""
-    if precision != "float32":
-        raise BackendError(f"precision must be 'float32', got {precision!r}: no backend offers another one yet.")
-
-
 class Context:
     """A compiled way of running a network.
 
     - ``batch_size``: items per run; ``None`` only for networks that fix it.
     - ``backend``: a name or a preference list; layers go to the first backend that has a kernel.
     - ``dims``: sizes of the other symbolic dimensions by name.
+    - ``precision``: ``"float32"``; ``"bfloat16"`` or ``"float16"``, for all layers that have a form of half width; or
+      ``"mixed"``, in which convolutions and matrix products compute in bfloat16, sums, normalisations and softmax in
+      float32. Inputs, outputs and parameters keep their types. A processor without arithmetic of half width
+      computes in float32 on rounded numbers: the same results, no faster.
     - ``threads``: processors to use, all by default; ``seed`` feeds the random operators of this context.
     - ``outputs``: compute only these.
 
@@ -76,7 +76,7 @@ class Context:
         seed: int = 0,
         outputs: Sequence[str] | None = None,
     ) -> None:
-        require_precision(precision)
+        self._precision = precision_named(precision)
         if batch_size is not None and batch_size < 0:
             raise InputError(f"batch_size must be 0 or more, got {batch_size}.")
         self.network = network
@@ -108,7 +108,7 @@ class Context:
     def compile(self, program: Program) -> Plan:
         """A plan for a program on this context's backends."""
         require_affordable(program)
-        place(program, self._backends)
+        place(compute_in(program, self._precision, self._backends), self._backends)
         return Plan(program, self._backends, self.resources, packed=state_of(self.network).packed)
 
     # running ---------------------------------------------------------------------------------------------------------

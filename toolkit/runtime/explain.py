@@ -15,7 +15,7 @@ class StepReport:
 
     ``segment`` counts the plans that follow each other where data decides what comes next. ``is_recomputed`` marks a
     forward step that the backward pass repeats, see ``rematerialise``. ``spans`` are start and duration of each
-    profiled execution, in seconds.
+    profiled execution, in seconds. ``types`` are the element types that it writes.
     """
 
     layer: str
@@ -29,6 +29,7 @@ class StepReport:
     segment: int = 0
     is_recomputed: bool = False
     spans: tuple[Span, ...] = ()
+    types: tuple[str, ...] = ()
 
     @property
     def described(self) -> str:
@@ -47,7 +48,15 @@ class Explanation:
 
     def __str__(self) -> str:
         is_segmented = any(step.segment for step in self.steps)
-        head = (*(("segment",) if is_segmented else ()), "layer", "operator", "backend", "kernel", "fused into it")
+        head = (
+            *(("segment",) if is_segmented else ()),
+            "layer",
+            "operator",
+            "backend",
+            "kernel",
+            "type",
+            "fused into it",
+        )
         head += ("KiB", "ms")
         rows = [head] + [
             (
@@ -56,6 +65,7 @@ class Explanation:
                 step.described,
                 step.backend,
                 step.kernel,
+                ", ".join(step.types),
                 ", ".join(step.fused),
                 f"{step.nbytes / 1024:,.1f}",
                 "" if step.milliseconds is None else f"{step.milliseconds:.4f}",
@@ -116,6 +126,7 @@ def _steps(plan: Plan, segment: int = 0) -> list[StepReport]:
                 segment,
                 task.node is not None and task.node.is_recomputed,
                 tuple(spans),
+                tuple(dict.fromkeys(item.layout.dtype.name for item in task.outputs if item is not None)),
             )
         )
     return reports

@@ -21,8 +21,9 @@ from toolkit.backends.registry import resolve
 from toolkit.compiler.bind import bind
 from toolkit.compiler.decisions import Decisions
 from toolkit.compiler.limits import require_affordable
+from toolkit.compiler.passes.precision import precision_named
 from toolkit.compiler.passes.straight_through import OFFERED
-from toolkit.compiler.pipeline import optimise_for_inference
+from toolkit.compiler.pipeline import compute_in, optimise_for_inference
 from toolkit.compiler.placement import place
 from toolkit.compiler.program import Program
 from toolkit.compiler.training_choices import Asked, training_choices
@@ -31,7 +32,7 @@ from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
 from toolkit.runtime.arrangement import Groups, Pins, arrange
 from toolkit.runtime.cache import state_of
-from toolkit.runtime.context import require_precision, resources
+from toolkit.runtime.context import resources
 from toolkit.runtime.explain import Explanation, explain
 from toolkit.runtime.feeds import named, sizes
 from toolkit.runtime.plan import Plan
@@ -97,7 +98,7 @@ class TrainingSession:
         accumulates: bool = False,
         loss_scale: LossScale | None = None,
     ) -> None:
-        require_precision(precision)
+        self._precision = precision_named(precision)
         self._rematerialise = require_rematerialise(rematerialise)
         self._asked = straight_through, batch_statistics
         training_choices(network, *self._asked)
@@ -284,7 +285,7 @@ class TrainingSession:
 
     def _compile(self, program: Program, lent: Resources, groups: Any = (), gradients: Any = ()) -> Plan:
         require_affordable(program)
-        place(program, self._backends, self._loss_backends)
+        place(compute_in(program, self._precision, self._backends), self._backends, self._loss_backends)
         store = self._store if lent is self._resources else None
         packed = state_of(self.network).packed
         backends = [*self._backends, *(self._loss_backends or ())]

@@ -55,7 +55,10 @@ class Trainer:
 
     - ``accumulate``: update after so many batches, by the mean over all of their items, as one large batch would.
       ``flush`` updates by what has come so far; ``fit`` does so at the end of an epoch.
-    - ``loss_scale``: a ``DynamicLossScale``, for gradients that numbers of half width would lose.
+    - ``precision``: as for a context, ``"mixed"`` for most. Parameters, the loss, the gradients that the optimizer gets
+      and what it keeps stay float32.
+    - ``loss_scale``: a ``DynamicLossScale``, for gradients that numbers of half width would lose; float16 has one by
+      default.
 
     ``steps`` and ``epochs`` count what was done so far; ``terms`` are the parts of the last step's loss by name.
     Parameters with ``requires_grad=False`` stay as they are, and nothing is computed for them; freezing and unfreezing
@@ -88,6 +91,8 @@ class Trainer:
         self.loss, self.optimizer, self.seed = loss, optimizer, seed
         if not isinstance(accumulate, int) or isinstance(accumulate, bool) or accumulate < 1:
             raise TrainingError(f"Trainer: accumulate requires a count of batches from 1, got {accumulate!r}.")
+        if loss_scale is None and precision == "float16":
+            loss_scale = DynamicLossScale()
         self.accumulate, self.loss_scale = accumulate, loss_scale
         self.steps = self.epochs = 0
         self._options = {

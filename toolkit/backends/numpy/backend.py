@@ -22,6 +22,7 @@ class NumpyBackend(Backend):
     """Kernels on host arrays in row-major order."""
 
     name = "numpy"
+    widens = True
 
     def supports(self, node: Node) -> bool:
         return _reference(node) is not None

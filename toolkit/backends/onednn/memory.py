@@ -242,3 +242,16 @@ def tagged(dtype: np.dtype, shape: tuple[int, ...], tag: int) -> Descriptor:
     pointer = ctypes.c_void_p()
     load().memory_desc_create_with_tag(ctypes.byref(pointer), len(shape), vector(shape), DATA_TYPES[dtype], tag)
     return Descriptor.take(pointer)
+
+
+# Per rank, the tags by which activations lie: row-major, channels last, channels in blocks of 16 and of 8.
+ACTIVATION_TAGS = {3: (4, 15, 56, 69), 4: (5, 22, 78, 102), 5: (6, 33, 121, 142)}
+
+
+def retyped(layout: Layout, dtype: np.dtype) -> Layout:
+    """The same arrangement for elements of ``dtype``; row-major where it is none of ``ACTIVATION_TAGS``."""
+    shape = layout.shape
+    for tag in () if layout.is_plain else ACTIVATION_TAGS.get(len(shape), ()):
+        if tagged(layout.dtype, shape, tag) == layout.opaque:
+            return layout_of(tagged(dtype, shape, tag))
+    return plain(dtype, shape)

@@ -11,7 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.backends.onednn.memory import Descriptor, any_format, dense, descriptor_of, layout_of, tagged, vector
+from toolkit.backends.onednn.memory import (
+    ACTIVATION_TAGS,
+    Descriptor,
+    any_format,
+    dense,
+    descriptor_of,
+    layout_of,
+    tagged,
+    vector,
+)
 from toolkit.backends.onednn.primitive import (
     DIFF_DST,
     DIFF_SRC,
@@ -33,8 +42,6 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.standard.pooling import canonical_pooling
 
 MAXIMUM, MEAN_WITH_PADS, MEAN = 0x1FF, 0x2FF, 0x3FF
-# Per rank: row-major, channels last, channels in blocks of 16 and of 8.
-_TAGS = {3: (4, 15, 56, 69), 4: (5, 22, 78, 102), 5: (6, 33, 121, 142)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,7 @@ def whole(x: tuple[int, ...], y: tuple[int, ...]) -> Window:
 
 def _poolable(*variables: Variable | None) -> bool:
     present = [item for item in variables if item is not None]
-    return all(item.dtype == FLOAT32 and item.size > 0 for item in present) and len(present[0].shape) in _TAGS
+    return all(item.dtype == FLOAT32 and item.size > 0 for item in present) and len(present[0].shape) in ACTIVATION_TAGS
 
 
 def _accepts_pool(node: Node) -> bool:
@@ -162,7 +169,7 @@ def lower_average_pool_gradient(node: Node, inputs: Sequence[Layout | None], res
     at = window(node.attributes, node.y.shape, node.x.shape)
     algorithm = _mean_algorithm(node)
     assert algorithm is not None
-    tags = _TAGS[len(at.x)]
+    tags = ACTIVATION_TAGS[len(at.x)]
     tag = tags[2] if at.x[1] % 16 == 0 else tags[0]
     forward = _forward(FORWARD_TRAINING, algorithm, tagged(FLOAT32, at.x, tag), at)
     return _backward(node, algorithm, tag, at, forward, None)
@@ -190,6 +197,6 @@ def _backward(
 def _tag_of(layout: Layout, shape: tuple[int, ...]) -> int:
     """The tag by which a tensor of ``shape`` lies; row-major where it is none of those that pooling produces."""
     found = layout.opaque if layout.opaque is not None else dense(layout.dtype, shape)
-    tags = _TAGS[len(shape)]
+    tags = ACTIVATION_TAGS[len(shape)]
     matching = [tag for tag in (tags[2], tags[3], tags[1]) if tagged(layout.dtype, shape, tag) == found]
     return matching[0] if matching and layout.opaque is not None else tags[0]

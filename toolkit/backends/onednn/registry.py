@@ -9,7 +9,8 @@ import numpy as np
 
 from toolkit.backends.onednn.memory import MAX_RANK
 from toolkit.backends.protocol import Kernel, Layout, Resources
-from toolkit.compiler.program import Node
+from toolkit.compiler.program import Node, Variable
+from toolkit.operators.precision import HALF_WIDTH
 
 Lower = Callable[[Node, Sequence[Layout | None], Resources], Kernel]
 Accepts = Callable[[Node], bool]
@@ -31,6 +32,25 @@ def is_float32(node: Node) -> bool:
     """Whether every tensor of the node is float32, not empty, and of a rank that oneDNN knows."""
     present = [item for item in (*node.inputs, *node.outputs) if item is not None]
     return all(item.dtype == FLOAT32 and item.size > 0 and len(item.shape) <= MAX_RANK for item in present)
+
+
+def is_float(node: Node) -> bool:
+    """As ``is_float32``, or with tensors of one type of half width, which others of float32 may stand beside.
+
+    Whether this processor has a kernel for half width is asked for each node by lowering it: see ``OneDNNBackend``.
+    """
+    present = [item for item in (*node.inputs, *node.outputs) if item is not None]
+    fits = all(item.size > 0 and len(item.shape) <= MAX_RANK for item in present)
+    return fits and len({item.dtype for item in present} - {FLOAT32}) <= 1 and all(map(_is_float, present))
+
+
+def _is_float(variable: Variable) -> bool:
+    return variable.dtype == FLOAT32 or variable.dtype in HALF_WIDTH
+
+
+def is_half_width(node: Node) -> bool:
+    """Whether the node reads or writes tensors of half width."""
+    return any(item is not None and item.dtype in HALF_WIDTH for item in (*node.inputs, *node.outputs))
 
 
 def kernel(domain: str, *operators: str, accepts: Accepts = is_float32) -> Callable[[Lower], Lower]:
