@@ -24,7 +24,7 @@ from toolkit.backends.onednn.primitive import (
     reads,
     writes,
 )
-from toolkit.backends.onednn.registry import is_float32, kernel
+from toolkit.backends.onednn.registry import is_uniform, kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.passes.fusion import as_activation
 from toolkit.compiler.program import Node
@@ -103,9 +103,9 @@ _STANDARD = {
     "HardSwish",
     "Gelu",
     *_STANDARD,
-    accepts=lambda node: is_float32(node) and unary(node) is not None,
+    accepts=lambda node: is_uniform(node) and unary(node) is not None,
 )
-@kernel(TOOLKIT_DOMAIN, "GeluTanh", "Silu", accepts=lambda node: is_float32(node) and unary(node) is not None)
+@kernel(TOOLKIT_DOMAIN, "GeluTanh", "Silu", accepts=lambda node: is_uniform(node) and unary(node) is not None)
 def activation(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """Any layout, kept; in place where nobody reads the input later."""
     function, layout = unary(node), inputs[0]
@@ -127,7 +127,7 @@ def eltwise_kernel(function: Eltwise, layout: Layout, input_count: int = 1) -> K
 
 def _gradient_accepts(node: Node) -> bool:
     function = eltwise(node.attributes)
-    if function is None or not is_float32(node):
+    if function is None or not is_uniform(node):
         return False
     return not node.attributes.get("from_output") or function.algorithm in _FROM_OUTPUT
 

@@ -21,11 +21,12 @@ from toolkit.backends.onednn import (
     softmax,
 )
 from toolkit.backends.onednn.library import load
+from toolkit.backends.onednn.memory import ACTIVATION_TAGS, layout_of, tagged
 from toolkit.backends.onednn.registry import KERNELS, is_half_width
 from toolkit.backends.onednn.reorder import reorder_kernel
 from toolkit.backends.onednn.threads import use_threads
 from toolkit.backends.protocol import Backend, Kernel, Layout, Resources, plain
-from toolkit.compiler.program import Node
+from toolkit.compiler.program import Node, Variable
 from toolkit.errors import BackendError
 from toolkit.operators.record import canonical_domain
 
@@ -63,13 +64,19 @@ class OneDNNBackend(Backend):
         return not is_half_width(node) or self._offers(node)
 
     def _offers(self, node: Node) -> bool:
-        """Whether this processor has more than plain loops for a node of half width: its kernel, made and looked at."""
-        layouts = [None if item is None else plain(item.dtype, item.shape) for item in node.inputs]
-        try:
-            made = self.lower(node, layouts, Resources(1, training=node.role != "forward"))
-        except BackendError:
-            return False
-        return not made.name.startswith(("ref", "simple"))
+        """Whether this processor has more than plain loops for a node of half width: its kernel, made and looked at.
+
+        Pooling has none for row-major order, in which its input will hardly lie.
+        """
+        lent = Resources(1, training=node.role != "forward")
+        for laid in (_in_rows, _channels_last):
+            try:
+                made = self.lower(node, [None if item is None else laid(item) for item in node.inputs], lent)
+            except BackendError:
+                continue
+            if not made.name.startswith(("ref", "simple")):
+                return True
+        return False
 
     def lower(self, node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
         return KERNELS[canonical_domain(node.domain), node.op_type].lower(node, inputs, resources)
@@ -80,3 +87,12 @@ class OneDNNBackend(Backend):
     def enter(self, resources: Resources) -> None:
         """Set the OpenMP threads of the calling thread; primitives are tuned for the number they are made with."""
         use_threads(resources.threads)
+
+
+def _in_rows(variable: Variable) -> Layout:
+    return plain(variable.dtype, variable.shape)
+
+
+def _channels_last(variable: Variable) -> Layout:
+    tags = ACTIVATION_TAGS.get(len(variable.shape))
+    return _in_rows(variable) if tags is None else layout_of(tagged(variable.dtype, variable.shape, tags[1]))

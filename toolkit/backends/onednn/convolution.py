@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from toolkit.backends.onednn.activation import eltwise, knows
 from toolkit.backends.onednn.memory import any_format, dense, layout_of, vector
 from toolkit.backends.onednn.primitive import (
@@ -36,7 +38,7 @@ from toolkit.backends.onednn.primitive import (
     reads,
     writes,
 )
-from toolkit.backends.onednn.registry import FLOAT32, is_float32, kernel
+from toolkit.backends.onednn.registry import FLOAT32, is_float, kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node, Variable
 from toolkit.operators.expression import TOOLKIT_DOMAIN
@@ -84,7 +86,7 @@ class Geometry:
 
 def convolves(node: Node) -> bool:
     """Whether oneDNN has the convolution of a node, its gradient included."""
-    if node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", b"NOTSET") or not is_float32(node):
+    if node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", b"NOTSET") or not is_float(node):
         return False
     return 3 <= len(node.x.shape) <= 5 and knows(node.attributes)
 
@@ -99,16 +101,18 @@ def convolution(node: Node, inputs: Sequence[Layout | None], resources: Resource
     after: list[PostOp] = [] if function is None else [function]
 
     def describe_with(adding: list[PostOp]) -> PrimitiveDescriptor:
-        shapes = (node.x.shape, weight.shape, node.y.shape)
-        return describe_forward(*shapes, node.attributes, bias is not None, resources.training, [*adding, *after])
+        shapes, types = (node.x.shape, weight.shape, node.y.shape), (node.x.dtype, weight.dtype, node.y.dtype)
+        kind = None if bias is None else bias.dtype
+        return describe_forward(*shapes, node.attributes, kind, resources.training, [*adding, *after], types)
 
     accumulates = None
     if residual is None:
         described = describe_with([])
     else:
-        keeps = resources.training or residual.shape != node.y.shape
+        is_alike = residual.shape == node.y.shape and residual.dtype == node.y.dtype
+        keeps = resources.training or not is_alike
         described = describe_with([Binary(ADD, _residual_descriptor(residual, node.y))] if keeps else [Sum()])
-        if keeps and described.is_reference and residual.shape == node.y.shape:
+        if keeps and described.is_reference and is_alike:
             keeps, described = False, describe_with([Sum()])
         accumulates = None if keeps else (0, 3)
     source, weights, target = (described.argument(number) for number in (SRC, WEIGHTS, DST))
@@ -133,15 +137,15 @@ def optional(node: Node, index: int) -> Variable | None:
 def _residual_descriptor(residual: Variable, result: Variable) -> Any:
     """Any layout for a residual of the result's shape; one that broadcasts is small and stays row-major."""
     if residual.shape == result.shape:
-        return any_format(FLOAT32, residual.shape)
-    return dense(FLOAT32, (1,) * (len(result.shape) - len(residual.shape)) + residual.shape)
+        return any_format(residual.dtype, residual.shape)
+    return dense(residual.dtype, (1,) * (len(result.shape) - len(residual.shape)) + residual.shape)
 
 
 def plain_operand(operands: list[Operand], argument: int, index: int, variable: Variable | None) -> Layout | None:
     """Add a vector (a bias) to the operands; returns its layout."""
     if variable is None:
         return None
-    descriptor = dense(FLOAT32, variable.shape)
+    descriptor = dense(variable.dtype, variable.shape)
     operands.append(reads(argument, index, descriptor))
     return layout_of(descriptor)
 
@@ -151,20 +155,24 @@ def describe_forward(
     weight: Sequence[int],
     y: Sequence[int],
     values: dict[str, Any],
-    has_bias: bool,
+    bias: np.dtype | None,
     training: bool,
     post_ops: Sequence[PostOp] = (),
+    types: tuple[np.dtype, np.dtype, np.dtype] = (FLOAT32, FLOAT32, FLOAT32),
 ) -> PrimitiveDescriptor:
-    """A convolution of these shapes; ``values`` are the attributes that ``Geometry`` reads."""
+    """A convolution of these shapes and ``types``, with a bias of type ``bias`` if there is one.
+
+    ``values`` are the attributes that ``Geometry`` reads.
+    """
     geometry = Geometry.of(values, len(x) - 2)
     return describe(
         "convolution_forward",
         FORWARD_TRAINING if training else FORWARD_INFERENCE,
         DIRECT,
-        any_format(FLOAT32, x),
-        any_format(FLOAT32, geometry.grouped(weight)),
-        dense(FLOAT32, (weight[0],)) if has_bias else None,
-        any_format(FLOAT32, y),
+        any_format(types[0], x),
+        any_format(types[1], geometry.grouped(weight)),
+        None if bias is None else dense(bias, (weight[0],)),
+        any_format(types[2], y),
         *geometry.vectors(),
         attribute=attributes(post_ops),
     )
@@ -179,11 +187,13 @@ def input_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resou
     described = describe(
         "convolution_backward_data",
         DIRECT,
-        any_format(FLOAT32, node.y.shape),
-        any_format(FLOAT32, geometry.grouped(weight.shape)),
-        any_format(FLOAT32, node.x.shape),
+        any_format(node.y.dtype, node.y.shape),
+        any_format(weight.dtype, geometry.grouped(weight.shape)),
+        any_format(node.x.dtype, node.x.shape),
         *geometry.vectors(),
-        describe_forward(node.y.shape, weight.shape, node.x.shape, node.attributes, False, True),
+        describe_forward(
+            node.y.shape, weight.shape, node.x.shape, node.attributes, None, True, (), (node.x.dtype,) * 3
+        ),
     )
     target, weights, grad = (described.argument(number) for number in (DIFF_SRC, WEIGHTS, DIFF_DST))
     operands = [reads(DIFF_DST, 0, grad), reads(WEIGHTS, 1, weights), writes(DIFF_SRC, 0, target)]
@@ -199,16 +209,19 @@ def weight_gradient(node: Node, inputs: Sequence[Layout | None], resources: Reso
     weight_shape = node.y.shape
     has_bias = len(node.outputs) > 1 and node.outputs[1] is not None
     geometry = Geometry.of(node.attributes, len(node.x.shape) - 2)
-    bias = dense(FLOAT32, (weight_shape[0],))
+    shapes = node.x.shape, weight_shape, grad_variable.shape
+    moved = node.outputs[1] if has_bias else None
+    bias = dense(FLOAT32 if moved is None else moved.dtype, (weight_shape[0],))
+    forward_bias = node.x.dtype if has_bias else None
     described = describe(
         "convolution_backward_weights",
         DIRECT,
-        any_format(FLOAT32, node.x.shape),
-        any_format(FLOAT32, geometry.grouped(weight_shape)),
+        any_format(node.x.dtype, node.x.shape),
+        any_format(node.y.dtype, geometry.grouped(weight_shape)),
         bias if has_bias else None,
-        any_format(FLOAT32, grad_variable.shape),
+        any_format(grad_variable.dtype, grad_variable.shape),
         *geometry.vectors(),
-        describe_forward(node.x.shape, weight_shape, grad_variable.shape, node.attributes, has_bias, True),
+        describe_forward(*shapes, node.attributes, forward_bias, True, (), (node.x.dtype,) * 3),
     )
     source, target, grad = (described.argument(number) for number in (SRC, DIFF_WEIGHTS, DIFF_DST))
     operands = [reads(SRC, 0, source), reads(DIFF_DST, 1, grad), writes(DIFF_WEIGHTS, 0, target)]
@@ -246,10 +259,10 @@ def transposed_convolution(node: Node, inputs: Sequence[Layout | None], resource
         "deconvolution_forward",
         FORWARD_TRAINING if resources.training else FORWARD_INFERENCE,
         TRANSPOSED_DIRECT,
-        any_format(FLOAT32, node.x.shape),
-        any_format(FLOAT32, [stored[axis] for axis in axes]),
-        dense(FLOAT32, bias.shape) if bias is not None else None,
-        any_format(FLOAT32, node.y.shape),
+        any_format(node.x.dtype, node.x.shape),
+        any_format(weight.dtype, [stored[axis] for axis in axes]),
+        dense(bias.dtype, bias.shape) if bias is not None else None,
+        any_format(node.y.dtype, node.y.shape),
         strides,
         dilations,
         begins,

@@ -11,6 +11,8 @@ import ctypes
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
+
 from toolkit.backends.onednn.activation import LINEAR, POWER, eltwise_kernel
 from toolkit.backends.onednn.memory import dense, descriptor_of
 from toolkit.backends.onednn.primitive import (
@@ -33,7 +35,7 @@ from toolkit.backends.onednn.primitive import (
     try_describe,
     writes,
 )
-from toolkit.backends.onednn.registry import FLOAT32, is_float32, kernel
+from toolkit.backends.onednn.registry import is_uniform, kernel
 from toolkit.backends.protocol import Buffer, Kernel, Layout, Resources, Step, plain
 from toolkit.compiler.program import Node, Variable
 
@@ -43,14 +45,16 @@ _COMMUTATIVE = ("Add", "Mul", "Max", "Min")
 
 
 def _accepts(node: Node) -> bool:
-    if not is_float32(node) or len(node.inputs) != 2 or "axis" in node.attributes:
+    if not is_uniform(node) or len(node.inputs) != 2 or "axis" in node.attributes:
         return False
     if _with_number(node) is not None:
         return True
     pair = _ordered(node)
     if pair is None:
         return False
-    return pair[0].shape == pair[1].shape or _fast(_ALGORITHMS[node.op_type], *_joined(pair[0].shape, pair[1].shape))
+    return pair[0].shape == pair[1].shape or _fast(
+        _ALGORITHMS[node.op_type], node.y.dtype, *_joined(pair[0].shape, pair[1].shape)
+    )
 
 
 @kernel("", *_ALGORITHMS, accepts=_accepts)
@@ -73,14 +77,14 @@ def binary(node: Node, inputs: Sequence[Layout | None], resources: Resources) ->
     algorithm = _ALGORITHMS[node.op_type]
     aligned = (1,) * (len(full.shape) - len(other.shape)) + other.shape
     if not layout.is_plain and descriptor_of(layout).shape == full.shape and _is_per_channel(aligned):
-        at, small = descriptor_of(layout), dense(FLOAT32, aligned)
+        at, small = descriptor_of(layout), dense(other.dtype, aligned)
         described = try_describe("binary", algorithm, at, small, at)
         if described is not None and not described.is_reference:
             return _broadcasting(described, layout, other, first)
     whole, part = _joined(full.shape, other.shape)
-    at = dense(FLOAT32, whole)
-    described = describe("binary", algorithm, at, dense(FLOAT32, part), at)
-    return _broadcasting(described, plain(FLOAT32, full.shape), other, first)
+    at = dense(full.dtype, whole)
+    described = describe("binary", algorithm, at, dense(other.dtype, part), at)
+    return _broadcasting(described, plain(full.dtype, full.shape), other, first)
 
 
 def _is_per_channel(aligned: Shape) -> bool:
@@ -90,7 +94,7 @@ def _is_per_channel(aligned: Shape) -> bool:
 def _broadcasting(described: PrimitiveDescriptor, layout: Layout, other: Variable, first: int) -> Kernel:
     """The full operand is input ``first``, ``other`` the second one, in row-major order."""
     at, small = described.argument(SRC), described.argument(SRC_1)
-    layouts = [layout, plain(FLOAT32, other.shape)]
+    layouts = [layout, plain(other.dtype, other.shape)]
     operands = [reads(SRC, first, at), reads(SRC_1, 1 - first, small), writes(DST, 0, at)]
     if first:
         layouts.reverse()
@@ -102,7 +106,7 @@ def _equal_shapes(node: Node, inputs: Sequence[Layout | None]) -> Kernel:
     at = descriptor_of(layout)
     described = describe("binary", _ALGORITHMS[node.op_type], at, at, at)
     if described.is_reference and not layout.is_plain:
-        layout = plain(FLOAT32, layout.shape)
+        layout = plain(layout.dtype, layout.shape)
         at = descriptor_of(layout)
         described = describe("binary", _ALGORITHMS[node.op_type], at, at, at)
     operands = [reads(SRC, 0, at), reads(SRC_1, 1, at), writes(DST, 0, at)]
@@ -177,10 +181,10 @@ def _joined(full: Shape, other: Shape) -> tuple[Shape, Shape]:
 
 
 @lru_cache(maxsize=4096)
-def _fast(algorithm: int, whole: Shape, part: Shape) -> bool:
+def _fast(algorithm: int, dtype: np.dtype, whole: Shape, part: Shape) -> bool:
     """Whether oneDNN has compiled loops for a pattern of broadcasting."""
-    at = dense(FLOAT32, whole)
-    described = try_describe("binary", algorithm, at, dense(FLOAT32, part), at)
+    at = dense(dtype, whole)
+    described = try_describe("binary", algorithm, at, dense(dtype, part), at)
     return described is not None and not described.is_reference
 
 
@@ -199,7 +203,7 @@ class _OfOne(Kernel):
 
 def _accepts_sum(node: Node) -> bool:
     equal = all(item is not None and item.shape == node.y.shape for item in node.inputs)
-    return is_float32(node) and equal and len(node.inputs) > 1
+    return is_uniform(node) and equal and len(node.inputs) > 1
 
 
 @kernel("", "Sum", accepts=_accepts_sum)

@@ -37,7 +37,7 @@ from toolkit.backends.onednn.primitive import (
     try_describe,
     writes,
 )
-from toolkit.backends.onednn.registry import FLOAT32, is_float32, kernel
+from toolkit.backends.onednn.registry import FLOAT32, is_float, kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node, Variable
 from toolkit.errors import BackendError
@@ -48,7 +48,7 @@ Shape = tuple[int, ...]
 
 def _accepts(node: Node) -> bool:
     ranks = [len(item.shape) for item in node.inputs[:2] if item is not None]
-    if not is_float32(node) or len(ranks) != 2 or min(ranks) < 2 or not knows(node.attributes):
+    if not is_float(node) or len(ranks) != 2 or min(ranks) < 2 or not knows(node.attributes):
         return False
     usual = (node.y.shape, node.y.shape[-1:])
     if all(item is None or item.shape in usual for item in node.inputs[2:]):
@@ -147,9 +147,9 @@ class _Product:
         weights = _turned(weights) if choice.is_turned else weights
         self.layouts[1] = layout_of(_swapped(weights) if self.swaps[1] else weights, self.b.shape)
         if choice.bias is not None:
-            self.layouts[choice.bias.index] = plain(FLOAT32, choice.bias.variable.shape)
+            self.layouts[choice.bias.index] = plain(choice.bias.variable.dtype, choice.bias.variable.shape)
             self.operands.append(reads(BIAS, choice.bias.index, described.argument(BIAS)))
-        outputs = [plain(FLOAT32, self.node.y.shape)]
+        outputs = [plain(self.node.y.dtype, self.node.y.shape)]
         fixed = {SCALES | SRC: (dense(FLOAT32, (1,)), np.full(1, self.alpha, np.float32))} if choice.scales else None
         accumulates = choice.accumulates
         return PrimitiveKernel(described, self.layouts, outputs, self.operands, accumulates=accumulates, fixed=fixed)
@@ -172,7 +172,7 @@ class _Product:
         """``scales`` multiplies by alpha in the product itself, where the library can, instead of behind it."""
         behind = 1.0 if scales else self.alpha
         bias, post_ops, accumulates = self._after(overwrite, behind)
-        target = self._as_product(dense(FLOAT32, self.result))
+        target = self._as_product(dense(self.node.y.dtype, self.result))
         masks = {SRC: 0} if scales else None
         described, is_turned = self._describe(target, bias, attributes(post_ops, masks))
         return _Choice(described, is_turned, bias, accumulates, scales)
@@ -196,19 +196,24 @@ class _Product:
             is_vector = item.shape == (1,) * (len(self.result) - 1) + self.result[-1:]
             if is_vector and bias is None and alpha == 1.0:
                 bias = item
-            elif item.shape == self.result and accumulates is None and (overwrite or not self.training) and alpha:
+            elif self._may_overwrite(item, overwrite) and accumulates is None and alpha:
                 accumulates = (0, item.index)
                 sums.append(Sum(1.0 / alpha))
-                self.layouts[item.index] = plain(FLOAT32, item.variable.shape)
+                self.layouts[item.index] = plain(item.variable.dtype, item.variable.shape)
             else:
                 added.append(item)
         for item in added:
-            descriptor = self._as_product(dense(FLOAT32, item.shape))
+            descriptor = self._as_product(dense(item.variable.dtype, item.shape))
             self.operands.append(reads(post_operand(len(sums) + len(others)), item.index, descriptor))
-            self.layouts[item.index] = plain(FLOAT32, item.variable.shape)
+            self.layouts[item.index] = plain(item.variable.dtype, item.variable.shape)
             others.append(Binary(ADD, descriptor))
         function = eltwise(self.node.attributes)
         return bias, [*sums, *others, *([] if function is None else [function])], accumulates
+
+    def _may_overwrite(self, item: _Addend, overwrite: bool) -> bool:
+        """Whether the result may take the memory of what is added to it."""
+        is_alike = item.shape == self.result and item.variable.dtype == self.node.y.dtype
+        return is_alike and (overwrite or not self.training)
 
     # the primitive ----------------------------------------------------------------------------------------------------
 
@@ -219,14 +224,14 @@ class _Product:
         if self.is_flat and is_static(self.b) and not self.training:
             source = self._operand(0, self.a, self.trans_a)
             if source.is_row_major():
-                weights = any_format(FLOAT32, (self.result[1], source.shape[1]))
-                vector = None if bias is None else dense(FLOAT32, self.result[1:])
+                weights = any_format(self.b.dtype, (self.result[1], source.shape[1]))
+                vector = None if bias is None else dense(bias.variable.dtype, self.result[1:])
                 self.operands.append(reads(SRC, 0, source))
                 arguments = (FORWARD_INFERENCE, source, weights, vector, target)
                 return try_describe("inner_product_forward", *arguments, attribute=attribute), not self.trans_b
         source, weights = self._operand(0, self.a, self.trans_a), self._operand(1, self.b, self.trans_b)
         self.operands.append(reads(SRC, 0, source))
-        row = None if bias is None else dense(FLOAT32, bias.shape)
+        row = None if bias is None else dense(bias.variable.dtype, bias.shape)
         return try_describe("matmul", source, weights, row, target, attribute=attribute), self.trans_b
 
     def _operand(self, index: int, variable: Variable, transposed: bool) -> Descriptor:
@@ -236,13 +241,13 @@ class _Product:
         if layout is not None and not layout.is_plain and not self.is_flat and _is_strided(layout.opaque, shape):
             descriptor = layout.opaque
         else:
-            layout, descriptor = plain(FLOAT32, shape), dense(FLOAT32, shape)
+            layout, descriptor = plain(variable.dtype, shape), dense(variable.dtype, shape)
         wanted = (1,) * (len(self.result) - len(shape)) + shape
         if self.is_flat:
             wanted = (shape[-2], shape[-1]) if index or self.trans_a else (self.result[0], shape[-1])
         viewed = descriptor.reshaped(wanted)
         if viewed is None:
-            layout, viewed = plain(FLOAT32, shape), dense(FLOAT32, wanted)
+            layout, viewed = plain(variable.dtype, shape), dense(variable.dtype, wanted)
         self.layouts[index] = layout
         viewed = _swapped(viewed) if self.swaps[index] else viewed
         return _turned(viewed) if transposed else viewed

@@ -33,7 +33,7 @@ from toolkit.backends.onednn.primitive import (
     reads,
     writes,
 )
-from toolkit.backends.onednn.registry import is_float32, kernel
+from toolkit.backends.onednn.registry import is_float, is_float32, kernel
 from toolkit.backends.protocol import Buffer, Kernel, Layout, Resources, Step, plain
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
@@ -53,9 +53,7 @@ def _is_per_channel(node: Node) -> bool:
         return False
     channels = (node.x.shape[1],)
     is_given = not node.attributes.get("training_mode", 0)
-    return (
-        is_given and is_float32(node) and all(item is not None and item.shape == channels for item in node.inputs[1:])
-    )
+    return is_given and is_float(node) and all(item is not None and item.shape == channels for item in node.inputs[1:])
 
 
 def _knows_mask(node: Node) -> bool:
@@ -170,12 +168,18 @@ def lower_batch_normalization_gradient(node: Node, inputs: Sequence[Layout | Non
 
 
 def _is_last_axis(node: Node) -> bool:
-    """Whether one axis is normalised, with a scale and shift of exactly its size (ONNX lets them broadcast)."""
+    """Whether one axis is normalised, with a scale and shift of exactly its size (ONNX lets them broadcast).
+
+    All but the data is float32, as oneDNN wants it whatever the data is.
+    """
     is_gradient = node.op_type == "LayerNormalizationGradient"
     x = node.inputs[1] if is_gradient else node.inputs[0]
-    if x is None or not is_float32(node) or not 2 <= len(x.shape) <= 5:
+    if x is None or not (is_float32 if is_gradient else is_float)(node) or not 2 <= len(x.shape) <= 5:
         return False
     vectors = node.inputs[2:3] if is_gradient else node.inputs[1:3]
+    small = [item for item in (*vectors, *node.outputs[1:]) if item is not None]
+    if any(item.dtype != np.float32 for item in small):
+        return False
     if any(item is not None and item.shape != x.shape[-1:] for item in vectors):
         return False
     if int(node.attributes.get("axis", -1)) % len(x.shape) != len(x.shape) - 1:
@@ -187,8 +191,8 @@ def _is_last_axis(node: Node) -> bool:
 @kernel("", "LayerNormalization", accepts=_is_last_axis)
 def lower_layer_normalization(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     source = plain(node.x.dtype, node.x.shape)
-    given, vector = descriptor_of(source), dense(node.x.dtype, node.x.shape[-1:])
-    statistics = dense(node.x.dtype, node.x.shape[:-1])
+    given, vector = descriptor_of(source), dense(np.dtype(np.float32), node.x.shape[-1:])
+    statistics = dense(np.dtype(np.float32), node.x.shape[:-1])
     has_shift = len(node.inputs) > 2 and node.inputs[2] is not None
     keeps = any(item is not None for item in node.outputs[1:])
     kind = FORWARD_TRAINING if keeps else FORWARD_INFERENCE

@@ -39,6 +39,7 @@ from toolkit.backends.onednn.registry import FLOAT32, kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node, Variable
 from toolkit.operators.expression import TOOLKIT_DOMAIN
+from toolkit.operators.precision import HALF_WIDTH
 from toolkit.operators.standard.pooling import canonical_pooling
 
 MAXIMUM, MEAN_WITH_PADS, MEAN = 0x1FF, 0x2FF, 0x3FF
@@ -85,7 +86,10 @@ def whole(x: tuple[int, ...], y: tuple[int, ...]) -> Window:
 
 def _poolable(*variables: Variable | None) -> bool:
     present = [item for item in variables if item is not None]
-    return all(item.dtype == FLOAT32 and item.size > 0 for item in present) and len(present[0].shape) in ACTIVATION_TAGS
+    types = {item.dtype for item in present}
+    if len(types) > 1 or not (types == {FLOAT32} or types < set(HALF_WIDTH)):
+        return False
+    return all(item.size > 0 for item in present) and len(present[0].shape) in ACTIVATION_TAGS
 
 
 def _accepts_pool(node: Node) -> bool:
@@ -102,7 +106,7 @@ def _mean_algorithm(node: Node) -> int | None:
 
 
 def _forward(kind: int, algorithm: int, source: Descriptor, at: Window) -> PrimitiveDescriptor:
-    return describe("pooling_forward", kind, algorithm, source, any_format(FLOAT32, at.y), *at.arguments)
+    return describe("pooling_forward", kind, algorithm, source, any_format(source.dtype, at.y), *at.arguments)
 
 
 def _source(layout: Layout | None) -> Layout:
@@ -154,7 +158,7 @@ def lower_max_pool_gradient(node: Node, inputs: Sequence[Layout | None], resourc
     selected = _source(inputs[1])
     at = window(node.attributes, node.y.shape, node.x.shape)
     tag = _tag_of(selected, at.y)
-    forward = _forward(FORWARD_TRAINING, MAXIMUM, tagged(FLOAT32, at.x, tag), at)
+    forward = _forward(FORWARD_TRAINING, MAXIMUM, tagged(node.x.dtype, at.x, tag), at)
     workspace = forward.workspace
     assert workspace is not None
     return _backward(node, MAXIMUM, tag, at, forward, (layout_of(workspace, at.y), workspace))
@@ -171,7 +175,7 @@ def lower_average_pool_gradient(node: Node, inputs: Sequence[Layout | None], res
     assert algorithm is not None
     tags = ACTIVATION_TAGS[len(at.x)]
     tag = tags[2] if at.x[1] % 16 == 0 else tags[0]
-    forward = _forward(FORWARD_TRAINING, algorithm, tagged(FLOAT32, at.x, tag), at)
+    forward = _forward(FORWARD_TRAINING, algorithm, tagged(node.x.dtype, at.x, tag), at)
     return _backward(node, algorithm, tag, at, forward, None)
 
 
@@ -183,7 +187,7 @@ def _backward(
     forward: PrimitiveDescriptor,
     selected: tuple[Layout, Descriptor] | None,
 ) -> Kernel:
-    to, given = tagged(FLOAT32, at.x, tag), tagged(FLOAT32, at.y, tag)
+    to, given = tagged(node.x.dtype, at.x, tag), tagged(node.x.dtype, at.y, tag)
     described = describe("pooling_backward", algorithm, to, given, *at.arguments, forward)
     operands = [reads(DIFF_DST, 0, given), writes(DIFF_SRC, 0, to)]
     layouts: list[Layout | None] = [layout_of(given)]

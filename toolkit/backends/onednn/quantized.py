@@ -66,7 +66,7 @@ def on_grid(node: Node, inputs: Sequence[Layout | None], resources: Resources) -
     return PrimitiveKernel(described, [layout, plain(FLOAT32, scale.shape)], [layout], operands, in_place=((0, 0),))
 
 
-@kernel(TOOLKIT_DOMAIN, "GridConv", accepts=convolves)
+@kernel(TOOLKIT_DOMAIN, "GridConv", accepts=lambda node: is_float32(node) and convolves(node))
 def grid_convolution(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """Sums, multiplier, limits and rounding in one primitive; oneDNN chooses the layouts."""
     weight, bias, multiplier = optional(node, 1), optional(node, 2), optional(node, 3)
@@ -74,7 +74,7 @@ def grid_convolution(node: Node, inputs: Sequence[Layout | None], resources: Res
     by_channel = dense(FLOAT32, (1, multiplier.shape[0], *(1,) * (len(node.x.shape) - 2)))
     after = [Binary(MULTIPLY, by_channel), *_rounding(node)]
     shapes = (node.x.shape, weight.shape, node.y.shape)
-    described = describe_forward(*shapes, node.attributes, bias is not None, False, after)
+    described = describe_forward(*shapes, node.attributes, None if bias is None else FLOAT32, False, after)
     source, weights, target = (described.argument(number) for number in (SRC, WEIGHTS, DST))
     operands = [reads(SRC, 0, source), reads(WEIGHTS, 1, weights), writes(DST, 0, target)]
     operands.append(reads(post_operand(0), 3, by_channel))

@@ -44,6 +44,13 @@ def is_float(node: Node) -> bool:
     return fits and len({item.dtype for item in present} - {FLOAT32}) <= 1 and all(map(_is_float, present))
 
 
+def is_uniform(node: Node) -> bool:
+    """As ``is_float``, all tensors of one type; constants of one number are no tensors, they are read beforehand."""
+    tensors = [item for item in (*node.inputs, *node.outputs) if item is not None]
+    types = {item.dtype for item in tensors if item.constant is None or item.size != 1}
+    return len(types) == 1 and is_float(node)
+
+
 def _is_float(variable: Variable) -> bool:
     return variable.dtype == FLOAT32 or variable.dtype in HALF_WIDTH
 

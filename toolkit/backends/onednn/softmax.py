@@ -30,7 +30,7 @@ from toolkit.backends.onednn.primitive import (
     reads,
     writes,
 )
-from toolkit.backends.onednn.registry import FLOAT32, is_float32, kernel
+from toolkit.backends.onednn.registry import FLOAT32, is_float32, is_uniform, kernel
 from toolkit.backends.protocol import Buffer, Kernel, Layout, Resources, Step, plain
 from toolkit.compiler.memory import align
 from toolkit.compiler.program import Node
@@ -46,7 +46,7 @@ def _axis(node: Node) -> int:
 
 
 def _is_one_axis(node: Node) -> bool:
-    if not is_float32(node) or not node.y.shape:
+    if not (is_float32 if node.domain else is_uniform)(node) or not node.y.shape:
         return False
     return bool(node.domain) or node.version >= 13 or _axis(node) == len(node.y.shape) - 1
 

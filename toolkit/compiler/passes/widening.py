@@ -42,6 +42,7 @@ class _Widening:
         self.program, self.backends = program, backends
         self.exact: dict[Variable, Variable] = {}
         self.unmade: set[Variable] = set()  # narrow variables that nobody has read as such so far
+        self.waiting: dict[Variable, Node] = {}  # Casts whose result nobody has read in float32 so far
 
     def run(self) -> None:
         nodes, self.program.nodes = self.program.nodes, []
@@ -54,10 +55,13 @@ class _Widening:
 
     def _visit(self, node: Node) -> None:
         if _is_cast(node) and node.y.dtype in HALF_WIDTH and node.x.dtype == FLOAT32:
-            self._round(node, node.x, node.y)
-        elif _is_widening(node) and node.x in self.exact:
-            if self.exact[node.x] is not node.y:  # a second Cast of one variable
-                self._append(node, "Identity", self.exact[node.x], node.y, {})
+            self.waiting[node.y] = node
+            self.unmade.add(node.y)
+        elif _is_widening(node) and (node.x in self.exact or node.x in self.waiting):
+            wide = self._widened(node, node.x)
+            assert wide is not None
+            if wide is not node.y:  # a second Cast of one variable
+                self._append(node, "Identity", wide, node.y, {})
         elif _is_narrow(node) and not self._is_native(node):
             self._compute(node)
         else:
@@ -93,6 +97,9 @@ class _Widening:
         """The float32 form of an input."""
         if item is None or item.dtype not in HALF_WIDTH:
             return item
+        if item in self.waiting:
+            cast = self.waiting.pop(item)
+            self._round(cast, cast.x, item, is_made=item not in self.unmade)
         if item not in self.exact:
             wide = self._exact_form(item)
             if item.constant is not None:
@@ -102,12 +109,13 @@ class _Widening:
             self.exact[item] = wide
         return self.exact[item]
 
-    def _round(self, node: Node, source: Variable, item: Variable) -> None:
+    def _round(self, node: Node, source: Variable, item: Variable, is_made: bool = False) -> None:
         """Let the numbers of ``source``, rounded, be those of the narrow ``item``."""
         to = {"to": wire.element_type(item.dtype)}
         wide = self.exact[item] = self._exact_form(item)
         self._append(node, "RoundToType", source, wide, to, domain=TOOLKIT_DOMAIN)
-        self.unmade.add(item)
+        if not is_made:
+            self.unmade.add(item)
 
     def _exact_form(self, item: Variable) -> Variable:
         """The variable that a Cast would make of a narrow one, or a new one: so what has a name keeps it."""
@@ -117,6 +125,9 @@ class _Widening:
         """Let a variable be there in half width."""
         if item is not None and item in self.unmade:
             self.unmade.remove(item)
+            if item in self.waiting:
+                self.program.nodes.append(self.waiting[item])
+                return
             wide = self.exact[item]
             assert wide.producer is not None
             self._append(wide.producer, "Cast", wide, item, {"to": wire.element_type(item.dtype)}, CAST_VERSION)
