@@ -140,7 +140,8 @@ IMAGES = [
 @pytest.mark.parametrize("text", OPERATORS + IMAGES)
 def test_results_agree_with_float32_within_what_the_type_resolves(text, precision, backend):
     if text in OPERATORS:
-        first, shape, weights = "MatMul(x, w)", (2, 8), {"w": (8, 8), "scale": (8,)}
+        first, weights = "MatMul(x, w)", {"w": (8, 8), "scale": (8,)}
+        shape: tuple[int, ...] = (2, 8)
         constants = "low = Constant <value_float = -0.7> ()\n high = Constant <value_float = 1.3> ()\n"
     else:
         first, shape, constants = "Conv <pads = [1, 1, 1, 1]> (x, k)", (2, 4, 6, 6), ""
