@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,44 +14,114 @@ from toolkit.layers.definition import Definition
 
 
 @dataclass(frozen=True)
-class ReLU(Definition):
+class _Elementwise(Definition):
+    """A function of every element by itself: one operator, there from the opset ``since`` on."""
+
+    operator: ClassVar[str]
+    since: ClassVar[int] = 1
+
+    def append(self, builder: Builder, x: Value) -> Value:
+        builder.require_opset(self.since, type(self).__name__)
+        return builder.leaf(self.operator, [x], x.shape, dtype_of(x), **self.attributes())
+
+    def attributes(self) -> dict[str, Any]:
+        """The attributes of the operator."""
+        return {}
+
+
+@dataclass(frozen=True)
+class ReLU(_Elementwise):
     """max(x, 0), elementwise."""
 
     name: str = ""
-
-    def append(self, builder: Builder, x: Value) -> Value:
-        return builder.leaf("Relu", [x], x.shape, dtype_of(x))
+    operator = "Relu"
 
 
 @dataclass(frozen=True)
-class Sigmoid(Definition):
+class Sigmoid(_Elementwise):
     """1 / (1 + exp(-x)), elementwise."""
 
     name: str = ""
-
-    def append(self, builder: Builder, x: Value) -> Value:
-        return builder.leaf("Sigmoid", [x], x.shape, dtype_of(x))
+    operator = "Sigmoid"
 
 
 @dataclass(frozen=True)
-class Tanh(Definition):
+class Tanh(_Elementwise):
     """The hyperbolic tangent, elementwise."""
 
     name: str = ""
-
-    def append(self, builder: Builder, x: Value) -> Value:
-        return builder.leaf("Tanh", [x], x.shape, dtype_of(x))
+    operator = "Tanh"
 
 
 @dataclass(frozen=True)
-class LeakyReLU(Definition):
+class LeakyReLU(_Elementwise):
     """x where it is positive, ``slope`` * x elsewhere."""
 
     slope: float = 0.01
     name: str = ""
+    operator = "LeakyRelu"
 
-    def append(self, builder: Builder, x: Value) -> Value:
-        return builder.leaf("LeakyRelu", [x], x.shape, dtype_of(x), alpha=float(self.slope))
+    def attributes(self) -> dict[str, Any]:
+        return {"alpha": float(self.slope)}
+
+
+@dataclass(frozen=True)
+class ELU(_Elementwise):
+    """x where it is positive, ``alpha`` * (exp(x) - 1) elsewhere."""
+
+    alpha: float = 1.0
+    name: str = ""
+    operator = "Elu"
+
+    def attributes(self) -> dict[str, Any]:
+        return {"alpha": float(self.alpha)}
+
+
+@dataclass(frozen=True)
+class SELU(_Elementwise):
+    """The scaled ELU whose outputs tend to mean 0 and variance 1 (Klambauer et al., 2017)."""
+
+    name: str = ""
+    operator = "Selu"
+
+
+@dataclass(frozen=True)
+class GELU(_Elementwise):
+    """x times the normal distribution function of x (Hendrycks & Gimpel, 2016); ``approximate`` goes through tanh."""
+
+    approximate: bool = False
+    name: str = ""
+    operator = "Gelu"
+    since = 20
+
+    def attributes(self) -> dict[str, Any]:
+        return {"approximate": "tanh" if self.approximate else "none"}
+
+
+@dataclass(frozen=True)
+class HardSwish(_Elementwise):
+    """x * clip(x / 6 + 1 / 2, 0, 1) (Howard et al., 2019)."""
+
+    name: str = ""
+    operator = "HardSwish"
+    since = 14
+
+
+@dataclass(frozen=True)
+class Mish(_Elementwise):
+    """x * tanh(softplus(x)) (Misra, 2019)."""
+
+    name: str = ""
+    operator = "Mish"
+    since = 18
+
+
+@dataclass(frozen=True)
+class Softplus(_Elementwise):
+    """log(1 + exp(x)), elementwise."""
+
+    name: str = ""
+    operator = "Softplus"
 
 
 @dataclass(frozen=True)
@@ -73,40 +144,6 @@ class PReLU(Definition):
 
 
 @dataclass(frozen=True)
-class ELU(Definition):
-    """x where it is positive, ``alpha`` * (exp(x) - 1) elsewhere."""
-
-    alpha: float = 1.0
-    name: str = ""
-
-    def append(self, builder: Builder, x: Value) -> Value:
-        return builder.leaf("Elu", [x], x.shape, dtype_of(x), alpha=float(self.alpha))
-
-
-@dataclass(frozen=True)
-class SELU(Definition):
-    """The scaled ELU whose outputs tend to mean 0 and variance 1 (Klambauer et al., 2017)."""
-
-    name: str = ""
-
-    def append(self, builder: Builder, x: Value) -> Value:
-        return builder.leaf("Selu", [x], x.shape, dtype_of(x))
-
-
-@dataclass(frozen=True)
-class GELU(Definition):
-    """x times the normal distribution function of x (Hendrycks & Gimpel, 2016); ``approximate`` goes through tanh."""
-
-    approximate: bool = False
-    name: str = ""
-
-    def append(self, builder: Builder, x: Value) -> Value:
-        builder.require_opset(20, "GELU")
-        formula = "tanh" if self.approximate else "none"
-        return builder.leaf("Gelu", [x], x.shape, dtype_of(x), approximate=formula)
-
-
-@dataclass(frozen=True)
 class SiLU(Definition):
     """x * sigmoid(x), also called Swish."""
 
@@ -115,38 +152,6 @@ class SiLU(Definition):
     def append(self, builder: Builder, x: Value) -> Value:
         gate = builder.leaf("Sigmoid", [x], x.shape, dtype_of(x))
         return builder.leaf("Mul", [x, gate], x.shape, dtype_of(x))
-
-
-@dataclass(frozen=True)
-class HardSwish(Definition):
-    """x * clip(x / 6 + 1 / 2, 0, 1) (Howard et al., 2019)."""
-
-    name: str = ""
-
-    def append(self, builder: Builder, x: Value) -> Value:
-        builder.require_opset(14, "HardSwish")
-        return builder.leaf("HardSwish", [x], x.shape, dtype_of(x))
-
-
-@dataclass(frozen=True)
-class Mish(Definition):
-    """x * tanh(softplus(x)) (Misra, 2019)."""
-
-    name: str = ""
-
-    def append(self, builder: Builder, x: Value) -> Value:
-        builder.require_opset(18, "Mish")
-        return builder.leaf("Mish", [x], x.shape, dtype_of(x))
-
-
-@dataclass(frozen=True)
-class Softplus(Definition):
-    """log(1 + exp(x)), elementwise."""
-
-    name: str = ""
-
-    def append(self, builder: Builder, x: Value) -> Value:
-        return builder.leaf("Softplus", [x], x.shape, dtype_of(x))
 
 
 @dataclass(frozen=True)
