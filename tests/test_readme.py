@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.parser
+import onnxruntime
 import pytest
 
 from toolkit.cli.application import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-EXAMPLE, RECORD, ROW = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+EXAMPLE, TOUR, RECORD, ROW = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 USE_THE_OPERATOR = """
 import toolkit as tk
@@ -66,6 +67,16 @@ def test_the_example_fine_tunes_and_agrees_with_onnxruntime(tmp_path: Path):
     changes = output.splitlines()[2:]
     assert len(changes) == 4
     assert all(re.fullmatch(r"initializer '(coefficient|intercepts)1?': values", change) for change in changes)
+
+
+def test_the_longer_example_learns_and_leaves_its_files(tmp_path: Path):
+    accuracy = re.search(r"'accuracy': ([\d.]+)", execute(TOUR, tmp_path))
+    assert accuracy is not None
+    assert float(accuracy[1]) > 0.75
+    merged = onnxruntime.InferenceSession(str(tmp_path / "merged.onnx"), providers=["CPUExecutionProvider"])
+    assert merged.run(None, {"input": np.zeros((2, 12, 8), np.float32)})[0].shape == (2, 3)
+    adapter = onnxruntime.LoraAdapter()
+    adapter.Load(str(tmp_path / "small.onnx_adapter"))
 
 
 @pytest.fixture

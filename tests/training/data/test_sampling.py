@@ -56,11 +56,18 @@ def test_a_part_of_a_part_keeps_its_rows():
         (lambda: split((LABELS[:2], LABELS[:2]), 0.1), "leaves a part without any"),
         (lambda: split(iter([(LABELS, LABELS)])), "split requires arrays, files or a dataset"),
         (lambda: split([(1, 2)] * 9, stratify=True), "labels that are known without reading"),
+        (lambda: split([(1, 2)] * 9, stratify=[0, 1]), "a class for each of 9 items, got 2"),
     ],
 )
 def test_what_cannot_be_weighed_or_split_is_named(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_the_classes_to_keep_in_proportion_may_be_given():
+    kinds = np.array([0] * 9 + [1] * 3)
+    _, held_out = split([(index, index) for index in range(12)], 1 / 3, stratify=kinds)
+    assert np.bincount(kinds[held_out.rows]).tolist() == [3, 1]
 
 
 def test_names_of_classes_survive_a_split():

@@ -34,10 +34,11 @@ def item_weights(labels: Any) -> np.ndarray:
     return weights / weights.sum()
 
 
-def split(data: Any, fraction: float = 0.2, *, stratify: bool | None = None, seed: int = 0) -> tuple[Subset, Subset]:
+def split(data: Any, fraction: float = 0.2, *, stratify: Any = None, seed: int = 0) -> tuple[Subset, Subset]:
     """Two parts of ``data``: one to train on, and ``fraction`` of the items to hold out.
 
-    - ``stratify``: keep every class in proportion; by default where the labels are class indices
+    - ``stratify``: keep every class in proportion (or what these class indices say, one for each item); by default
+      where the labels are class indices
     - the order within the parts is that of the data; ``seed`` decides who goes where
 
     Raises ``InputError`` when a part would be empty, and for data whose items have no numbers.
@@ -53,10 +54,13 @@ def split(data: Any, fraction: float = 0.2, *, stratify: bool | None = None, see
         raise InputError(
             f"split: fraction={fraction} of {len(source)} items leaves a part without any. Choose one between 0 and 1."
         )
-    labels = source.labels
-    by_class = (
-        stratify if stratify is not None else labels is not None and labels.ndim == 1 and labels.dtype.kind in "iub"
-    )
+    labels = source.labels if stratify is None or isinstance(stratify, bool) else arrayed(stratify)
+    if stratify is None:
+        by_class = labels is not None and labels.ndim == 1 and labels.dtype.kind in "iub"
+    else:
+        by_class = stratify is not False
+    if by_class and labels is not None and len(labels) != len(source):
+        raise InputError(f"split: stratify requires a class for each of {len(source)} items, got {len(labels)}.")
     if by_class and labels is None:
         raise InputError("split: stratify=True needs labels that are known without reading the items. Leave it out.")
     order = np.random.default_rng(seed).permutation(len(source))
