@@ -23,6 +23,7 @@ QUICK = {  # arguments, and what is needed of the folder of assets
     "mackey_glass": (["--quick"], []),
     "mnist": (["--quick"], ["data/mnist"]),
     "new_head": (["--quick"], ["data/kmnist_test", "models/mnist8_cntk"]),
+    "quantised_keywords": (["--quick"], ["data/fsdd_subset", "models/micro_kws_fp32"]),
     "seed_benchmarks": (["--quick"], []),
     "sms_spam": (["--quick"], ["data/sms_spam"]),
     "spoken_digits": (["--quick"], ["data/fsdd_subset"]),
