@@ -307,3 +307,50 @@ def test_a_sigmoid_at_the_end_is_judged_as_probabilities(cli: Cli, data: Path, t
     np.savez(data, allow_pickle=False, x=arrays["x"], y=np.eye(3, dtype=np.float32)[arrays["y"]])
     found = run(cli, path, data, tuned, "--loss", "binary-cross-entropy")
     assert found["loss_function"] == "BinaryCrossEntropy of probabilities on 'y'"
+
+
+COMPRESSED = {
+    "units": (["--prune-units", "share=0.25"], set()),
+    "zeros": (["--prune", "share=0.5"], set()),
+    "growing zeros": (["--prune", "share=0.5,scope=layer", "--prune-steps", "4"], set()),
+    "integers": (["--quantise"], {"QuantizeLinear", "DequantizeLinear"}),
+    "other integers": (["--quantise", "method=percentile,activations=int8"], {"QuantizeLinear", "DequantizeLinear"}),
+    "trained integers": (["--quantise-aware", "weights=int8"], {"QuantizeLinear", "DequantizeLinear"}),
+}
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_compressed_files(cli: Cli, model: Path, data: Path, tuned: Path, name: str):
+    words, operators = COMPRESSED[name]
+    outcome = cli("finetune", model, "--data", data, "--output", tuned, "--epochs", "1", *words, "--json")
+    assert outcome.status == 0, outcome.err
+    found, before = load(tuned), load(model)
+    assert operators <= {leaf.op_type for leaf in found.graph.leaves}
+    assert json.loads(outcome.out)["after"]["loss"] > 0
+    weights = {key: item for key, item in found.parameters.items() if item.array.ndim == 2}
+    if name == "units":
+        assert sum(item.size for item in found.parameters.values()) < sum(
+            item.size for item in before.parameters.values()
+        )
+    if "zeros" in name:
+        zeros = sum(int((item.array == 0).sum()) for item in weights.values())
+        assert zeros == pytest.approx(sum(item.size for item in weights.values()) / 2, rel=0.1)
+    onnxruntime.InferenceSession(str(tuned), providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--quantise", "--quantise-aware"], "--quantise-aware and --quantise exclude each other"),
+        (["--quantise-aware", "--adapter", "lora:rank=2"], "--quantise-aware beside an adapter"),
+        (["--prune-steps", "4"], "--prune-steps tells how long --prune takes"),
+        (["--quantise", "methode=percentile"], "did you mean method"),
+    ],
+)
+def test_compressions_that_exclude_each_other(
+    cli: Cli, model: Path, data: Path, tuned: Path, words: list[str], message: str
+):
+    outcome = cli("finetune", model, "--data", data, "--output", tuned, *words)
+    assert outcome.status in (1, 2)
+    assert message in outcome.err
+    assert not tuned.exists()

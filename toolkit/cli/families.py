@@ -15,7 +15,7 @@ from toolkit.cli.report import Report
 from toolkit.cli.suggestions import folded, hint
 from toolkit.layers import Definition, initialisers
 from toolkit.layers.initialisers import Initialiser
-from toolkit.training import adapters, callbacks, data, losses, metrics, optimizers, schedules
+from toolkit.training import adapters, callbacks, data, losses, metrics, optimizers, pruning, quantisation, schedules
 from toolkit.training.callbacks import Callback
 from toolkit.training.data import Augmentation
 from toolkit.training.loss_scale import DynamicLossScale
@@ -65,8 +65,10 @@ def _metrics() -> dict[str, Callable[..., Any]]:
     }
 
 
-def _single(name: str, target: Callable[..., Any], *hidden: str, makes: Any = None) -> Family:
-    return Family(name, {target.__name__: target}, makes, frozenset(hidden), is_single=True)
+def _single(
+    name: str, target: Callable[..., Any], *hidden: str, makes: Any = None, leading: tuple[str, ...] = ()
+) -> Family:
+    return Family(name, {target.__name__: target}, makes, frozenset(hidden), leading, is_single=True)
 
 
 FAMILIES = Families(
@@ -88,6 +90,10 @@ FAMILIES = Families(
     _single("image folder", data.ImageFolder, "root", "augmentation", "classes"),
     _single("distillation", losses.Distillation, "loss"),
     _single("loss scale", DynamicLossScale),
+    _single("pruning", pruning.prune, leading=("network",)),
+    _single("unit pruning", pruning.prune_units, leading=("network",)),
+    _single("quantisation", quantisation.quantise, leading=("network", "data")),
+    _single("aware quantisation", quantisation.prepare, leading=("network", "data")),
 )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from exporters import Change, diff, to_proto
 from importers import load
 from toolkit.cli.families import FAMILIES, family_named, list_kinds
+from toolkit.cli.finetune_compression import COMPRESSION, Compression
 from toolkit.cli.finetune_network import ADAPTERS, EDITS, SELECTION, prepare, unfreezing_for, write
 from toolkit.cli.finetune_run import RUN, WATCHING, fit_options, trainer_options
 from toolkit.cli.finetune_update import UPDATE, averages, optimizer_for, schedule_for
@@ -49,7 +50,7 @@ FILES = Group(
         Option("dim", Named(Number(1), "NAME=SIZE"), "size of a symbolic dimension, for a new head", is_repeated=True),
     ),
 )
-GROUPS = (FILES, TRAINING_DATA, TRAINING_OBJECTIVE, UPDATE, SELECTION, EDITS, ADAPTERS, RUN, WATCHING)
+GROUPS = (FILES, TRAINING_DATA, TRAINING_OBJECTIVE, UPDATE, SELECTION, EDITS, ADAPTERS, COMPRESSION, RUN, WATCHING)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -84,10 +85,17 @@ def _train(values: Mapping[str, Any], recipe: str | None, report: Report) -> int
     original = to_proto(network) if _is_same_file(values["model"], values["output"]) else values["model"]
     training, held_out = training_and_held_out(network, values)
     adapter = prepare(network, training, values)
+    compression = Compression(network, training, values)
+    network = compression.network
     loss, optimizer = loss_for(network, values, labels_of(training)), optimizer_for(values)
     classes = class_names(network, judged[0]) if len(judged := loss.judged(list(network.outputs))) == 1 else None
     metrics = metrics_for(loss, values, classes)
-    trainer = Trainer(network, loss=loss, optimizer=optimizer, **trainer_options(values))
+    options = trainer_options(values)
+    if compression.is_aware and options["straight_through"] is None:
+        options["straight_through"] = True
+    trainer = Trainer(network, loss=loss, optimizer=optimizer, **options)
+    running = fit_options(values)
+    running["callbacks"] += compression.callbacks
     if recipe is not None:
         write_recipe(recipe, GROUPS, values)
     data = training if held_out is None else held_out
@@ -106,14 +114,15 @@ def _train(values: Mapping[str, Any], recipe: str | None, report: Report) -> int
         progress=values["progress"] and not report.as_json,
         schedule=schedule_for(values),
         unfreezing=unfreezing_for(values),
-        **fit_options(values),
+        **running,
     )
     is_averaged = averages(values) and trainer.steps > 0
     with trainer.averaged() if is_averaged else nullcontext():
-        write(network, adapter, values)
+        written = write(network, adapter, values, compression.finished)
         after = None
         if not history.interrupted:
-            after = trainer.evaluate(data, batch_size=values["batch_size"], metrics=metrics)
+            judge = Trainer(written, loss=loss, optimizer=optimizer, **options) if compression.is_asked else trainer
+            after = judge.evaluate(data, batch_size=values["batch_size"], metrics=metrics)
     changes = diff(original, values["output"])
     report.result(
         {

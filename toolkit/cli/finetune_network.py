@@ -118,12 +118,18 @@ def unfreezing_for(values: Settings) -> GradualUnfreezing | None:
     return GradualUnfreezing(values["stage"], epochs=values["stage_epochs"]) if values["stage"] else None
 
 
-def write(network: Network, adapter: Adapter | None, values: Settings) -> Network:
-    """Write what ``values`` ask for; returns the network that is in the file of ``output``."""
+def write(
+    network: Network, adapter: Adapter | None, values: Settings, finished: Callable[[Network], Network]
+) -> Network:
+    """Write what ``values`` ask for; returns the network that is in the file of ``output``.
+
+    ``finished`` makes the network to write of the trained one.
+    """
     made = network
     if adapter is not None and values["adapter_form"] != "apart":
         forms: dict[str, Callable[[Network], Network]] = {"merged": adapters.merged, "exposed": adapters.exposed}
         made = forms[values["adapter_form"]](network)
+    made = finished(made)
     save(made, values["output"])
     if values["adapter_output"] is not None and adapter is not None:
         save_adapter(adapter, values["adapter_output"])
