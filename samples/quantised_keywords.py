@@ -20,7 +20,7 @@ from importers import load
 from spoken_digits import BANDS, FRAMES, features
 
 CALIBRATION = 256  # items that ranges of activations are taken from
-BAR, QUICK_BAR, GAIN = 0.95, 0.4, 0.005
+BAR, QUICK_BAR, GAIN = 0.95, 0.3, 0.005
 
 
 def fitted(network: tk.Network, training: Labelled, rate: float, epochs: int, *, rounds: bool = False) -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     """Fine-tune, quantise in two ways, compare."""
     options = command_line("Quantise a keyword spotter to four bits.", model="micro_kws_fp32").parse_args()
     start = time.perf_counter()
-    copies, epochs, more = (0, 6, 2) if options.quick else (3, 12, 5)
+    copies, epochs, more = (0, 4, 1) if options.quick else (3, 12, 5)
     training, held_out = features(*spoken_digits(options.data), copies)
     training, held_out = ((x.reshape(-1, FRAMES * BANDS), labels) for x, labels in (training, held_out))
     network = load(there(options.model, "the keyword spotter micro_kws"))
