@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -88,7 +90,7 @@ def test_a_gradient_computes_the_same_when_it_is_expanded(case: Case) -> None:
     try:
         expand_own_operators(program)
     except UnsupportedOperatorError as error:
-        assert "computed from the regions: set sampling_ratio" in str(error)
+        assert re.search("from the regions: set sampling_ratio|the region of interest is computed", str(error))
         return
     found = interpret(program, feeds, list(program.outputs.values()))
     for ours, theirs in zip(found, expected, strict=True):

@@ -333,7 +333,10 @@ class Trainer:
             return
         learning = [name for name, item in self._network.parameters.items() if item.requires_grad]
         if self._first is None or self._first["learning"] != learning:
-            self._first = {"learning": learning, "shapes": {name: list(array.shape) for name, array in feeds.items()}}
+            self._first = {
+                "learning": learning,
+                "shapes": {name: list(np.shape(array)) for name, array in feeds.items()},
+            }
         if self._pending is not None:
             pending, self._pending = self._pending, None
             shapes = {name: tuple(shape) for name, shape in self._first["shapes"].items()}

@@ -40,6 +40,8 @@ def round_to_type(node: Node, inputs: Sequence[Layout | None], resources: Resour
 
 
 def _half(node: Node) -> np.dtype | None:
+    if "to" not in node.attributes:  # a file can hold anything; the reference refuses it
+        return None
     dtype = wire.element_dtype(node.attributes["to"])
     return dtype if dtype in HALF_WIDTH else None
 

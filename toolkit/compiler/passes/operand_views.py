@@ -28,7 +28,7 @@ def absorb_views(program: Program) -> None:
     uses = use_counts(program)
 
     def rule(node: Node) -> Replacement | None:
-        if node.y.dtype.name not in ("float32", "float64"):
+        if node.outputs[0] is None or node.y.dtype.name not in ("float32", "float64"):
             return None
         if is_product(node):
             return _with_factors(program, node, uses)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -29,7 +30,9 @@ class TensorBoard(Callback):
 
     def fit_begins(self, run: Run) -> None:
         beyond = run.trainer.steps + 1 if self._is_resumed else None
-        self._writer = self._library.SummaryWriter(self.folder, purge_step=beyond, flush_secs=10)
+        self._writer = self._library.SummaryWriter(
+            self.folder, purge_step=beyond, flush_secs=10, filename_suffix=f".{secrets.token_hex(4)}"
+        )  # the library names files by the second: a run that goes on at once must not write over what was
         self._is_resumed = False
 
     def batch_ends(self, run: Run) -> None:

@@ -73,11 +73,22 @@ def _mapping(x: str | Sequence[str] | Mapping[str, str]) -> dict[str, str]:
 
 
 def is_item(pair: Pair) -> bool:
-    """Whether a pair is one item rather than a batch: its labels have no axis, or not as many rows as x has."""
+    """Whether a pair is one item rather than a batch: its labels have no axis, or none of them as many rows as x has.
+
+    What has no labels at all is a batch.
+    """
     x, labels = pair
-    rows = _rows(next(iter(labels.values())) if isinstance(labels, Mapping) and labels else labels)
-    inputs = x.values() if isinstance(x, Mapping) else [x]
-    return rows is None or any(_rows(item) != rows for item in inputs)
+    if labels is None:
+        return False
+    counts = {_rows(item) for item in _parts(x)}
+    return None in counts or len(counts) > 1 or not counts & {_rows(part) for part in _parts(labels)}
+
+
+def _parts(given: Any) -> list[Any]:
+    """The arrays of a part of a pair: one, or those of a dict, which may hold further dicts."""
+    if isinstance(given, Mapping):
+        return [part for item in given.values() for part in _parts(item)]
+    return [] if given is None else [given]
 
 
 def _rows(part: Any) -> int | None:

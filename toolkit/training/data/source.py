@@ -84,20 +84,28 @@ class Subset(Source):
         return self.source.batch(self.rows[rows], seed)
 
 
-def arrays_of(given: Any) -> Arrays:
-    """An array, or a dict of arrays, for whatever stands for it."""
-    return {name: arrayed(item) for name, item in given.items()} if isinstance(given, Mapping) else arrayed(given)
+def arrays_of(given: Any) -> Any:
+    """An array, or a dict of arrays (or of further dicts), for whatever stands for it; ``None`` for no labels."""
+    if isinstance(given, Mapping):
+        return {name: arrays_of(item) for name, item in given.items()}
+    return None if given is None else arrayed(given)
 
 
-def _cut(arrays: Arrays, rows: Rows) -> Arrays:
-    return {name: array[rows] for name, array in arrays.items()} if isinstance(arrays, dict) else arrays[rows]
+def _cut(arrays: Any, rows: Rows) -> Any:
+    if isinstance(arrays, dict):
+        return {name: _cut(item, rows) for name, item in arrays.items()}
+    return None if arrays is None else arrays[rows]
+
+
+def _flat(name: str, arrays: Any) -> dict[str, np.ndarray]:
+    """The arrays of labels by what they are called in messages."""
+    if isinstance(arrays, dict):
+        return {key: array for inner, item in arrays.items() for key, array in _flat(f"{name} {inner!r}", item).items()}
+    return {} if arrays is None else {name: arrays}
 
 
 def _length(x: Arrays, labels: Arrays) -> int:
-    several = {f"labels {name!r}": array for name, array in labels.items()} if isinstance(labels, dict) else {}
-    named_arrays = {**(x if isinstance(x, dict) else {"x": x}), **several}
-    if isinstance(labels, np.ndarray):
-        named_arrays["labels"] = labels
+    named_arrays = {**(x if isinstance(x, dict) else {"x": x}), **_flat("labels", labels)}
     lengths = {name: len(array) if array.ndim else None for name, array in named_arrays.items()}
     if len(set(lengths.values())) != 1 or None in lengths.values():
         found = ", ".join(f"{name!r} {array.shape}" for name, array in named_arrays.items())
