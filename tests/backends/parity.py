@@ -9,9 +9,10 @@ import numpy as np
 
 from tests.support.case import Case
 from tests.support.interpret import apply
+from toolkit.backends.host import HostBackend
 from toolkit.backends.onednn.backend import OneDNNBackend
 from toolkit.backends.onednn.memory import layout_of, strided, tagged
-from toolkit.backends.protocol import Backend, Kernel, Layout, Resources, plain
+from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.placement import place
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.runtime.plan import Plan
@@ -62,7 +63,7 @@ VARIANTS = (
 )
 
 
-class LayingBackend(Backend):
+class LayingBackend(HostBackend):
     """Executes Identity by bringing its input into a layout, so that the node behind it meets that layout."""
 
     name = "laying"

@@ -1,27 +1,30 @@
 """What a backend is: memory of one device, and kernels for program nodes. It knows nothing of networks.
 
 A plan is made in three moves. ``Backend.lower`` is shown a node and the layouts in which its inputs lie, and answers
-with a ``Kernel`` that states the layouts it wants and produces (the compiler inserts reorders where they differ). The
-memory planner then gives every tensor an address. ``Kernel.bind`` finally turns addresses into a call without
-arguments.
+with a ``Kernel`` that states the layouts it wants and produces (the compiler inserts reorders where they differ, which
+brings tensors to the device as well). The memory planner then gives every tensor an address. ``Kernel.bind`` finally
+turns addresses into a call without arguments. On a device beside the host that call only enqueues.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from toolkit.compiler.program import Node
 
+HOST = "host"  # the device on which Python runs
+Owned = TypeVar("Owned")
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a tensor lies in memory.
+    """How a tensor lies in memory, and on which device.
 
     ``opaque`` is ``None`` for dense row-major order, else a backend's own hashable description (a blocked oneDNN
     descriptor); two layouts are the same exactly when they compare equal. ``nbytes`` includes padding.
@@ -31,15 +34,17 @@ class Layout:
     shape: tuple[int, ...]
     nbytes: int
     opaque: Any = None
+    device: str = HOST
 
     @property
     def is_plain(self) -> bool:
         return self.opaque is None
 
 
-def plain(dtype: np.dtype, shape: Sequence[int]) -> Layout:
+def plain(dtype: np.dtype, shape: Sequence[int], device: str = HOST) -> Layout:
     """The dense row-major layout."""
-    return Layout(np.dtype(dtype), tuple(shape), int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
+    nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    return Layout(np.dtype(dtype), tuple(shape), nbytes, None, device)
 
 
 class Buffer(Protocol):
@@ -54,21 +59,61 @@ class Buffer(Protocol):
         ...
 
 
+class Memory(Protocol):
+    """The memory of one device. A block is whatever ``buffer`` understands; it is freed with its last reference.
+
+    ``alignment``: bytes to which the planner aligns what it places inside of a block.
+    """
+
+    alignment: int
+
+    def allocate(self, nbytes: int) -> Any:
+        """A block of zeros, of at least ``nbytes`` bytes."""
+        ...
+
+    def buffer(self, layout: Layout, block: Any, offset: int = 0) -> Any:
+        """A buffer in a block, from the byte ``offset`` on. It can be seen in another layout: ``over(layout)``."""
+        ...
+
+    def staging(self, nbytes: int) -> np.ndarray:
+        """Bytes of host memory, zeros, from and to which the device copies without waiting."""
+        ...
+
+
+class Mark(Protocol):
+    """A moment of a device's work; what it says is known once the device has come that far."""
+
+    def since(self, earlier: Any) -> float:
+        """Seconds since an earlier mark of the same device. Only after ``synchronise``."""
+        ...
+
+
 Step = Callable[[], Any]  # one bound kernel; returning a non-zero int reports an error
 
 
 @dataclass
 class Resources:
-    """What a context lends to kernels when they are lowered and bound: threads, a source of randomness, its mode."""
+    """What a context lends to kernels when they are lowered and bound: threads, a source of randomness, its mode.
+
+    ``strict``: products of float32 are computed in float32; without it a device may round the factors (TF32).
+    """
 
     threads: int
     seed: int = 0
     training: bool = False
+    strict: bool = True
+    _owned: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def random(self) -> np.random.Generator:
         """The generator of this context, made from its seed when a random operator first asks."""
         return np.random.default_rng(self.seed)
+
+    def own(self, backend: str, make: Callable[[], Owned]) -> Owned:
+        """What a backend keeps for this context (a queue, library handles), made when it is first asked for."""
+        if backend not in self._owned:
+            self._owned[backend] = make()
+        return self._owned[backend]
 
 
 class Kernel(ABC):
@@ -76,13 +121,15 @@ class Kernel(ABC):
 
     - ``name``: which implementation this is, for ``explain``.
     - ``inputs``, ``outputs``: the layout of each, ``None`` where the node has none.
-    - ``workspace``: bytes of scratch memory.
+    - ``workspace``: bytes of scratch memory, on the backend's device.
     - ``in_place``: pairs (output, input): the output may take the input's memory when nobody reads the input later.
     - ``accumulates``: an (output, input) pair that *must* share memory, because the kernel adds to what lies there. The
       compiler copies the input first when somebody else still needs it.
     - ``aliases``: pairs (output, input) that are the same bytes by nature (a reshape, a parameter updated in its
       place).
     - ``is_free``: nothing to execute (a view).
+    - ``is_capturable``: the step may become part of a fused one, see ``Backend.fuse``; not if it waits for its device,
+      allocates, or chooses by values.
     """
 
     name: str = ""
@@ -93,19 +140,27 @@ class Kernel(ABC):
     accumulates: tuple[int, int] | None = None
     aliases: Sequence[tuple[int, int]] = ()
     is_free: bool = False
+    is_capturable: bool = True
 
     @abstractmethod
-    def bind(self, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], workspace: Buffer | None) -> Step:
-        """Fix the addresses and return the call that executes the kernel on them."""
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any], workspace: Any) -> Step:
+        """Fix the addresses and return the call that executes the kernel on them.
+
+        The arguments are ``Buffer`` objects of the backend's memory, ``None`` where the node has none; reorders get
+        those of the host as well.
+        """
 
 
 class Backend(ABC):
-    """Kernels and memory of one device.
+    """Kernels and memory of one device; ``HostBackend`` has what all backends on host memory share.
 
-    ``widens``: what it computes on numbers of half width it computes in float32, converting them on the way in and out.
+    ``device``: where its tensors lie; several backends may share one. ``widens``: what it computes on numbers of half
+    width it computes in float32, converting them on the way in and out.
     """
 
     name: str
+    device: str = HOST
+    memory: Memory
     widens: bool = False
 
     @abstractmethod
@@ -114,12 +169,34 @@ class Backend(ABC):
 
     @abstractmethod
     def lower(self, node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
-        """Choose a kernel. ``inputs`` are the layouts in which the inputs lie now; the kernel may ask for others."""
+        """Choose a kernel. ``inputs`` are the layouts in which the inputs lie now; the kernel may ask for others.
+
+        They are always on the backend's device: plain ones stand for tensors that lie elsewhere so far.
+        """
 
     @abstractmethod
     def reorder(self, source: Layout, target: Layout, resources: Resources) -> Kernel:
-        """A kernel with one input and one output that converts between two layouts of the same tensor."""
+        """A kernel with one input and one output that converts between two layouts of the same tensor.
+
+        The backend of a device also copies from and to the host; on that side the layout is plain.
+        """
 
     @abstractmethod
     def enter(self, resources: Resources) -> None:
         """Called before kernels of the backend are made or run: set what belongs to the calling thread."""
+
+    @abstractmethod
+    def synchronise(self, resources: Resources) -> None:
+        """Wait until everything that was enqueued for these resources is done. Raises what went wrong meanwhile."""
+
+    @abstractmethod
+    def fuse(self, steps: Sequence[Step], resources: Resources) -> Step | None:
+        """One step that does what ``steps``, executed before, do in turn; ``None`` where that wins nothing."""
+
+    @abstractmethod
+    def is_finite(self, buffers: Sequence[Any], resources: Resources) -> bool:
+        """Whether no NaN and no infinity is in buffers of plain layouts; waits for the answer."""
+
+    @abstractmethod
+    def mark(self, resources: Resources) -> Mark:
+        """A mark behind everything that was enqueued so far."""

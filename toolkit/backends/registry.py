@@ -1,7 +1,7 @@
 """The backends by name, loaded when first asked for.
 
 ``cpu`` is oneDNN with numpy behind it where oneDNN has nothing; where its library is missing it is numpy, and says so
-once. Every preference list on host memory therefore ends in numpy.
+once. ``cuda`` has the backends of ``cpu`` behind it. Every preference list therefore ends in numpy.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from toolkit.backends import onednn
+from toolkit.backends import cuda, onednn
+from toolkit.backends.cuda.backend import CudaBackend
 from toolkit.backends.numpy.backend import NumpyBackend
 from toolkit.backends.onednn.backend import OneDNNBackend
 from toolkit.backends.onednn.registry import KERNELS
 from toolkit.backends.protocol import Backend
 from toolkit.errors import BackendError
-
-NAMES = ("cpu", "numpy")
 
 
 @cache
@@ -40,21 +39,33 @@ def _cpu() -> list[Backend]:
     return [numpy_backend()] if fast is None else [fast, numpy_backend()]
 
 
-_FACTORIES: dict[str, Callable[[], list[Backend]]] = {"cpu": _cpu, "numpy": lambda: [numpy_backend()]}
+@cache
+def _cuda_backend() -> Backend:
+    reason = cuda.unavailable_reason()
+    if reason is not None:
+        raise BackendError(f"The backend 'cuda' cannot be used: {reason}")
+    return CudaBackend()
+
+
+FACTORIES: dict[str, Callable[[], list[Backend]]] = {
+    "cpu": _cpu,
+    "numpy": lambda: [numpy_backend()],
+    "cuda": lambda: [_cuda_backend(), *_cpu()],
+}
 
 
 def resolve(preference: str | Sequence[str]) -> list[Backend]:
     """The backends of a preference (a name or a list of names), most wanted first.
 
-    Raises ``BackendError`` for unknown names.
+    Raises ``BackendError`` for unknown names, and for backends that lack something, telling what and where it comes
+    from.
     """
     names = [preference] if isinstance(preference, str) else list(preference)
     found: list[Backend] = []
     for name in names:
-        if name not in _FACTORIES:
-            hint = " CUDA comes in a later version." if name == "cuda" else ""
-            raise BackendError(f"There is no backend {name!r}; available are {', '.join(NAMES)}.{hint}")
-        found.extend(backend for backend in _FACTORIES[name]() if backend not in found)
+        if name not in FACTORIES:
+            raise BackendError(f"There is no backend {name!r}; there are {', '.join(FACTORIES)}.")
+        found.extend(backend for backend in FACTORIES[name]() if backend not in found)
     return found
 
 

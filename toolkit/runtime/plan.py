@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.backends.host import HostBuffer, aligned
 from toolkit.backends.protocol import Backend, Resources, Step, plain
 from toolkit.compiler.program import Program, Variable
 from toolkit.errors import MALFORMED, BackendError, InputError, ToolkitError, malformed, naming
 from toolkit.graph.parameter import CLOCK, Parameter
 from toolkit.runtime.arrangement import Arrangement, arrange
 from toolkit.runtime.store import Store, converter
-from toolkit.runtime.tensors import AnyBuffer, HostBuffer, Task, Tensor, aligned, host_buffer
+from toolkit.runtime.tensors import AnyBuffer, Task, Tensor, host_buffer
 
 NUMPY = "numpy"  # the name of the backend
 Packed = MutableMapping[Hashable, "PackedBuffer"]

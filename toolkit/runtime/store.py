@@ -11,10 +11,10 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
+from toolkit.backends.host import HostBuffer, aligned
 from toolkit.backends.protocol import Backend, Layout, Resources, plain
 from toolkit.compiler.memory import align
 from toolkit.graph.parameter import Parameter
-from toolkit.runtime.tensors import HostBuffer, aligned
 
 Converter = Callable[[HostBuffer, HostBuffer], None]
 

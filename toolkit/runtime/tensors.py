@@ -1,4 +1,4 @@
-"""Where tensors lie: a ``Tensor`` is a variable in one layout, a ``HostBuffer`` the memory it was given.
+"""Where tensors lie: a ``Tensor`` is a variable in one layout, its buffer the memory it was given.
 
 Tensors that share bytes (views, in-place results) have one root; only roots are given memory.
 """
@@ -10,44 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from toolkit.backends.host import HostBuffer, aligned
 from toolkit.backends.protocol import Kernel, Layout
-from toolkit.compiler.memory import ALIGNMENT, align
 from toolkit.compiler.program import Node, Variable
-
-
-def aligned(nbytes: int) -> np.ndarray:
-    """Zeroed host memory of at least ``nbytes``, aligned to a cache line, as bytes."""
-    raw = np.zeros(align(max(nbytes, 1)) + ALIGNMENT, dtype=np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + align(max(nbytes, 1))]
-
-
-class HostBuffer:
-    """A tensor in host memory: ``address`` for native kernels, ``array`` for numpy ones."""
-
-    __slots__ = ("_memory", "_offset", "address", "layout")
-
-    def __init__(self, layout: Layout, memory: np.ndarray, offset: int = 0) -> None:
-        self.layout = layout
-        self._memory = memory
-        self._offset = offset
-        self.address = memory.ctypes.data + offset
-
-    @property
-    def array(self) -> np.ndarray:
-        """An array over the buffer; plain layouts only."""
-        assert self.layout.is_plain, "an opaque layout has no array"
-        return np.ndarray(self.layout.shape, self.layout.dtype, buffer=self._memory, offset=self._offset)
-
-    def over(self, layout: Layout) -> HostBuffer:
-        """The same memory seen in another layout."""
-        return HostBuffer(layout, self._memory, self._offset)
-
-    @property
-    def flat(self) -> np.ndarray:
-        """All bytes of the buffer, padding included, as elements in memory order."""
-        count = self.layout.nbytes // self.layout.dtype.itemsize
-        return np.ndarray((count,), self.layout.dtype, buffer=self._memory, offset=self._offset)
 
 
 class ObjectBuffer:

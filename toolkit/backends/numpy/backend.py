@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.backends.host import HostBackend
 from toolkit.backends.numpy.direct import DIRECT, Direct
-from toolkit.backends.protocol import Backend, Buffer, Kernel, Layout, Resources, Step, plain
+from toolkit.backends.protocol import Buffer, Kernel, Layout, Resources, Step, plain
 from toolkit.compiler.program import Node
 from toolkit.errors import BackendError
 from toolkit.operators.long_tail import reference_for
 
 
-class NumpyBackend(Backend):
+class NumpyBackend(HostBackend):
     """Kernels on host arrays in row-major order."""
 
     name = "numpy"

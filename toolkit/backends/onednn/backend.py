@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from toolkit.backends.host import HostBackend
 from toolkit.backends.onednn import (
     activation,
     convolution,
@@ -25,7 +26,7 @@ from toolkit.backends.onednn.memory import ACTIVATION_TAGS, layout_of, tagged
 from toolkit.backends.onednn.registry import KERNELS, is_half_width
 from toolkit.backends.onednn.reorder import reorder_kernel
 from toolkit.backends.onednn.threads import use_threads
-from toolkit.backends.protocol import Backend, Kernel, Layout, Resources, plain
+from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node, Variable
 from toolkit.errors import BackendError
 from toolkit.operators.record import canonical_domain
@@ -49,7 +50,7 @@ FAMILIES = (
 )
 
 
-class OneDNNBackend(Backend):
+class OneDNNBackend(HostBackend):
     """Kernels of oneDNN on host memory. Raises ``BackendError`` where the library is missing."""
 
     name = "cpu"

@@ -1,0 +1,79 @@
+"""The backend ``cuda``: kernels on one GPU; placement gives what it has no kernel for to the host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from toolkit.backends.cuda import library
+from toolkit.backends.cuda.capture import captured
+from toolkit.backends.cuda.device import device
+from toolkit.backends.cuda.layouts import DEVICE
+from toolkit.backends.cuda.memory import DeviceMemory
+from toolkit.backends.cuda.queue import queue_of
+from toolkit.backends.cuda.registry import KERNELS, Entry, load_families
+from toolkit.backends.cuda.transfer import transfer
+from toolkit.backends.protocol import Backend, Kernel, Layout, Resources, Step
+from toolkit.compiler.program import Node
+from toolkit.operators.record import canonical_domain
+
+MILLISECONDS = 1e-3
+
+
+class CudaBackend(Backend):
+    """Kernels of cuDNN, cublasLt and our own on device memory."""
+
+    name = "cuda"
+    device = DEVICE
+    memory = DeviceMemory()
+
+    def __init__(self) -> None:
+        load_families()
+
+    def supports(self, node: Node) -> bool:
+        return _entry(node) is not None
+
+    def lower(self, node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+        entry = _entry(node)
+        assert entry is not None, f"{node} was not placed here"
+        return entry.lower(node, inputs, resources)
+
+    def reorder(self, source: Layout, target: Layout, resources: Resources) -> Kernel:
+        return transfer(source, target, queue_of(resources))
+
+    def enter(self, resources: Resources) -> None:
+        queue_of(resources).enter()
+
+    def synchronise(self, resources: Resources) -> None:
+        queue_of(resources).synchronise()
+
+    def fuse(self, steps: Sequence[Step], resources: Resources) -> Step | None:
+        return captured(steps, queue_of(resources))
+
+    def is_finite(self, buffers: Sequence[Any], resources: Resources) -> bool:
+        cupy: Any = library.module("cupy")
+        self.enter(resources)
+        sums = [cupy.add.reduce(item.flat, dtype=np.float32) for item in buffers]
+        return bool(cupy.isfinite(cupy.stack(sums)).all()) if sums else True
+
+    def mark(self, resources: Resources) -> Event:
+        return Event(queue_of(resources).stream)
+
+
+class Event:
+    """A moment of a stream."""
+
+    def __init__(self, stream: Any) -> None:
+        with device().active() as driver:
+            self._event = driver.Event()
+            self._event.record(stream)
+
+    def since(self, earlier: Event) -> float:
+        return self._event.time_since(earlier._event) * MILLISECONDS
+
+
+def _entry(node: Node) -> Entry | None:
+    entries = KERNELS.get((canonical_domain(node.domain), node.op_type), ())
+    return next((entry for entry in entries if entry.accepts(node)), None)
