@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "compiler": {"errors", "graph", "operators"},
     "autodiff": {"errors", "graph", "operators", "compiler"},
     "layers": {"errors", "graph", "operators"},
-    "backends": {"errors", "graph", "operators", "compiler", "autodiff", "layers"},
+    "backends": {"errors", "files", "graph", "operators", "compiler", "autodiff", "layers"},
     "runtime": {"errors", "graph", "operators", "compiler", "autodiff", "layers", "backends"},
     "training": {
         "errors",

@@ -32,6 +32,7 @@ FAMILIES: tuple[str, ...] = (
     "standard.dropout",
     "standard.einsum",
     "standard.elementwise",
+    "standard.elementwise_region",
     "standard.experimental",
     "standard.flex_attention",
     "standard.former_batch_normalization",

@@ -1,0 +1,35 @@
+// Passes over flat memory: sums of squares, whether all is finite, filling.
+
+namespace sweep {
+
+const int THREADS = 256;
+
+// A part of the sum of all squares for each block, gathered in float64.
+template <class T> void squares(const T* x, float64* parts, uint64 count) {
+    float64 total = 0;
+    const uint64 step = (uint64)gridDim.x * THREADS;
+    for (uint64 at = (uint64)blockIdx.x * THREADS + threadIdx.x; at < count; at += step) {
+        const float64 value = wide(x[at]);
+        total += value * value;
+    }
+    total = reduction::over_block<reduction::Sum<float64>, THREADS>(total, threadIdx.x);
+    if (threadIdx.x == 0) parts[blockIdx.x] = total;
+}
+
+// Sets a flag where anything is NaN or infinite; the flag's value does not depend on who comes first.
+template <class T> void look(const T* x, uint32* flag, uint64 count) {
+    const uint64 step = (uint64)gridDim.x * THREADS;
+    bool is_odd = false;
+    for (uint64 at = (uint64)blockIdx.x * THREADS + threadIdx.x; at < count; at += step) {
+        const float64 value = wide(x[at]);
+        is_odd |= !(fabs(value) < infinity_of<float64>());
+    }
+    if (is_odd) atomicOr(flag, 1u);
+}
+
+template <class T> void fill(T* y, T value, uint64 count) {
+    const uint64 at = (uint64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (at < count) y[at] = value;
+}
+
+}  // namespace sweep

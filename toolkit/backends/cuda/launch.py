@@ -1,0 +1,124 @@
+"""Kernels of our own as steps: which functions are launched, how many threads each gets, and on what.
+
+A ``Launch`` names its arguments by role; ``SourceKernel`` turns roles into addresses once, when it is bound, and loads
+the compiled functions then. A step only enqueues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolkit.backends.cuda.kernel_cache import loaded
+from toolkit.backends.cuda.queue import queue_of
+from toolkit.backends.cuda.source import Function
+from toolkit.backends.protocol import Buffer, Kernel, Layout, Resources, Step
+
+THREADS = 256
+Grid = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """The address of an input."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The address of an output."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """An address in the workspace."""
+
+    offset: int = 0
+
+
+Argument = Input | Output | Scratch | np.generic
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One function on a grid of ``blocks`` of ``threads``, its ``arguments`` in the order of its parameters."""
+
+    function: Function
+    blocks: Grid
+    threads: Grid
+    arguments: tuple[Argument, ...]
+
+    def __post_init__(self) -> None:
+        assert len(self.arguments) == len(self.function.parameters), self.function.name
+
+    @property
+    def is_empty(self) -> bool:
+        return 0 in self.blocks
+
+
+def in_one_row(function: Function, items: int, arguments: Sequence[Argument], threads: int = THREADS) -> Launch:
+    """One thread for each of ``items``."""
+    return Launch(function, (-(-items // threads), 1, 1), (threads, 1, 1), tuple(arguments))
+
+
+class SourceKernel(Kernel):
+    """A node as launches of functions that NVRTC compiles."""
+
+    def __init__(
+        self,
+        name: str,
+        launches: Sequence[Launch],
+        inputs: Sequence[Layout | None],
+        outputs: Sequence[Layout | None],
+        resources: Resources,
+        *,
+        workspace: int = 0,
+        in_place: Sequence[tuple[int, int]] = (),
+        aliases: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        self.name = name
+        self.launches = tuple(item for item in launches if not item.is_empty)
+        self.inputs, self.outputs, self.workspace = list(inputs), list(outputs), workspace
+        self.in_place, self.aliases = tuple(in_place), tuple(aliases)
+        self._resources = resources
+
+    def bind(self, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], workspace: Buffer | None) -> Step:
+        queue = queue_of(self._resources)
+        scratch = 0 if workspace is None else workspace.address
+        calls = []
+        for launch in self.launches:
+            function = loaded(launch.function)
+            function.prepare("".join(map(_format, launch.arguments)))
+            values = [_value(item, inputs, outputs, scratch) for item in launch.arguments]
+            calls.append((function.prepared_async_call, launch.blocks, launch.threads, queue.stream, *values))
+        if len(calls) == 1:
+            (enqueue, *given) = calls[0]
+            return lambda: enqueue(*given)
+
+        def step() -> None:
+            for enqueue, *given in calls:
+                enqueue(*given)
+
+        return step
+
+
+def _format(argument: Argument) -> str:
+    """How pycuda packs an argument: ``P`` for a pointer, else numpy's letter for the type."""
+    return argument.dtype.char if isinstance(argument, np.generic) else "P"
+
+
+def _value(
+    argument: Argument, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], scratch: int
+) -> int | float:
+    if isinstance(argument, np.generic):
+        return argument.item()
+    if isinstance(argument, Scratch):
+        return scratch + argument.offset
+    buffer = (inputs if isinstance(argument, Input) else outputs)[argument.index]
+    assert buffer is not None
+    return buffer.address
