@@ -16,8 +16,8 @@ from tests.cases import all_cases
 from tests.cuda.host import COMPILER, HostKernels
 from tests.support.case import BATCH_SIZES, Case, is_float
 from tests.support.interpret import apply, build
-from toolkit.backends.cuda.layouts import on_device
 from toolkit.backends.cuda.launch import SourceKernel
+from toolkit.backends.cuda.layouts import on_device
 from toolkit.backends.cuda.registry import KERNELS, load_families
 from toolkit.backends.protocol import Resources
 from toolkit.compiler.program import Node

@@ -230,7 +230,9 @@ class _Writer:
         body.append("}")
         tail = self.is_flat and pack > 1
         for number in stored:
-            body.append(f"store_some(y{number} + at, r{number}, count - at);" if tail else f"store(y{number} + at, r{number});")
+            body.append(
+                f"store_some(y{number} + at, r{number}, count - at);" if tail else f"store(y{number} + at, r{number});"
+            )
         name = readable_name([line.op_type for line in work.lines])
         function = Function(name, tuple(parameters), "\n".join(f"    {line}" for line in body))
         return in_one_row(function, -(-self.count // pack), arguments)

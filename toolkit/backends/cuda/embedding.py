@@ -115,7 +115,9 @@ def _applied(node: Node) -> tuple[str, str]:
 
 def _whole_copy(node: Node) -> Launch:
     shape = node.x.shape
-    return copy(node.op_type, node.x.dtype.itemsize, shape, (Input(0), row_major(shape), 0), (Output(0), row_major(shape), 0))
+    return copy(
+        node.op_type, node.x.dtype.itemsize, shape, (Input(0), row_major(shape), 0), (Output(0), row_major(shape), 0)
+    )
 
 
 @kernel("", "Scatter", "ScatterElements", accepts=_scatters)
@@ -164,7 +166,9 @@ def lower_gather_tuples(node: Node, inputs: Sequence[Layout | None], resources: 
     at = _tuple(shape, index.shape[:batch], width).replace("per_batch", f"{per_batch}ull")
     parameters = (f"const {unit}* x", f"const {kind}* index", f"{unit}* y")
     call = f"gather_tuples<At>(x, index, y, {inner}ull, {node.y.size}ull)"
-    return _plain(node, [_rows("GatherND", parameters, call, node.y.size, (Input(0), Input(1), Output(0)), at)], resources)
+    return _plain(
+        node, [_rows("GatherND", parameters, call, node.y.size, (Input(0), Input(1), Output(0)), at)], resources
+    )
 
 
 @kernel("", "ScatterND", accepts=_scatters)
@@ -189,8 +193,11 @@ def lower_scatter_tuples(node: Node, inputs: Sequence[Layout | None], resources:
 def _sums_rows(node: Node) -> bool:
     index = node.inputs[1]
     size = int(node.attributes["size"])
-    return node.x.dtype in FLOAT_TYPES and index is not None and index.dtype in INDICES and (
-        index.size <= MOST_INDICES or size <= FEW_ROWS
+    return (
+        node.x.dtype in FLOAT_TYPES
+        and index is not None
+        and index.dtype in INDICES
+        and (index.size <= MOST_INDICES or size <= FEW_ROWS)
     )
 
 
@@ -251,7 +258,9 @@ def _chains(unit: str, kind: str, count: int, inner: int, size: int) -> list[Lau
 
 def _has_diagonal(node: Node) -> bool:
     offset_of = node.inputs[1] if len(node.inputs) > 1 else None
-    return node.x.dtype != object and node.x.dtype.itemsize <= 8 and (offset_of is None or offset_of.constant is not None)
+    return (
+        node.x.dtype != object and node.x.dtype.itemsize <= 8 and (offset_of is None or offset_of.constant is not None)
+    )
 
 
 @kernel("", "Trilu", accepts=_has_diagonal)

@@ -74,5 +74,4 @@ def loaded(function: Function) -> Any:
     code = compiled(function, owner.capability)
     with owner.active() as driver:
         module = driver.module_from_buffer(code)
-        found = module.get_function(function.name)
-    return found
+        return module.get_function(function.name)

@@ -56,9 +56,7 @@ def options(capability: tuple[int, int]) -> tuple[str, ...]:
 def compile_source(source: str, name: str, given: Sequence[str]) -> bytes:
     """The machine code of a program. Raises ``BackendError`` with the compiler's log where it does not compile."""
     library, program = nvrtc(), ctypes.c_void_p()
-    created = library.nvrtcCreateProgram(
-        ctypes.byref(program), source.encode(), f"{name}.cu".encode(), 0, None, None
-    )
+    created = library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), f"{name}.cu".encode(), 0, None, None)
     _check(created, "nvrtcCreateProgram")
     try:
         arguments = (ctypes.c_char_p * len(given))(*(item.encode() for item in given))

@@ -115,9 +115,7 @@ def launches_of(
     numbers = f"{results}u, {count}u"
     is_part = parts > 1
     body = f"    reduction::{mapping}, {'true' if is_part else 'false'}>(x, y, {numbers});"
-    first = Function(
-        name, (reads("x", given), writes("y", made)), body, ("reduction",), f"{places(reduction)}"
-    )
+    first = Function(name, (reads("x", given), writes("y", made)), body, ("reduction",), f"{places(reduction)}")
     threads = (lanes, rows, 1)
     if not is_part:
         return [Launch(first, (across, 1, 1), threads, (Input(source), Output(target)))], 0

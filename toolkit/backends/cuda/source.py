@@ -41,7 +41,9 @@ class Function:
 
     def text(self) -> str:
         """The function without the headers."""
-        return f'{self.before}\nextern "C" __global__ void {self.name}({", ".join(self.parameters)}) {{\n{self.body}\n}}\n'
+        return (
+            f'{self.before}\nextern "C" __global__ void {self.name}({", ".join(self.parameters)}) {{\n{self.body}\n}}\n'
+        )
 
     def source(self) -> str:
         """All that a compiler needs."""
@@ -81,12 +83,12 @@ def literal(value: object, dtype: np.dtype) -> str:
         if number == np.iinfo(np.int64).min:
             return f"((int64){number + 1}LL - 1)"
         return f"({name}){number}{'ULL' if dtype.kind == 'u' else 'LL'}"
-    number = float(rounded)
-    if math.isnan(number):
+    real = float(rounded)
+    if math.isnan(real):
         return f"nan_of<{name}>()"
-    if math.isinf(number):
-        return f"{'-' if number < 0 else ''}infinity_of<{name}>()"
-    return f"({name}){number!r}"
+    if math.isinf(real):
+        return f"{'-' if real < 0 else ''}infinity_of<{name}>()"
+    return f"({name}){real!r}"
 
 
 def index_type(elements: int) -> str:

@@ -19,7 +19,6 @@ from toolkit.backends.cuda.source import (
     NUMBER_TYPES,
     literal,
     type_name,
-    wide_name,
     wide_type,
 )
 from toolkit.compiler.program import Node
@@ -164,7 +163,7 @@ def _selu(spoken: Spoken) -> list[str]:
     new = spoken.version >= 6
     alpha = activation_operators.SELU_ALPHA if new else activation_operators.FIRST_SELU_ALPHA
     gamma = activation_operators.SELU_GAMMA if new else activation_operators.FIRST_SELU_GAMMA
-    return _function("selu", alpha=alpha, gamma=gamma)(spoken)
+    return [call("selu", spoken.operands[0], _number(spoken, "alpha", alpha), _number(spoken, "gamma", gamma))]
 
 
 SLOPES: Mapping[str, tuple[str, str, int]] = {
@@ -268,7 +267,9 @@ _TRUTHS: dict[str, str] = {"And": "both", "Or": "either", "Xor": "one_of"}
 
 SPELLINGS: dict[tuple[str, str], Spelling] = {
     **{("", name): Spelling(_function(function)) for name, function in _UNARY.items()},
-    **{("", name): Spelling(_function(function), ELEMENT_TYPES, _same_types) for name, function in _COMPARISONS.items()},
+    **{
+        ("", name): Spelling(_function(function), ELEMENT_TYPES, _same_types) for name, function in _COMPARISONS.items()
+    },
     **{("", name): Spelling(_function(function), NUMBER_TYPES, _same_types) for name, function in _ARITHMETIC.items()},
     **{("", name): Spelling(_function(function), INTEGER_TYPES, _one_type) for name, function in _BITS.items()},
     **{("", name): Spelling(_function(function), BOOLEAN, _modern) for name, function in _TRUTHS.items()},

@@ -31,7 +31,7 @@ class Line:
 
 
 def _evaluate(*inputs: Any, lines: Sequence[Line], results: Sequence[int], shapes: Any = None) -> tuple[Any, ...]:
-    """The values that ``results`` name; ``shapes`` are how backends align the inputs, which references do themselves."""
+    """The values that ``results`` name; ``shapes`` are how backends align the inputs, references do it themselves."""
     values = list(inputs)
     for line in lines:
         record = lookup(line.domain, line.op_type, line.version)
