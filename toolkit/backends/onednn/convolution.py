@@ -6,14 +6,14 @@ are packed once. Refused: ``auto_pad``, which the compiler writes out before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from toolkit.backends.onednn.activation import eltwise, knows
-from toolkit.backends.onednn.memory import any_format, dense, layout_of, vector
+from toolkit.backends.onednn.memory import ACTIVATION_TAGS, Descriptor, any_format, dense, layout_of, tagged, vector
 from toolkit.backends.onednn.primitive import (
     ADD,
     BIAS,
@@ -44,6 +44,8 @@ from toolkit.compiler.program import Node, Variable
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 DIRECT, TRANSPOSED_DIRECT = 1, 0xA
+AVX2 = "jit:avx2"  # the name of its implementations
+Arrange = Callable[[np.dtype, Sequence[int]], Descriptor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,17 +167,37 @@ def describe_forward(
     ``values`` are the attributes that ``Geometry`` reads.
     """
     geometry = Geometry.of(values, len(x) - 2)
-    return describe(
-        "convolution_forward",
-        FORWARD_TRAINING if training else FORWARD_INFERENCE,
-        DIRECT,
-        any_format(types[0], x),
-        any_format(types[1], geometry.grouped(weight)),
-        None if bias is None else dense(bias, (weight[0],)),
-        any_format(types[2], y),
-        *geometry.vectors(),
-        attribute=attributes(post_ops),
-    )
+
+    def laid(arrange: Arrange) -> PrimitiveDescriptor:
+        return describe(
+            "convolution_forward",
+            FORWARD_TRAINING if training else FORWARD_INFERENCE,
+            DIRECT,
+            arrange(types[0], x),
+            any_format(types[1], geometry.grouped(weight)),
+            None if bias is None else dense(bias, (weight[0],)),
+            arrange(types[2], y),
+            *geometry.vectors(),
+            attribute=attributes(post_ops),
+        )
+
+    return _arranged(laid, x[1] == 1 and training)
+
+
+def _arranged(laid: Callable[[Arrange], PrimitiveDescriptor], is_single: bool) -> PrimitiveDescriptor:
+    """The primitive in the layout that oneDNN likes, but with channels last for images of a single channel in training.
+
+    AVX2's gradient by the weight of such a convolution takes 1.0 ms instead of 7.3 that way (128 images of 28 x 28,
+    20 windows of 5 x 5), and the convolution itself as long as before. With three channels blocks are faster.
+    """
+    described = laid(any_format)
+    if is_single and described.implementation == AVX2:
+        return laid(_channels_last)
+    return described
+
+
+def _channels_last(dtype: np.dtype, shape: Sequence[int]) -> Descriptor:
+    return tagged(dtype, tuple(shape), ACTIVATION_TAGS[len(shape)][1])
 
 
 @kernel(TOOLKIT_DOMAIN, "ConvInputGradient", accepts=convolves)
@@ -213,16 +235,21 @@ def weight_gradient(node: Node, inputs: Sequence[Layout | None], resources: Reso
     moved = node.outputs[1] if has_bias else None
     bias = dense(FLOAT32 if moved is None else moved.dtype, (weight_shape[0],))
     forward_bias = node.x.dtype if has_bias else None
-    described = describe(
-        "convolution_backward_weights",
-        DIRECT,
-        any_format(node.x.dtype, node.x.shape),
-        any_format(node.y.dtype, geometry.grouped(weight_shape)),
-        bias if has_bias else None,
-        any_format(grad_variable.dtype, grad_variable.shape),
-        *geometry.vectors(),
-        describe_forward(*shapes, node.attributes, forward_bias, True, (), (node.x.dtype,) * 3),
-    )
+    forward = describe_forward(*shapes, node.attributes, forward_bias, True, (), (node.x.dtype,) * 3)
+
+    def laid(arrange: Arrange) -> PrimitiveDescriptor:
+        return describe(
+            "convolution_backward_weights",
+            DIRECT,
+            arrange(node.x.dtype, node.x.shape),
+            any_format(node.y.dtype, geometry.grouped(weight_shape)),
+            bias if has_bias else None,
+            arrange(grad_variable.dtype, grad_variable.shape),
+            *geometry.vectors(),
+            forward,
+        )
+
+    described = _arranged(laid, node.x.shape[1] == 1)
     source, target, grad = (described.argument(number) for number in (SRC, DIFF_WEIGHTS, DIFF_DST))
     operands = [reads(SRC, 0, source), reads(DIFF_DST, 1, grad), writes(DIFF_WEIGHTS, 0, target)]
     layouts: list[Layout | None] = [layout_of(target, weight_shape)]
