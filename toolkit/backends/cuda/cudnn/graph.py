@@ -134,9 +134,35 @@ class Graph:
         }
         return first.on(crossing), rest.on(crossing)
 
+    def with_one_axis_less(self) -> Graph | None:
+        """Volumes as images, two spatial axes joined, where all is elementwise; ``None`` where that cannot be.
+
+        There are engines that do so to images and not to volumes.
+        """
+        found = self.tensors()
+        is_elementwise = all(item.kind == "OPERATION_POINTWISE" for item in self.operations)
+        if not is_elementwise or not all(_is_dense_volume(item) for item in found.values()):
+            return None
+        joined = {
+            uid: replace(
+                item,
+                shape=(*item.shape[:2], item.shape[2] * item.shape[3], item.shape[4]),
+                strides=(*item.strides[:2], *item.strides[3:]),
+            )
+            for uid, item in found.items()
+        }
+        return self.on(joined)
+
     def on(self, changed: Mapping[int, Tensor]) -> Graph:
         """The same operations on other tensors, given by uid."""
         return Graph(tuple(item.with_tensors(changed) for item in self.operations))
+
+
+def _is_dense_volume(tensor: Tensor) -> bool:
+    """Whether the second and third last axis are one by their strides."""
+    if len(tensor.shape) != 5:
+        return False
+    return tensor.shape[2] == 1 or tensor.strides[2] == tensor.strides[3] * tensor.shape[3]
 
 
 def _writes(operation: Record, name: str) -> bool:
