@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.backends.cuda.launch import Input, Launch, Output, Scratch, SourceKernel
+from toolkit.backends.cuda.launch import Argument, Input, Kept, Launch, Scratch, SourceKernel
 from toolkit.backends.cuda.source import ALWAYS, Function, header
 
 COMPILER = shutil.which("g++")
@@ -36,37 +36,48 @@ class HostKernels:
         assert done.returncode == 0, done.stderr[:4000]
         self._library = ctypes.CDLL(str(library))
 
-    def launch(self, launch: Launch, inputs: Sequence[int], outputs: Sequence[int], scratch: int) -> None:
+    def launch(
+        self, launch: Launch, inputs: Sequence[int], outputs: Sequence[int], scratch: int, kept: int = 0
+    ) -> None:
         """Run one launch on addresses."""
         values: list[ctypes.Array | ctypes.c_void_p] = []
         for item in launch.arguments:
             if isinstance(item, np.generic):
                 values.append(ctypes.create_string_buffer(item.tobytes()))
             else:
-                place = {Input: inputs, Output: outputs}.get(type(item))
-                address = scratch + item.offset if isinstance(item, Scratch) else place[item.index]
-                values.append(ctypes.c_void_p(address))
+                values.append(ctypes.c_void_p(_address(item, inputs, outputs, scratch, kept)))
         arguments = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
         grid = (ctypes.c_uint32 * 6)(*launch.blocks, *launch.threads)
         run = getattr(self._library, f"run_{self._numbers[launch.function]}")
         run(arguments, grid)
 
-    def run(self, kernel: SourceKernel, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
+    def run(
+        self, kernel: SourceKernel, arrays: Sequence[np.ndarray | None], kept: np.ndarray | None = None
+    ) -> list[np.ndarray | None]:
         """The outputs of a kernel; all memory that it is to write holds garbage before."""
         given = [None if item is None else placed(item) for item in arrays]
         made = [None if item is None else garbage(item.nbytes).view(item.dtype) for item in kernel.outputs]
         scratch = garbage(max(kernel.workspace, 1))
+        own = np.zeros(max(kernel.kept, 1), np.uint8) if kept is None else kept
         inputs = [0 if item is None else item.ctypes.data for item in given]
         outputs = [0 if item is None else item.ctypes.data for item in made]
         for output, source in kernel.aliases:
             outputs[output] = inputs[source]
             made[output] = given[source].reshape(-1)
         for launch in kernel.launches:
-            self.launch(launch, inputs, outputs, scratch.ctypes.data)
+            self.launch(launch, inputs, outputs, scratch.ctypes.data, own.ctypes.data)
         return [
             None if item is None else item.reshape(layout.shape)
             for item, layout in zip(made, kernel.outputs, strict=True)
         ]
+
+
+def _address(item: Argument, inputs: Sequence[int], outputs: Sequence[int], scratch: int, kept: int) -> int:
+    if isinstance(item, Scratch):
+        return scratch + item.offset
+    return (
+        kept + item.offset if isinstance(item, Kept) else (inputs if isinstance(item, Input) else outputs)[item.index]
+    )
 
 
 def placed(array: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from toolkit.compiler.program import Node
+from toolkit.compiler.program import Node, Program
 
 HOST = "host"  # the device on which Python runs
 Owned = TypeVar("Owned")
@@ -166,6 +166,10 @@ class Backend(ABC):
     @abstractmethod
     def supports(self, node: Node) -> bool:
         """Whether ``lower`` has a kernel for the node (its operator, types and attributes)."""
+
+    def arrange(self, program: Program) -> None:
+        """Called once behind placement: several nodes that were placed here may become one. Does nothing by default."""
+        return
 
     @abstractmethod
     def lower(self, node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:

@@ -16,9 +16,13 @@ class Candidate(Protocol):
 
     def supports(self, node: Node) -> bool: ...
 
+    def arrange(self, program: Program) -> None: ...
+
 
 def place(program: Program, backends: Sequence[Candidate], loss_backends: Sequence[Candidate] | None = None) -> None:
     """Set ``node.backend`` everywhere; the loss and its gradient follow ``loss_backends`` where that is given.
+
+    Then every backend arranges what it was given.
 
     Raises ``UnsupportedOperatorError`` listing every node that no candidate can run.
     """
@@ -33,3 +37,5 @@ def place(program: Program, backends: Sequence[Candidate], loss_backends: Sequen
     if homeless:
         names = ", ".join(backend.name for backend in backends)
         raise UnsupportedOperatorError(f"No kernel on {names} for: {'; '.join(dict.fromkeys(homeless))}.")
+    for backend in dict.fromkeys([*backends, *(loss_backends or ())]):
+        backend.arrange(program)

@@ -10,13 +10,15 @@ import numpy as np
 from toolkit.backends.cuda import library
 from toolkit.backends.cuda.capture import captured
 from toolkit.backends.cuda.device import device
+from toolkit.backends.cuda.elementwise import shapes_of
 from toolkit.backends.cuda.layouts import DEVICE
 from toolkit.backends.cuda.memory import DeviceMemory
 from toolkit.backends.cuda.queue import queue_of
 from toolkit.backends.cuda.registry import KERNELS, Entry, load_families
 from toolkit.backends.cuda.transfer import transfer
 from toolkit.backends.protocol import Backend, Kernel, Layout, Resources, Step
-from toolkit.compiler.program import Node
+from toolkit.compiler.passes.elementwise_regions import form_elementwise_regions
+from toolkit.compiler.program import Node, Program
 from toolkit.operators.record import canonical_domain
 
 MILLISECONDS = 1e-3
@@ -34,6 +36,9 @@ class CudaBackend(Backend):
 
     def supports(self, node: Node) -> bool:
         return _entry(node) is not None
+
+    def arrange(self, program: Program) -> None:
+        form_elementwise_regions(program, self.name, shapes_of)
 
     def lower(self, node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
         entry = _entry(node)

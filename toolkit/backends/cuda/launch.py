@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolkit.backends.cuda.kernel_cache import loaded
+from toolkit.backends.cuda.memory import DeviceBlock
 from toolkit.backends.cuda.queue import queue_of
 from toolkit.backends.cuda.source import Function
 from toolkit.backends.protocol import Buffer, Kernel, Layout, Resources, Step
@@ -41,7 +42,22 @@ class Scratch:
     offset: int = 0
 
 
-Argument = Input | Output | Scratch | np.generic
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An address in memory that the kernel keeps from run to run; zeros at first."""
+
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address that is known already, once a kernel is bound."""
+
+    value: int
+
+
+Argument = Input | Output | Scratch | Kept | Address | np.generic
+NOTHING = np.uint64(0)  # the address of a tensor that is left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,31 +96,40 @@ class SourceKernel(Kernel):
         workspace: int = 0,
         in_place: Sequence[tuple[int, int]] = (),
         aliases: Sequence[tuple[int, int]] = (),
+        kept: int = 0,
     ) -> None:
         self.name = name
         self.launches = tuple(item for item in launches if not item.is_empty)
         self.inputs, self.outputs, self.workspace = list(inputs), list(outputs), workspace
         self.in_place, self.aliases = tuple(in_place), tuple(aliases)
-        self._resources = resources
+        self._resources, self.kept = resources, kept
 
     def bind(self, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], workspace: Buffer | None) -> Step:
-        queue = queue_of(self._resources)
-        scratch = 0 if workspace is None else workspace.address
-        calls = []
-        for launch in self.launches:
-            function = loaded(launch.function)
-            function.prepare("".join(map(_format, launch.arguments)))
-            values = [_value(item, inputs, outputs, scratch) for item in launch.arguments]
-            calls.append((function.prepared_async_call, launch.blocks, launch.threads, queue.stream, *values))
-        if len(calls) == 1:
-            (enqueue, *given) = calls[0]
-            return lambda: enqueue(*given)
+        return enqueuing(self.launches, inputs, outputs, workspace, self._resources, self.kept)
 
-        def step() -> None:
-            for enqueue, *given in calls:
-                enqueue(*given)
 
-        return step
+def enqueuing(
+    launches: Sequence[Launch],
+    inputs: Sequence[Buffer | None],
+    outputs: Sequence[Buffer | None],
+    workspace: Buffer | None,
+    resources: Resources,
+    kept: int = 0,
+) -> Step:
+    """The call that enqueues ``launches`` in turn; it holds on to the memory that they keep."""
+    stream, own = queue_of(resources).stream, DeviceBlock(kept) if kept else None
+    calls = []
+    for launch in launches:
+        function = loaded(launch.function)
+        function.prepare("".join(map(_format, launch.arguments)))
+        values = [_value(item, inputs, outputs, workspace, own) for item in launch.arguments]
+        calls.append((function.prepared_async_call, launch.blocks, launch.threads, stream, *values))
+
+    def step(own: DeviceBlock | None = own) -> None:
+        for enqueue, *given in calls:
+            enqueue(*given)
+
+    return step
 
 
 def _format(argument: Argument) -> str:
@@ -113,12 +138,20 @@ def _format(argument: Argument) -> str:
 
 
 def _value(
-    argument: Argument, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], scratch: int
+    argument: Argument,
+    inputs: Sequence[Buffer | None],
+    outputs: Sequence[Buffer | None],
+    workspace: Buffer | None,
+    own: DeviceBlock | None,
 ) -> int | float:
     if isinstance(argument, np.generic):
         return argument.item()
-    if isinstance(argument, Scratch):
-        return scratch + argument.offset
+    if isinstance(argument, Address):
+        return argument.value
+    if isinstance(argument, Scratch | Kept):
+        memory = workspace if isinstance(argument, Scratch) else own
+        assert memory is not None
+        return memory.address + argument.offset
     buffer = (inputs if isinstance(argument, Input) else outputs)[argument.index]
     assert buffer is not None
     return buffer.address

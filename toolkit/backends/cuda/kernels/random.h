@@ -1,7 +1,7 @@
 // Philox4x32 with ten rounds (Salmon et al., Parallel random numbers: as easy as 1, 2, 3, 2011): four random words that
 // follow from a counter and a key, so any thread can draw the numbers of any place.
 
-namespace random {
+namespace drawing {
 
 struct Four { uint32 words[4]; };
 
@@ -40,4 +40,4 @@ template <class T> void drop(const T* x, T* y, bool* mask, const uint64* step, u
     }
 }
 
-}  // namespace random
+}  // namespace drawing
