@@ -1,4 +1,4 @@
-"""NVRTC: errors carry the compiler's log; where the library is there, kernels of every family compile for two devices."""
+"""NVRTC: errors carry the compiler's log; where the library is there, every family compiles for two devices."""
 
 from __future__ import annotations
 
