@@ -50,7 +50,10 @@ class _Value:
 
 
 class _Evaluator:
-    """Computes every node as it is appended."""
+    """Computes every node as it is appended, on arrays of the library that ``like`` is of."""
+
+    def __init__(self, like: Any) -> None:
+        self._like = like
 
     def emit(
         self,
@@ -62,24 +65,27 @@ class _Evaluator:
         version: int,
         outputs: int,
     ) -> list[Expression]:
-        arrays = [None if item is None else item.value for item in inputs]
-        made = _reference(domain, op_type, version, attributes)(*arrays, **attributes)
+        reference, host_inputs = _reference(domain, op_type, version, attributes)
+        arrays = [
+            None if item is None else item.value if index in host_inputs else np.asarray(item.value, like=self._like)
+            for index, item in enumerate(inputs)
+        ]
+        made = reference(*arrays, **attributes)
         results = made if isinstance(made, tuple) else (made,)
-        return [self.constant(np.asarray(item)) for item in results[:outputs]]
+        return [self.constant(np.asarray(item, like=self._like)) for item in results[:outputs]]
 
     def constant(self, array: np.ndarray) -> Expression:
         return Expression(self, _Value(array.dtype, array.shape, array))
 
 
-def _reference(domain: str, op_type: str, version: int, attributes: dict[str, Any]) -> Reference:
-    if domain == "" and op_type in VIEWS:
-        return VIEWS[op_type]
+def _reference(domain: str, op_type: str, version: int, attributes: dict[str, Any]) -> tuple[Reference, Sequence[int]]:
+    """The reference of an operator, and which of its inputs it reads on the host."""
     record = lookup(domain, op_type, version)
     if record is not None and record.reference is not None:
-        return record.reference
+        return VIEWS.get(op_type, record.reference) if domain == "" else record.reference, record.host_inputs
     found = reference_for(domain, op_type, version, attributes)
     assert found is not None, f"an expansion needs {op_type}-{version}, which has no reference"
-    return found
+    return found, ()
 
 
 class _Typist:
@@ -115,6 +121,7 @@ def evaluated(expansion: Expansion, version: int = 1, infer: Inference | None = 
 
     def reference(*inputs: np.ndarray | None, **attributes: Any) -> Any:
         wide = [item.astype(np.float32) if item is not None and item.dtype in HALF_WIDTH else item for item in inputs]
+        like = next((item for item in wide if item is not None), None)
         outputs = [None if item is None else item.value for item in _unfold(expansion, wide, attributes, version)]
         if any(item is not None and item.dtype in HALF_WIDTH for item in inputs):
             types = rule([None if item is None else (item.dtype, item.shape) for item in inputs], attributes, inputs)
@@ -122,7 +129,7 @@ def evaluated(expansion: Expansion, version: int = 1, infer: Inference | None = 
                 None if item is None else item.astype(kind[0], copy=False)
                 for item, kind in zip(outputs, types, strict=True)
             ]
-        found = tuple(None if item is None else np.asarray(item, order="C") for item in outputs)
+        found = tuple(None if item is None else np.asarray(item, order="C", like=like) for item in outputs)
         return found[0] if len(found) == 1 else found
 
     return reference
@@ -131,7 +138,7 @@ def evaluated(expansion: Expansion, version: int = 1, infer: Inference | None = 
 def _unfold(
     expansion: Expansion, arrays: Sequence[np.ndarray | None], attributes: dict[str, Any], version: int
 ) -> Sequence[Expression | None]:
-    evaluator = _Evaluator()
+    evaluator = _Evaluator(next((item for item in arrays if item is not None), None))
     inputs = [None if item is None else evaluator.constant(item) for item in arrays]
     return expansion(Call(inputs, [], attributes, [False] * len(inputs), version))
 
@@ -261,6 +268,8 @@ def composed(
     infer: Inference | None = None,
     gradient: Gradient | NotDifferentiable | None = None,
     reference: Reference | None = None,
+    host_inputs: Sequence[int] = (),
+    host_only: str = "",
 ) -> Operator:
     """Register an operator that its expansion defines; what is given beside the expansion takes its place."""
     return operator(
@@ -271,6 +280,8 @@ def composed(
         gradient=gradient or gradient_through(expansion),
         infer=infer or inferred(expansion, since),
         expansion=expansion,
+        host_inputs=host_inputs,
+        host_only=host_only,
     )
 
 

@@ -90,6 +90,18 @@ class Operator:
     expansion: Callable[[Call], Sequence[Expression | None]] | None
     is_view: bool
     is_random: bool
+    host_inputs: tuple[int, ...]
+    host_only: str
+
+    def why_on_host(self) -> str:
+        """What keeps every application of the operator on the host, ``""`` if nothing does."""
+        if self.reference is None:
+            return "onnx.reference serves it"
+        if self.is_random:
+            return "random numbers are drawn there"
+        if isinstance(self.infer, DataDependentTypes):
+            return f"{self.infer.what} is known only when it has run"
+        return self.host_only
 
 
 class DataDependentError(Exception):
@@ -145,10 +157,13 @@ def operator(
     expansion: Callable[[Call], Sequence[Expression | None]] | None = None,
     is_view: bool = False,
     is_random: bool = False,
+    host_inputs: Sequence[int] = (),
+    host_only: str = "",
 ) -> Operator:
     """Define an operator (or a further version of one) and register it.
 
-    - ``reference(*inputs, **attributes)``: plain numpy; optional inputs that are absent come as ``None``, attributes as
+    - ``reference(*inputs, **attributes)``: numpy's functions, on arrays that may be of another library (CuPy's) as well:
+      what is made anew is made ``like=`` an input, and nothing is turned into a numpy array; optional inputs that are absent come as ``None``, attributes as
       keyword arguments with the defaults of the schema of that version written in the signature. Returns one array, or
       a tuple with one entry per output. It must not change its inputs. ``None`` serves a gradient-only record of an
       operator whose values ``onnx.reference`` computes.
@@ -161,8 +176,13 @@ def operator(
     - ``is_view``: the output holds the bytes of the first input in another shape.
     - ``is_random``: two evaluations differ, so it is never folded or shared; its reference takes ``random``, a
       ``numpy.random.Generator``.
+    - ``host_inputs``: the inputs that the reference reads as plain numbers (shapes, axes, amounts); they are always
+      numpy arrays.
+    - ``host_only``: why the reference works on numpy arrays only, in words that follow "stays on the host:".
     """
-    record = Operator(name, domain, since, reference, gradient, infer, expansion, is_view, is_random)
+    record = Operator(
+        name, domain, since, reference, gradient, infer, expansion, is_view, is_random, tuple(host_inputs), host_only
+    )
     versions = REGISTRY.setdefault((domain, name), [])
     if any(known.since == since for known in versions):
         raise ValueError(f"operator {domain or 'ai.onnx'}::{name} has a record since version {since} already")

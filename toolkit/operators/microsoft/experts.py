@@ -114,4 +114,11 @@ def _infer(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: A
     return [x]
 
 
-composed("MoE", _all_experts, domain=MICROSOFT, reference=_chosen_experts, infer=_infer)
+composed(
+    "MoE",
+    _all_experts,
+    domain=MICROSOFT,
+    reference=_chosen_experts,
+    infer=_infer,
+    host_only="which experts compute is read there",
+)

@@ -72,4 +72,5 @@ operator(
     reference=_murmur_hash,
     gradient=not_differentiable("a hash jumps as its key changes"),
     infer=_infer,
+    host_only="its keys are cut into words there",
 )

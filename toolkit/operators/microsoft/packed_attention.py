@@ -173,4 +173,5 @@ operator(
     reference=_remove_padding,
     gradient=_remove_padding_gradient,
     infer=_infer_remove_padding,
+    host_only="how many rows are kept is known only when it has run",
 )

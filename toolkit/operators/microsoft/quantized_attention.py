@@ -48,11 +48,11 @@ def qattention(
         is_kept = _kept(mask_index, batch, length, key.shape[2])
         scores += np.where(is_kept, np.float32(0), np.float32(mask_filter_value))
     if unidirectional:
-        later = np.arange(key.shape[2]) > np.arange(length)[:, None] + key.shape[2] - length
+        later = np.arange(key.shape[2], like=key) > np.arange(length, like=key)[:, None] + key.shape[2] - length
         scores = np.where(later, np.finfo(np.float32).min, scores)
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
-    y = np.ascontiguousarray((weights @ value).transpose(0, 2, 1, 3)).reshape(batch, length, -1)
+    y = np.ascontiguousarray((weights @ value).transpose(0, 2, 1, 3), like=value).reshape(batch, length, -1)
     return y, np.stack([key, value])
 
 
@@ -62,7 +62,7 @@ def _kept(mask: Array, batch: int, length: int, total: int) -> Array:
     A vector gives the end of each sequence, or all ends and then all beginnings; other masks are 1 where keys count.
     """
     if mask.ndim == 1:
-        places = np.arange(total)
+        places = np.arange(total, like=mask)
         kept = places < mask[:batch, None]
         if mask.size == 2 * batch:
             kept &= places >= mask[batch:, None]

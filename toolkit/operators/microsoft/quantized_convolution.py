@@ -21,7 +21,7 @@ def channels_first(x: np.ndarray, channels_last: int) -> np.ndarray:
 
 def channels_back(y: np.ndarray, channels_last: int) -> np.ndarray:
     """The inverse of ``channels_first``."""
-    return np.ascontiguousarray(np.moveaxis(y, 1, -1)) if channels_last else y
+    return np.ascontiguousarray(np.moveaxis(y, 1, -1), like=y) if channels_last else y
 
 
 def first_shape(shape: Sequence[int], channels_last: int) -> tuple[int, ...]:

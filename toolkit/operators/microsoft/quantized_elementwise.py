@@ -32,7 +32,7 @@ def by_table(
     function: Callable[[Array], Array] | None = None,
 ) -> Array:
     """``function`` of an 8-bit tensor, from one grid to another; ``None`` only changes the grid."""
-    every = np.arange(256, dtype=np.uint8).view(x.dtype)
+    every = np.arange(256, dtype=np.uint8, like=x).view(x.dtype)
     values = _number(every, x_scale, x_zero_point)
     table = _on_grid(values if function is None else function(values), y_scale, y_zero_point, x.dtype)
     return table[x.view(np.uint8)]

@@ -48,7 +48,7 @@ def qembed_layer_normalization(
     total -= total.mean(axis=-1, keepdims=True)
     total /= np.sqrt((total * total).mean(axis=-1, keepdims=True) + np.float32(epsilon))
     y = total * _numbers(gamma, gamma_scale, gamma_zero) + _numbers(beta, beta_scale, beta_zero)
-    count = np.zeros(len(words)) if mask is None else (mask == 1).sum(axis=1)
+    count = np.zeros(len(words), like=words) if mask is None else (mask == 1).sum(axis=1)
     return y, count.astype(np.int32)
 
 

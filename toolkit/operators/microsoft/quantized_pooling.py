@@ -45,7 +45,7 @@ def qlinear_average_pool(
     image = channels_first(dequantize(x, x_scale.reshape(()), one(x_zero_point)), channels_last)
     box = Box(window, image.shape)
     y = quantize(
-        box.sums(image) / box.counts(count_include_pad).astype(np.float32),
+        box.sums(image) / box.counts(count_include_pad, image).astype(np.float32),
         y_scale.reshape(()),
         one(y_zero_point),
         x.dtype,
@@ -80,7 +80,7 @@ def qlinear_reduce_mean(
 
 def reduce_sum_integer(x: Array, *, axes: Sequence[int] | None = None, keepdims: int = 1) -> Array:
     """The 32-bit sum over ``axes``, all of them by default."""
-    return np.asarray(x.sum(axis=_axes(axes, x.ndim), keepdims=bool(keepdims), dtype=_sum_type(x.dtype)))
+    return np.asarray(x.sum(axis=_axes(axes, x.ndim), keepdims=bool(keepdims), dtype=_sum_type(x.dtype)), like=x)
 
 
 def _sum_type(dtype: np.dtype) -> np.dtype:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -144,15 +145,21 @@ def _unique(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _is_all_finite(*inputs: np.ndarray, isinf_only: int = 0, isnan_only: int = 0) -> np.ndarray:
     """Whether no input holds infinity or NaN, or none of the one that is looked for."""
     test = np.isinf if isinf_only else np.isnan if isnan_only else lambda x: ~np.isfinite(x)
-    return np.asarray(not any(bool(test(item).any()) for item in inputs))
+    return np.asarray(~reduce(np.logical_or, (test(item).any() for item in inputs)), like=inputs[0])
 
 
-composed("Trilu", _as_onnx("Trilu"), domain=MICROSOFT)
+composed("Trilu", _as_onnx("Trilu"), domain=MICROSOFT, host_inputs=(1,))
 composed("GatherND", _as_onnx("GatherND"), domain=MICROSOFT)
 composed("GridSample", _as_onnx("GridSample", 16), domain=MICROSOFT)
-composed("ExpandDims", _expand_dims, domain=MICROSOFT)
-composed("Pad", _pad, domain=MICROSOFT)
-composed("Range", _range, domain=MICROSOFT, gradient=not_differentiable("its length does not change smoothly"))
+composed("ExpandDims", _expand_dims, domain=MICROSOFT, host_inputs=(1,))
+composed("Pad", _pad, domain=MICROSOFT, host_inputs=(1, 3))
+composed(
+    "Range",
+    _range,
+    domain=MICROSOFT,
+    gradient=not_differentiable("its length does not change smoothly"),
+    host_inputs=(0, 1, 2),
+)
 composed("UnfoldTensor", _unfold, domain=MICROSOFT)
 composed("TorchEmbedding", _torch_embedding, domain=MICROSOFT)
 composed("ComplexMul", _complex_product(False), domain=MICROSOFT)

@@ -155,7 +155,14 @@ def _infer_one_hot(types: Types, attributes: dict[str, Any], _: Any) -> list[Ten
     return [(FLOAT, (*first(types)[1], len(categories)))]
 
 
-operator("LabelEncoder", domain=DOMAIN, reference=label_encoder_1, gradient=CHOICE, infer=_infer_exchanged)
+operator(
+    "LabelEncoder",
+    domain=DOMAIN,
+    reference=label_encoder_1,
+    gradient=CHOICE,
+    infer=_infer_exchanged,
+    host_only="its tables are looked up there",
+)
 for _since in (2, 4):
     operator(
         "LabelEncoder",
@@ -164,6 +171,21 @@ for _since in (2, 4):
         reference=label_encoder,
         gradient=CHOICE,
         infer=_infer_label_encoder,
+        host_only="its tables are looked up there",
     )
-operator("CategoryMapper", domain=DOMAIN, reference=category_mapper, gradient=CHOICE, infer=_infer_exchanged)
-operator("OneHotEncoder", domain=DOMAIN, reference=one_hot_encoder, gradient=CHOICE, infer=_infer_one_hot)
+operator(
+    "CategoryMapper",
+    domain=DOMAIN,
+    reference=category_mapper,
+    gradient=CHOICE,
+    infer=_infer_exchanged,
+    host_only="its tables are looked up there",
+)
+operator(
+    "OneHotEncoder",
+    domain=DOMAIN,
+    reference=one_hot_encoder,
+    gradient=CHOICE,
+    infer=_infer_one_hot,
+    host_only="its tables are looked up there",
+)

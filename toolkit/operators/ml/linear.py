@@ -114,6 +114,7 @@ operator(
     reference=linear_regressor,
     gradient=_regressor_gradient,
     infer=_infer_regressor,
+    host_only="its weights are attributes",
 )
 operator(
     "LinearClassifier",
@@ -121,4 +122,5 @@ operator(
     reference=linear_classifier,
     gradient=_classifier_gradient,
     infer=_infer_classifier,
+    host_only="its weights are attributes",
 )

@@ -161,8 +161,22 @@ def _feature_vectorizer_gradient(call: Call, g: Expression) -> list[Expression |
     return found
 
 
-operator("Scaler", domain=DOMAIN, reference=scaler, gradient=_scaler_gradient, infer=infer_float)
-operator("Normalizer", domain=DOMAIN, reference=normalizer, gradient=_normalizer_gradient, infer=_infer_normalizer)
+operator(
+    "Scaler",
+    domain=DOMAIN,
+    reference=scaler,
+    gradient=_scaler_gradient,
+    infer=infer_float,
+    host_only="its numbers are attributes",
+)
+operator(
+    "Normalizer",
+    domain=DOMAIN,
+    reference=normalizer,
+    gradient=_normalizer_gradient,
+    infer=_infer_normalizer,
+    host_only="it prepares the input of models that stay there",
+)
 operator(
     "Binarizer",
     domain=DOMAIN,
@@ -170,11 +184,19 @@ operator(
     gradient=not_differentiable("it is constant on both sides of its threshold", slope_is_zero=True),
     infer=infer_same,
 )
-operator("Imputer", domain=DOMAIN, reference=imputer, gradient=_imputer_gradient, infer=infer_same)
+operator(
+    "Imputer",
+    domain=DOMAIN,
+    reference=imputer,
+    gradient=_imputer_gradient,
+    infer=infer_same,
+    host_only="its numbers are attributes",
+)
 operator(
     "FeatureVectorizer",
     domain=DOMAIN,
     reference=feature_vectorizer,
     gradient=_feature_vectorizer_gradient,
     infer=_infer_feature_vectorizer,
+    host_only="it prepares the input of models that stay there",
 )

@@ -245,6 +245,7 @@ operator(
     reference=svm_regressor,
     gradient=_regressor_gradient,
     infer=_infer_regressor,
+    host_only="its vectors are attributes",
 )
 operator(
     "SVMClassifier",
@@ -252,4 +253,5 @@ operator(
     reference=svm_classifier,
     gradient=_classifier_gradient,
     infer=_infer_classifier,
+    host_only="its vectors are attributes",
 )

@@ -220,6 +220,7 @@ for _since in (1, 3):
         reference=tree_ensemble_regressor,
         gradient=CONSTANT,
         infer=_infer_regressor,
+        host_only="its trees are descended there",
     )
     operator(
         "TreeEnsembleClassifier",
@@ -228,5 +229,14 @@ for _since in (1, 3):
         reference=tree_ensemble_classifier,
         gradient=CONSTANT,
         infer=_infer_classifier,
+        host_only="its trees are descended there",
     )
-operator("TreeEnsemble", domain=DOMAIN, since=5, reference=tree_ensemble, gradient=CONSTANT, infer=_infer_ensemble)
+operator(
+    "TreeEnsemble",
+    domain=DOMAIN,
+    since=5,
+    reference=tree_ensemble,
+    gradient=CONSTANT,
+    infer=_infer_ensemble,
+    host_only="its trees are descended there",
+)

@@ -157,8 +157,8 @@ def _swish_gradient(call: Call, g: Expression) -> list[Expression | None]:
 
 @in_float32
 def _shrink(x: np.ndarray, *, bias: float = 0.0, lambd: float = 0.5) -> np.ndarray:
-    offset = np.asarray(bias, x.dtype)
-    return np.where(x < -lambd, x + offset, np.where(x > lambd, x - offset, np.zeros((), x.dtype)))
+    offset = x.dtype.type(bias)
+    return np.where(x < -lambd, x + offset, np.where(x > lambd, x - offset, x.dtype.type(0)))
 
 
 def _shrink_gradient(call: Call, g: Expression) -> list[Expression | None]:

@@ -71,7 +71,7 @@ def total(*inputs: np.ndarray) -> np.ndarray:
 
 def mean(*inputs: np.ndarray) -> np.ndarray:
     """The mean of all inputs."""
-    return (total(*inputs) / np.asarray(len(inputs), inputs[0].dtype)).astype(inputs[0].dtype)
+    return (total(*inputs) / inputs[0].dtype.type(len(inputs))).astype(inputs[0].dtype)
 
 
 def largest(*inputs: np.ndarray) -> np.ndarray:

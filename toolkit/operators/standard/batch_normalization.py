@@ -44,7 +44,7 @@ def _like(results: Sequence[np.ndarray], models: Sequence[np.ndarray]) -> tuple[
 
 def _normalized(x: np.ndarray, statistics: Sequence[np.ndarray], epsilon: float) -> np.ndarray:
     scale, bias, mean, variance = statistics
-    factor = scale / np.sqrt(variance + np.asarray(epsilon, variance.dtype))
+    factor = scale / np.sqrt(variance + variance.dtype.type(epsilon))
     y = x * channelwise(factor, x.ndim)
     y += channelwise(bias - mean * factor, x.ndim)
     return y

@@ -39,9 +39,9 @@ def _gradient_reference(
 ) -> tuple[np.ndarray, ...]:
     if activation == "Relu":
         assert mask is not None
-        g = np.where(mask, g, np.zeros((), g.dtype))
+        g = np.where(mask, g, g.dtype.type(0))
     axes, count = (0, *range(2, x.ndim)), x.size // max(x.shape[1], 1)
-    inverse = 1.0 / np.sqrt(batch_variance + np.asarray(epsilon, batch_variance.dtype))
+    inverse = 1.0 / np.sqrt(batch_variance + batch_variance.dtype.type(epsilon))
     centred = (x - channelwise(batch_mean, x.ndim)) * channelwise(inverse, x.ndim)
     dbias, dscale = g.sum(axis=axes), (g * centred).sum(axis=axes)
     dx = g - centred * channelwise(dscale / count, x.ndim) - channelwise(dbias / count, x.ndim)

@@ -143,7 +143,7 @@ def bit_cast(x: np.ndarray, *, to: int) -> np.ndarray:
         )
     if dtype in BITS:
         return (x.view(np.uint8) & np.uint8((1 << BITS[dtype]) - 1)).view(dtype)
-    return np.array(x).view(dtype)
+    return x.copy().view(dtype)
 
 
 def _width(dtype: np.dtype) -> int:

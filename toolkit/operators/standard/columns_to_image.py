@@ -44,7 +44,7 @@ def col2im(columns: np.ndarray, image_shape: np.ndarray, block_shape: np.ndarray
     around = [image[axis] + pads[axis] + pads[rank + axis] for axis in range(rank)]
     blocks = columns.reshape(batch, channels, *block, *counts)
     whole = scattered(blocks, around, found["strides"], found["dilations"])
-    return np.ascontiguousarray(cropped(whole, pads, image))
+    return np.ascontiguousarray(cropped(whole, pads, image), like=whole)
 
 
 @in_float32

@@ -76,7 +76,7 @@ def eye_like(x: np.ndarray, *, dtype: int | None = None, k: int = 0) -> np.ndarr
     """Ones on the ``k``-th diagonal of a matrix as large as ``x``."""
     kind = x.dtype if dtype is None else wire.element_dtype(dtype)
     rows, columns = x.shape
-    return np.eye(rows, columns, k, dtype=np.float32).astype(kind)
+    return np.eye(rows, columns, k, dtype=np.float32, like=x).astype(kind)
 
 
 def shape_of(x: np.ndarray, *, start: int = 0, end: int | None = None) -> np.ndarray:
@@ -90,8 +90,8 @@ def size_of(x: np.ndarray) -> np.ndarray:
 
 
 operator("Constant", reference=constant, gradient=FIXED, infer=infer_constant)
-operator("ConstantOfShape", since=9, reference=constant_of_shape, gradient=FIXED)
-operator("Range", since=11, reference=span, gradient=FIXED, infer=infer_span)
+operator("ConstantOfShape", since=9, reference=constant_of_shape, gradient=FIXED, host_inputs=(0,))
+operator("Range", since=11, reference=span, gradient=FIXED, infer=infer_span, host_inputs=(0, 1, 2))
 operator("EyeLike", since=9, reference=eye_like, gradient=FIXED)
-operator("Shape", reference=shape_of, gradient=FROM_SHAPE)
-operator("Size", reference=size_of, gradient=FROM_SHAPE)
+operator("Shape", reference=shape_of, gradient=FROM_SHAPE, host_only="it needs no content")
+operator("Size", reference=size_of, gradient=FROM_SHAPE, host_only="it needs no content")

@@ -71,7 +71,7 @@ def convolve(x: np.ndarray, w: np.ndarray, geometry: Mapping[str, Any]) -> np.nd
     group, shape = geometry["group"], convolved_shape(geometry, x.shape, w.shape)
     by_group = w.reshape(group, w.shape[0] // group, int(np.prod(w.shape[1:])))
     y = np.matmul(by_group, columns(x, w.shape[2:], shape[2:], geometry))
-    return np.ascontiguousarray(y.reshape(w.shape[0], x.shape[0], *shape[2:]).swapaxes(0, 1))
+    return np.ascontiguousarray(y.reshape(w.shape[0], x.shape[0], *shape[2:]).swapaxes(0, 1), like=x)
 
 
 def per_channel(b: np.ndarray, rank: int) -> np.ndarray:

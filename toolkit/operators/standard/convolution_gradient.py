@@ -43,7 +43,7 @@ def conv_input_gradient(
     windows = np.matmul(by_group.transpose(0, 2, 1), points_by_channel(g, group))
     windows = np.moveaxis(windows.reshape(channels, *kernel, batch, *output), 1 + rank, 0)
     sizes = [spatial[axis] + pads[axis] + pads[rank + axis] for axis in range(rank)]
-    return np.ascontiguousarray(cropped(scattered(windows, sizes, strides, dilations), pads, spatial))
+    return np.ascontiguousarray(cropped(scattered(windows, sizes, strides, dilations), pads, spatial), like=windows)
 
 
 @in_float32

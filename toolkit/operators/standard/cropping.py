@@ -33,7 +33,7 @@ def center_crop_pad(x: np.ndarray, shape: np.ndarray, *, axes: Sequence[int] | N
         first, start = max(size - wanted, 0) // 2, max(wanted - size, 0) // 2
         kept.append(slice(first, first + common))
         place.append(slice(start, start + common))
-    y = np.full(target, "", object) if x.dtype == object else np.zeros(target, x.dtype)
+    y = np.full(target, "", object) if x.dtype == object else np.zeros(target, x.dtype, like=x)
     y[tuple(place)] = x[tuple(kept)]
     return y
 
@@ -50,4 +50,4 @@ def _gradient(call: Call, g: Expression) -> list[Expression | None]:
     return [emit("CenterCropPad", g, indices(g, call.x.shape)), None]
 
 
-operator("CenterCropPad", since=18, reference=center_crop_pad, gradient=_gradient, infer=_infer)
+operator("CenterCropPad", since=18, reference=center_crop_pad, gradient=_gradient, infer=_infer, host_inputs=(1,))

@@ -29,7 +29,7 @@ def running(function: np.ufunc) -> Reference:
             result[1:] = result[:-1].copy()
             result[0] = function.identity
         result = np.moveaxis(result, 0, along)
-        return np.ascontiguousarray(np.flip(result, along) if reverse else result)
+        return np.ascontiguousarray(np.flip(result, along) if reverse else result, like=x)
 
     return reference
 
@@ -65,11 +65,12 @@ def _product_gradient(call: Call, g: Expression) -> list[Expression | None]:
     return [parts * _product(x, axis, 1, reverse), None]
 
 
-operator("CumSum", since=11, reference=running(np.add), gradient=_sum_gradient, infer=same_type)
+operator("CumSum", since=11, reference=running(np.add), gradient=_sum_gradient, infer=same_type, host_inputs=(1,))
 operator(
     "CumProd",
     since=FIRST_CUMULATIVE_PRODUCT,
     reference=running(np.multiply),
     gradient=_product_gradient,
     infer=same_type,
+    host_inputs=(1,),
 )

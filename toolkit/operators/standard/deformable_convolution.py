@@ -63,10 +63,12 @@ class Reading:
         moved = offset.reshape(blocks, taps, rank, places)
         axes = []
         for axis, size in enumerate(x.shape[2:]):
-            at = moved[:, :, axis] + _lattice(explicit, self.kernel, self.output, axis).astype(offset.dtype)
+            at = moved[:, :, axis] + np.asarray(
+                _lattice(explicit, self.kernel, self.output, axis), offset.dtype, like=offset
+            )
             axes.append(neighbours(at.reshape(-1), "linear").within(size))
         positions = int(np.prod(x.shape[2:]))
-        self.points = Points(x.shape[2:], np.repeat(np.arange(blocks) * positions, taps * places), axes)
+        self.points = Points(x.shape[2:], np.repeat(np.arange(blocks, like=x) * positions, taps * places), axes)
         self.rows = as_rows(x.reshape(blocks, x.shape[1] // self.offset_group, *x.shape[2:]))
         self.mask = None if mask is None else mask.reshape(-1, 1)
 
@@ -89,7 +91,7 @@ class Reading:
         batch, groups, taps, places, channels = self._split
         read = columns.reshape(groups, channels, taps, batch, places).transpose(3, 0, 2, 4, 1).reshape(-1, channels)
         in_mask = np.einsum("pc,pc->p", read, self.points.values(self.rows))
-        read = np.ascontiguousarray(read if self.mask is None else read * self.mask)
+        read = np.ascontiguousarray(read if self.mask is None else read * self.mask, like=read)
         spread = self.points.spread(read, self.rows.shape[0])
         dx = np.moveaxis(spread.reshape(batch * groups, *self.x_shape[2:], channels), -1, 1).reshape(self.x_shape)
         slopes = self.points.slopes(self.rows, read).reshape(batch * groups, taps, places, len(self.kernel))
@@ -126,7 +128,7 @@ def deform_conv(
     """ONNX DeformConv."""
     reading = Reading(x, w.shape, offset, mask, attributes)
     y = np.matmul(_matrices(w, reading.group), reading.columns())
-    y = np.ascontiguousarray(y.reshape(w.shape[0], x.shape[0], *reading.output).swapaxes(0, 1))
+    y = np.ascontiguousarray(y.reshape(w.shape[0], x.shape[0], *reading.output).swapaxes(0, 1), like=x)
     return y if b is None else y + per_channel(b, y.ndim)
 
 

@@ -20,7 +20,7 @@ from toolkit.operators.record import Call, TensorType, operator
 @in_float32
 def determinant(x: np.ndarray) -> np.ndarray:
     """The determinant of each matrix."""
-    return np.asarray(np.linalg.det(x), dtype=x.dtype)
+    return np.asarray(np.linalg.det(x), dtype=x.dtype, like=x)
 
 
 @in_float32
@@ -28,10 +28,12 @@ def determinant_gradient(g: np.ndarray, x: np.ndarray) -> np.ndarray:
     """``g`` times the cofactors of each matrix, from its singular value decomposition."""
     left, values, right = np.linalg.svd(x)
     size = values.shape[-1]
-    others = np.where(np.eye(size, dtype=bool), 1, values[..., None, :]).prod(axis=-1)  # all singular values but one
+    others = np.where(np.eye(size, dtype=bool, like=x), 1, values[..., None, :]).prod(
+        axis=-1
+    )  # all singular values but one
     sign = np.linalg.det(left) * np.linalg.det(right)
     cofactors = (left * (sign[..., None] * others)[..., None, :]) @ right
-    return np.asarray(g[..., None, None] * cofactors, dtype=x.dtype)
+    return np.asarray(g[..., None, None] * cofactors, dtype=x.dtype, like=x)
 
 
 def infer_determinant_gradient(

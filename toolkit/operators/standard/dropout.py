@@ -52,7 +52,7 @@ def _dropout_7(x: np.ndarray, *, ratio: float = 0.5) -> tuple[np.ndarray, np.nda
 
 def _dropout_10(x: np.ndarray, *, ratio: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """Version 10: its mask is boolean."""
-    return x.copy(), np.ones(x.shape, bool)
+    return x.copy(), np.ones(x.shape, bool, like=x)
 
 
 def _identity_gradient(call: Call, g: Expression | None, mask: Expression | None = None) -> list[Expression | None]:
@@ -73,7 +73,7 @@ def _dropout(
     """
     share = 0.5 if ratio is None else float(ratio)
     if training_mode is None or not bool(training_mode) or share == 0.0:
-        return x.copy(), np.ones(x.shape, bool)
+        return x.copy(), np.ones(x.shape, bool, like=x)
     mask = _draw(x.shape, seed, random) >= share
     scale = np.asarray(1.0 / (1.0 - share) if share < 1.0 else 0.0, x.dtype)
     return x * mask * scale, mask
@@ -112,7 +112,7 @@ def _masked(g: Expression, mask: Expression | None, scale: float) -> Expression:
 
 @in_float32
 def _masked_scale(g: np.ndarray, mask: np.ndarray, *, scale: float) -> np.ndarray:
-    return np.where(mask, g * np.asarray(scale, g.dtype), np.zeros((), g.dtype))
+    return np.where(mask, g * scale, g.dtype.type(0))
 
 
 def _infer_masked(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:

@@ -29,7 +29,7 @@ def quietly(function: Callable[[np.ndarray], np.ndarray]) -> Reference:
 
     def reference(x: np.ndarray, *, consumed_inputs: Any = None) -> np.ndarray:
         with np.errstate(all="ignore"):
-            return np.asarray(function(x), dtype=x.dtype)
+            return function(x).astype(x.dtype, copy=False)
 
     return reference
 
@@ -80,7 +80,7 @@ def clip(x: np.ndarray, minimum: np.ndarray | None = None, maximum: np.ndarray |
     """``x`` within the bounds that are given; the upper bound wins where they cross."""
     bounded = x if minimum is None else np.maximum(x, minimum)
     bounded = bounded if maximum is None else np.minimum(bounded, maximum)
-    return np.array(bounded, dtype=x.dtype)
+    return bounded.astype(x.dtype)
 
 
 def clip_by_attributes(
@@ -92,7 +92,7 @@ def clip_by_attributes(
 ) -> np.ndarray:
     """Clip before opset 11."""
     with np.errstate(over="ignore"):
-        return clip(x, np.asarray(min).astype(x.dtype), np.asarray(max).astype(x.dtype))
+        return clip(x, x.dtype.type(min), x.dtype.type(max))
 
 
 def _clip_gradient(call: Call, g: Expression) -> list[Expression | None]:

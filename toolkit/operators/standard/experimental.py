@@ -109,7 +109,7 @@ def _infer_fill(
 
 composed("Affine", _affine)
 composed("Crop", _crop)
-composed("DynamicSlice", _dynamic_slice)
+composed("DynamicSlice", _dynamic_slice, host_inputs=(1, 2, 3))
 composed("ImageScaler", _image_scaler)
 composed("ParametricSoftplus", _parametric_softplus)
 composed("Scale", _scale)
@@ -120,4 +120,5 @@ for _name, _reference in (("ConstantFill", constant_fill), ("GivenTensorFill", g
         reference=_reference,
         gradient=not_differentiable("its result does not depend on data", slope_is_zero=True),
         infer=_infer_fill,
+        host_only="its content is an attribute",
     )

@@ -30,7 +30,7 @@ def _global_max_pool(x: np.ndarray) -> np.ndarray:
 @in_float32
 def _global_lp_pool(x: np.ndarray, *, p: float = 2) -> np.ndarray:
     powers = np.abs(x) ** p
-    return powers.sum(axis=_positions(x), keepdims=True) ** np.asarray(1.0 / p, x.dtype)
+    return powers.sum(axis=_positions(x), keepdims=True) ** x.dtype.type(1.0 / p)
 
 
 def whole_window(shape: tuple[int, ...]) -> dict[str, Any]:

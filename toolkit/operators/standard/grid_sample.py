@@ -81,7 +81,7 @@ def _points(
     if grid.shape[-1] != len(sizes):
         raise ValueError(f"the last axis of the grid must hold {len(sizes)} coordinates, got {grid.shape[-1]}")
     batch, places = grid.shape[0], int(np.prod(grid.shape[1:-1]))
-    first = np.repeat(np.arange(batch) * int(np.prod(sizes)), places)
+    first = np.repeat(np.arange(batch, like=grid) * int(np.prod(sizes)), places)
     flat = (grid.astype(np.float32) if grid.dtype in HALF_WIDTH else grid).reshape(-1, len(sizes))
     axes = [
         _axis(flat[:, len(sizes) - 1 - number], size, MODES[mode], padding_mode, align_corners)
@@ -111,7 +111,7 @@ def grid_sample_input_gradient(g: np.ndarray, grid: np.ndarray, *, input_shape: 
 def grid_sample_grid_gradient(g: np.ndarray, x: np.ndarray, grid: np.ndarray, **attributes: Any) -> np.ndarray:
     """The gradient of the grid."""
     slopes = _points(grid, x.shape[2:], **attributes).slopes(as_rows(x), as_rows(g))
-    return np.ascontiguousarray(slopes[:, ::-1]).reshape(grid.shape).astype(grid.dtype)
+    return np.ascontiguousarray(slopes[:, ::-1], like=grid).reshape(grid.shape).astype(grid.dtype)
 
 
 def _infer_sampled(types: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
@@ -182,7 +182,7 @@ def _base_points(sizes: Shape, align_corners: int, dtype: np.dtype) -> np.ndarra
 def affine_grid(theta: np.ndarray, size: np.ndarray, *, align_corners: int = 0) -> np.ndarray:
     """Grids (batch, sizes..., coordinates) of the affine maps ``theta`` (batch, coordinates, coordinates + 1)."""
     sizes = [int(count) for count in size.reshape(-1)[2:]]
-    points = _base_points(sizes, align_corners, theta.dtype)
+    points = np.asarray(_base_points(sizes, align_corners, theta.dtype), like=theta)
     return np.matmul(points, theta.swapaxes(1, 2)).reshape(theta.shape[0], *sizes, theta.shape[1])
 
 
@@ -222,4 +222,6 @@ operator(
     infer=_infer_grid_gradient,
     expansion=grid_gradient,
 )
-operator("AffineGrid", since=20, reference=affine_grid, gradient=_affine_gradient, infer=_infer_affine)
+operator(
+    "AffineGrid", since=20, reference=affine_grid, gradient=_affine_gradient, infer=_infer_affine, host_inputs=(1,)
+)

@@ -54,8 +54,12 @@ def row_sums(g: np.ndarray, index: np.ndarray, target: np.ndarray) -> None:
 
 @in_float32
 def _gather_gradient_of_rows(g: np.ndarray, index: np.ndarray, *, size: int) -> np.ndarray:
-    target = np.empty((size, *g.shape[index.ndim :]), g.dtype)
-    row_sums(g, index, target)
+    target = np.empty((size, *g.shape[index.ndim :]), g.dtype, like=g)
+    if isinstance(g, np.ndarray):
+        row_sums(g, index, target)
+    else:  # a device adds as it scatters
+        target.fill(0)
+        np.add.at(target.reshape(size, -1), index.reshape(-1) % size, g.reshape(index.size, -1))
     return target
 
 
@@ -97,9 +101,18 @@ def gather_elements(x: np.ndarray, index: np.ndarray, *, axis: int = 0) -> np.nd
 
 
 def _element_positions(index: np.ndarray, shape: Sequence[int], axis: int) -> tuple[np.ndarray, ...]:
-    positions: list[np.ndarray] = list(np.indices(index.shape, sparse=True))
+    positions: list[np.ndarray] = list(_grid(index.shape, index))
     positions[axis] = np.where(index < 0, index + shape[axis], index)
     return tuple(positions)
+
+
+def _grid(sizes: Sequence[int], like: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The positions along each of several axes, each as an array that has only that axis."""
+    rank = len(sizes)
+    return tuple(
+        np.arange(size, like=like).reshape([size if place == axis else 1 for place in range(rank)])
+        for axis, size in enumerate(sizes)
+    )
 
 
 def gather_nd(x: np.ndarray, index: np.ndarray, *, batch_dims: int = 0) -> np.ndarray:
@@ -108,7 +121,7 @@ def gather_nd(x: np.ndarray, index: np.ndarray, *, batch_dims: int = 0) -> np.nd
 
 
 def _tuple_positions(index: np.ndarray, batch_dims: int) -> tuple[np.ndarray, ...]:
-    grid: tuple[np.ndarray, ...] = np.indices(index.shape[:batch_dims], sparse=True)
+    grid = _grid(index.shape[:batch_dims], index)
     spread = [part.reshape(part.shape + (1,) * (index.ndim - 1 - batch_dims)) for part in grid]
     return (*spread, *np.moveaxis(index, -1, 0))
 
@@ -203,7 +216,9 @@ def one_hot(index: np.ndarray, depth: np.ndarray, values: np.ndarray, *, axis: i
     place = axis % (index.ndim + 1)
     wanted = np.expand_dims(index, place).astype(np.int64)
     inside = (wanted >= -count) & (wanted < count)
-    positions = np.arange(count).reshape([count if number == place else 1 for number in range(index.ndim + 1)])
+    positions = np.arange(count, like=index).reshape(
+        [count if number == place else 1 for number in range(index.ndim + 1)]
+    )
     return np.where(inside & (positions == np.mod(wanted, max(count, 1))), values[1], values[0])
 
 
@@ -282,9 +297,15 @@ for _name, _since in (("Scatter", 9), ("ScatterElements", 11)):
         gradient=_scatter_gradient("ScatterElements", "GatherElements"),
     )
 operator("ScatterND", since=11, reference=scatter_nd, gradient=_scatter_gradient("ScatterND", "GatherND"))
-operator("OneHot", since=9, reference=one_hot, gradient=_one_hot_gradient, infer=infer_one_hot)
-operator("Trilu", since=14, reference=triangle, gradient=_triangle_gradient)
-operator("NonZero", since=9, reference=non_zero, gradient=not_differentiable("its result is positions"))
+operator("OneHot", since=9, reference=one_hot, gradient=_one_hot_gradient, infer=infer_one_hot, host_inputs=(1,))
+operator("Trilu", since=14, reference=triangle, gradient=_triangle_gradient, host_inputs=(1,))
+operator(
+    "NonZero",
+    since=9,
+    reference=non_zero,
+    gradient=not_differentiable("its result is positions"),
+    host_only="how many elements are not 0 is known only when it has run",
+)
 operator(
     "ArrayFeatureExtractor",
     domain="ai.onnx.ml",

@@ -108,15 +108,17 @@ class Taps:
 
     def applied(self, x: np.ndarray, axis: int) -> np.ndarray:
         """``x`` with ``axis`` resampled."""
-        first = np.take(x, self.index[:, 0], axis=axis)
+        index = np.asarray(self.index, like=x)
+        first = np.take(x, index[:, 0], axis=axis)
         if self.weight is None:
             return first
         shape = [-1 if number == axis else 1 for number in range(x.ndim)]
-        weight = self.weight.astype(x.dtype)
+        weight = np.asarray(self.weight, x.dtype, like=x)
+        how = {"mode": "clip"} if isinstance(x, np.ndarray) else {}  # without it numpy takes by way of a buffer
         first *= weight[:, 0].reshape(shape)
         part = np.empty_like(first)
         for number in range(1, self.index.shape[1]):
-            np.take(x, self.index[:, number], axis=axis, out=part, mode="clip")
+            np.take(x, index[:, number], axis=axis, out=part, **how)
             part *= weight[:, number].reshape(shape)
             first += part
         return first

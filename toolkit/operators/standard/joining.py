@@ -47,7 +47,7 @@ def split(x: np.ndarray, split: Any = None, *, axis: int = 0, num_outputs: int |
 
 def _parts(x: np.ndarray, wanted: Any, axis: int, num_outputs: int | None) -> tuple[np.ndarray, ...]:
     sizes = _sizes(x.shape[axis], wanted, num_outputs)
-    return tuple(np.ascontiguousarray(part) for part in np.split(x, np.cumsum(sizes)[:-1], axis=axis))
+    return tuple(np.ascontiguousarray(part, like=x) for part in np.split(x, np.cumsum(sizes)[:-1].tolist(), axis=axis))
 
 
 def _sizes(total: int, wanted: Any, num_outputs: int | None) -> list[int]:
@@ -138,7 +138,7 @@ def _space_to_depth_gradient(call: Call, g: Expression) -> list[Expression | Non
 
 
 operator("Concat", reference=concatenate, gradient=_concatenate_gradient, infer=infer_concatenate)
-operator("Split", reference=split_1, gradient=_split_gradient, infer=infer_split_1)
-operator("Split", since=2, reference=split, gradient=_split_gradient)
+operator("Split", reference=split_1, gradient=_split_gradient, infer=infer_split_1, host_inputs=(1,))
+operator("Split", since=2, reference=split, gradient=_split_gradient, host_inputs=(1,))
 operator("DepthToSpace", reference=depth_to_space, gradient=_depth_to_space_gradient)
 operator("SpaceToDepth", reference=space_to_depth, gradient=_space_to_depth_gradient)

@@ -42,7 +42,7 @@ def _layer_normalization(
     mean = x.mean(axis=axes, keepdims=True)
     centred = x - mean
     variance = np.square(centred).mean(axis=axes, keepdims=True)
-    inverse = 1.0 / np.sqrt(variance + np.asarray(epsilon, x.dtype))
+    inverse = 1.0 / np.sqrt(variance + x.dtype.type(epsilon))
     y = centred * inverse
     y *= scale
     if bias is not None:
@@ -152,7 +152,7 @@ def _rms_normalization(
     x: np.ndarray, scale: np.ndarray, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
 ) -> np.ndarray:
     squares = np.square(x).mean(axis=_axes(axis, x.ndim), keepdims=True)
-    return np.asarray(x / np.sqrt(squares + np.asarray(epsilon, x.dtype)) * scale)
+    return np.asarray(x / np.sqrt(squares + x.dtype.type(epsilon)) * scale, like=x)
 
 
 def _inverse_root(x: Expression, axes: Expression, epsilon: float) -> Expression:

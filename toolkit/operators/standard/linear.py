@@ -92,7 +92,7 @@ def _fused_matmul(
 ) -> np.ndarray:
     y = np.matmul(_seen(a, swapA, transA), _seen(b, swapB, transB))
     if swapY:
-        y = np.ascontiguousarray(y.swapaxes(-3, -2))
+        y = np.ascontiguousarray(y.swapaxes(-3, -2), like=y)
     if alpha != 1.0:
         y = (y * alpha).astype(y.dtype, copy=False)
     for addend in (bias, residual):

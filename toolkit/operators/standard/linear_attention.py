@@ -58,7 +58,7 @@ def _tokens(
     keys, values = key.reshape(*lead, -1), value.reshape(*lead, -1)
     state = past_state
     if state is None:
-        state = np.zeros((batch, kv_num_heads, keys.shape[3], values.shape[3]), query.dtype)
+        state = np.zeros((batch, kv_num_heads, keys.shape[3], values.shape[3]), query.dtype, like=query)
     return _Tokens(
         query.reshape(*lead, q_num_heads // kv_num_heads, size),
         keys,
@@ -104,10 +104,11 @@ def _linear_attention(
     state, rates, steps = (None if item is None else item.astype(exact) for item in (past_state, decay, beta))
     always = query.astype(exact), key.astype(exact), value.astype(exact)
     tokens = _tokens(*always, state, rates, steps, q_num_heads, kv_num_heads, scale)
-    state, outputs = tokens.state, np.empty((*tokens.query.shape[:4], tokens.value.shape[3]), exact)
+    state = tokens.state
+    outputs = np.empty((*tokens.query.shape[:4], tokens.value.shape[3]), exact, like=query)
     for at in range(query.shape[1]):
         _, _, state = _step(tokens, state, at)
-        np.matmul(tokens.query[:, at], state, out=outputs[:, at])
+        outputs[:, at] = np.matmul(tokens.query[:, at], state)
     outputs *= tokens.scale
     flat = outputs.reshape(*query.shape[:2], -1)
     return flat.astype(query.dtype, copy=False), state.astype(state_dtype, copy=True)
@@ -172,7 +173,7 @@ def _linear_attention_gradient(
         states.append(_step(tokens, states[-1], at)[2])
     d_query, d_key, d_value = np.zeros_like(tokens.query), np.empty_like(tokens.key), np.empty_like(tokens.value)
     d_factor = None if tokens.factor is None else np.empty_like(tokens.factor)
-    d_beta = None if tokens.beta is None else np.empty(tokens.beta.shape, query.dtype)
+    d_beta = None if tokens.beta is None else np.empty_like(tokens.beta)
     d_state = np.zeros_like(tokens.state) if g_state is None else g_state
     seen = None if g is None else g.reshape(*tokens.query.shape[:4], -1) * tokens.scale
     for at in reversed(range(length)):
@@ -199,7 +200,9 @@ def _linear_attention_gradient(
     parts = (d_query, d_key, d_value, d_state, d_decay, d_beta)
     given = (query, key, value, past_state, decay, beta)
     return tuple(
-        np.zeros(0, query.dtype) if part is None or item is None else np.ascontiguousarray(part).reshape(item.shape)
+        np.zeros(0, query.dtype, like=query)
+        if part is None or item is None
+        else np.ascontiguousarray(part, like=query).reshape(item.shape)
         for part, item in zip(parts, given, strict=True)
     )
 

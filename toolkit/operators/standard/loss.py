@@ -25,7 +25,7 @@ def _label_weights(
     labels: np.ndarray, classes: int, weight: np.ndarray | None, ignore_index: int | None, dtype: np.dtype
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels that index classes safely, and how much each one counts. Raises ``InputError`` for an unknown class."""
-    is_ignored = np.zeros(labels.shape, bool) if ignore_index is None else labels == ignore_index
+    is_ignored = np.zeros(labels.shape, bool, like=labels) if ignore_index is None else labels == ignore_index
     safe = np.where(is_ignored, 0, labels)
     if safe.size and (safe.min() < 0 or safe.max() >= classes):
         wrong = safe.min() if safe.min() < 0 else safe.max()
@@ -33,8 +33,8 @@ def _label_weights(
             f"label {wrong} is none of the {classes} classes (0 to {classes - 1}). "
             f"Number them from 0, or set ignore_index (now {ignore_index}) to it."
         )
-    counts = np.ones(labels.shape, dtype) if weight is None else weight[safe]
-    return safe, np.where(is_ignored, np.zeros((), dtype), counts)
+    counts = np.ones(labels.shape, dtype, like=labels) if weight is None else weight[safe]
+    return safe, np.where(is_ignored, dtype.type(0), counts)
 
 
 def _reduced(losses: np.ndarray, counts: np.ndarray, reduction: str) -> np.ndarray:
@@ -42,9 +42,9 @@ def _reduced(losses: np.ndarray, counts: np.ndarray, reduction: str) -> np.ndarr
         return losses
     total = losses.sum()
     if reduction == "sum":
-        return np.asarray(total)
+        return np.asarray(total, like=losses)
     with np.errstate(invalid="ignore"):  # nothing counted: the mean of nothing is NaN, as ONNX and PyTorch have it
-        return np.asarray(total / counts.sum())
+        return np.asarray(total / counts.sum(), like=losses)
 
 
 @in_float32

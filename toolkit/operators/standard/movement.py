@@ -66,12 +66,12 @@ def unsqueeze(x: np.ndarray, axes: Any) -> np.ndarray:
 
 def transposed(x: np.ndarray, *, perm: Any = None) -> np.ndarray:
     """``x`` with its axes permuted, reversed by default."""
-    return np.asarray(np.transpose(x, perm), order="C")
+    return np.ascontiguousarray(np.transpose(x, perm), like=x) if x.ndim else x
 
 
 def expanded(x: np.ndarray, shape: np.ndarray) -> np.ndarray:
     """``x`` broadcast together with a shape; either may stretch the other."""
-    return np.array(np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(int(size) for size in shape))))
+    return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(int(size) for size in shape))).copy()
 
 
 def tiled(x: np.ndarray, repeats: np.ndarray) -> np.ndarray:
@@ -138,9 +138,9 @@ _VIEWS: tuple[tuple[str, Any, Gradient], ...] = (
     ("Unsqueeze", unsqueeze, _reshape_gradient),
 )
 for _name, _reference, _gradient in _VIEWS:
-    operator(_name, reference=_reference, gradient=_gradient, is_view=True)
-operator("Reshape", reference=reshaped, gradient=_reshape_gradient, infer=infer_reshape, is_view=True)
+    operator(_name, reference=_reference, gradient=_gradient, is_view=True, host_inputs=(1,))
+operator("Reshape", reference=reshaped, gradient=_reshape_gradient, infer=infer_reshape, is_view=True, host_inputs=(1,))
 operator("Transpose", reference=transposed, gradient=_transpose_gradient)
-operator("Expand", since=8, reference=expanded, gradient=_expand_gradient)
-operator("Tile", reference=tiled_along, gradient=_tile_gradient, infer=infer_tiled_along)
-operator("Tile", since=6, reference=tiled, gradient=_tile_gradient)
+operator("Expand", since=8, reference=expanded, gradient=_expand_gradient, host_inputs=(1,))
+operator("Tile", reference=tiled_along, gradient=_tile_gradient, infer=infer_tiled_along, host_inputs=(1, 2))
+operator("Tile", since=6, reference=tiled, gradient=_tile_gradient, host_inputs=(1,))

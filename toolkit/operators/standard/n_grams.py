@@ -155,4 +155,5 @@ operator(
     reference=tf_idf_vectorizer,
     gradient=not_differentiable("it counts tokens"),
     infer=infer_tf_idf_vectorizer,
+    host_only="its vocabulary is looked up there",
 )

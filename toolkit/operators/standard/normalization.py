@@ -21,7 +21,7 @@ from toolkit.operators.standard.pooling import power_slope
 def _standardized(x: np.ndarray, axes: tuple[int, ...], epsilon: float) -> np.ndarray:
     centred = x - x.mean(axis=axes, keepdims=True)
     variance = np.square(centred).mean(axis=axes, keepdims=True)
-    return np.asarray(centred / np.sqrt(variance + np.asarray(epsilon, x.dtype)))
+    return np.asarray(centred / np.sqrt(variance + x.dtype.type(epsilon)), like=x)
 
 
 def _mean(x: Expression, axes: Sequence[int]) -> Expression:
@@ -43,7 +43,7 @@ def through_statistics(g: Expression, normal: Expression, inverse: Expression, a
 
 def _affine(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> np.ndarray:
     sizes = (1, -1, *(1,) * (x.ndim - 2))
-    return np.asarray(x * scale.reshape(sizes) + bias.reshape(sizes))
+    return np.asarray(x * scale.reshape(sizes) + bias.reshape(sizes), like=x)
 
 
 @in_float32
@@ -137,7 +137,7 @@ def _lrn(x: np.ndarray, *, size: int, alpha: float = 1e-4, beta: float = 0.75, b
             slice(max(offset, 0), channels + min(offset, 0)),
         )
         total[:, here] += squares[:, there]
-    return np.asarray(x / np.power(total * (alpha / size) + bias, beta))
+    return np.asarray(x / np.power(total * (alpha / size) + bias, beta), like=x)
 
 
 def _neighbours(x: Expression, size: int, before: int) -> Expression:
@@ -162,7 +162,7 @@ def _lrn_gradient(call: Call, g: Expression) -> list[Expression | None]:
 def _lp_normalization(x: np.ndarray, *, axis: int = -1, p: int = 2) -> np.ndarray:
     """``x`` over its norm along ``axis``; zero stays zero."""
     norm = np.abs(x).sum(axis=axis, keepdims=True) if p == 1 else np.sqrt(np.square(x).sum(axis=axis, keepdims=True))
-    return np.asarray(x / np.where(norm == 0, np.ones((), x.dtype), norm))
+    return np.asarray(x / np.where(norm == 0, x.dtype.type(1), norm), like=x)
 
 
 def _lp_gradient(call: Call, g: Expression) -> list[Expression | None]:
@@ -183,7 +183,7 @@ def _mean_variance_normalization(x: np.ndarray, *, axes: Sequence[int] = (0, 2, 
     """The function body of the schema: the standard deviation, not the variance, has a small number added."""
     centred = x - x.mean(axis=tuple(axes), keepdims=True)
     deviation = np.sqrt(np.square(centred).mean(axis=tuple(axes), keepdims=True))
-    return np.asarray(centred / (deviation + np.asarray(MEAN_VARIANCE_EPSILON, x.dtype)))
+    return np.asarray(centred / (deviation + x.dtype.type(MEAN_VARIANCE_EPSILON)), like=x)
 
 
 def _mean_variance_gradient(call: Call, g: Expression) -> list[Expression | None]:

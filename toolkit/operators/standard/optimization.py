@@ -32,7 +32,8 @@ def _apply(op_type: str, *operands: np.ndarray) -> np.ndarray:
     record = lookup("", op_type, OPSET)
     assert record is not None
     assert record.reference is not None
-    return np.asarray(record.reference(*operands))
+    made: np.ndarray = record.reference(*operands)[...]  # never a scalar
+    return made
 
 
 def _update(
@@ -47,11 +48,11 @@ def _update(
     parsed, made = rule_of(rule, results, targets), []
     for given in zip(*_groups(tensors, count), strict=True):
         dtype = np.dtype(np.float64) if given[0].dtype == np.float64 else FLOAT32
-        constant = partial(np.asarray, dtype=dtype)
+        constant = partial(np.asarray, dtype=dtype, like=given[0])
         wide = [item.astype(dtype, copy=False) for item in given]
         found = parsed.evaluate(wide, list(numbers.astype(dtype)), constant, _apply)
         made.append([item.astype(given[at].dtype) for item, at in zip(found, targets, strict=True)])
-    return tuple(np.asarray(item) for group in zip(*made, strict=True) for item in group)
+    return tuple(np.asarray(item, like=tensors[0]) for group in zip(*made, strict=True) for item in group)
 
 
 def _infer_update(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
@@ -96,8 +97,8 @@ def _update_expansion(call: Call) -> list[Expression | None]:
 
 def _sum_of_squares(*tensors: np.ndarray) -> np.ndarray:
     """The sum of the squares of all elements of all tensors, added up in float64."""
-    total = sum(float(np.sum(np.square(item, dtype=np.float64))) for item in tensors)
-    return np.asarray(total, np.float64 if tensors[0].dtype == np.float64 else FLOAT32)
+    total = sum(np.sum(np.square(item, dtype=np.float64)) for item in tensors)
+    return np.asarray(total, np.float64 if tensors[0].dtype == np.float64 else FLOAT32, like=tensors[0])
 
 
 def _infer_sum(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:

@@ -42,7 +42,7 @@ def neighbours(at: np.ndarray, mode: str) -> Neighbours:
         one = np.ones_like(distance)
         weight, slope = np.stack([1 - distance, distance]), np.stack([-one, one])
         return Neighbours(_whole(np.stack([below, below + 1])), weight, slope)
-    offsets = np.arange(-1, 3).reshape(-1, 1)
+    offsets = np.arange(-1, 3, like=at).reshape(-1, 1)
     weight, slope = _cubic(offsets - distance)
     return Neighbours(_whole(below + offsets), weight, slope)
 
@@ -91,11 +91,11 @@ class Points:
         weight = factors[0]
         for factor in factors[1:]:
             weight = weight * factor
-        return np.asarray(weight)
+        return weight
 
     def values(self, rows: np.ndarray) -> np.ndarray:
         """The values (points, channels) in grids given as ``rows``."""
-        total = np.zeros((self.first.size, rows.shape[1]), rows.dtype)
+        total = np.zeros((self.first.size, rows.shape[1]), rows.dtype, like=rows)
         for choice in self._combinations():
             part = np.take(rows, self._row(choice), axis=0)
             part *= self._weight(choice).astype(rows.dtype)[:, None]
@@ -105,8 +105,8 @@ class Points:
     def spread(self, g: np.ndarray, count: int) -> np.ndarray:
         """The transpose of ``values``: what the gradient ``g`` of the values adds to each of ``count`` rows."""
         channels = g.shape[1]
-        total = np.zeros(count * channels)
-        columns = np.arange(channels)
+        total = np.zeros(count * channels, like=g)
+        columns = np.arange(channels, like=g)
         for choice in self._combinations():
             place = self._row(choice)[:, None] * channels + columns
             part = g * self._weight(choice).astype(g.dtype)[:, None]
@@ -115,7 +115,7 @@ class Points:
 
     def slopes(self, rows: np.ndarray, g: np.ndarray) -> np.ndarray:
         """The gradient (points, axes) of the coordinates, for the gradient ``g`` of the values."""
-        total = np.zeros((self.first.size, len(self.axes)), g.dtype)
+        total = np.zeros((self.first.size, len(self.axes)), g.dtype, like=g)
         for choice in self._combinations():
             meets = np.einsum("pc,pc->p", np.take(rows, self._row(choice), axis=0), g)
             for number in range(len(self.axes)):
@@ -125,9 +125,9 @@ class Points:
 
 def as_rows(x: np.ndarray) -> np.ndarray:
     """(batch, channels, spatial...) as (batch * positions, channels)."""
-    return np.ascontiguousarray(np.moveaxis(x, 1, -1)).reshape(-1, x.shape[1])
+    return np.ascontiguousarray(np.moveaxis(x, 1, -1), like=x).reshape(-1, x.shape[1])
 
 
 def from_rows(rows: np.ndarray, batch: int, sizes: Sequence[int]) -> np.ndarray:
     """The inverse of ``as_rows``."""
-    return np.ascontiguousarray(np.moveaxis(rows.reshape(batch, *sizes, rows.shape[1]), -1, 1))
+    return np.ascontiguousarray(np.moveaxis(rows.reshape(batch, *sizes, rows.shape[1]), -1, 1), like=rows)

@@ -74,20 +74,20 @@ class Box:
         for axis in range(len(self.kernel)):
             rank = len(self.kernel)
             size = self.spatial[axis] + self.room[axis] + self.room[rank + axis]
-            total = np.zeros((*g.shape[: 2 + axis], size, *g.shape[3 + axis :]), g.dtype)
+            total = np.zeros((*g.shape[: 2 + axis], size, *g.shape[3 + axis :]), g.dtype, like=g)
             for tap in self.taps(axis):
                 total[tap] += g
             g = total
         return cropped(g, self.room, self.spatial)
 
-    def counts(self, include_pads: int) -> np.ndarray:
+    def counts(self, include_pads: int, like: Any = None) -> np.ndarray:
         """How many elements the mean of each window divides by; what overhangs the padding never counts."""
-        found = np.ones((1,) * len(self.kernel))
+        found = np.ones((1,) * len(self.kernel), like=like)
         for axis, size in enumerate(self.spatial):
             low = -self.pads[axis] if include_pads else 0
             high = size + (self.pads[len(self.kernel) + axis] if include_pads else 0)
-            starts = np.arange(self.output[axis]) * self.strides[axis] - self.pads[axis]
-            places = starts[:, None] + np.arange(self.kernel[axis]) * self.dilations[axis]
+            starts = np.arange(self.output[axis], like=like) * self.strides[axis] - self.pads[axis]
+            places = starts[:, None] + np.arange(self.kernel[axis], like=like) * self.dilations[axis]
             inside = ((places >= low) & (places < high)).sum(axis=1)
             found = found * inside.reshape(*(-1 if other == axis else 1 for other in range(len(self.kernel))))
         return np.maximum(found, 1)
@@ -99,7 +99,7 @@ class Box:
         for axis in reversed(range(len(self.kernel))):
             taps = self.taps(axis)
             best = values[taps[0]].copy()
-            chosen = np.zeros(best.shape, np.int32) if offsets is None else offsets[taps[0]].copy()
+            chosen = np.zeros(best.shape, np.int32, like=x) if offsets is None else offsets[taps[0]].copy()
             for place, tap in enumerate(taps[1:], 1):
                 larger = values[tap] > best
                 np.copyto(best, values[tap], where=larger)
@@ -111,10 +111,10 @@ class Box:
 
     def places(self, selected: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         """The coordinates per spatial axis of chosen elements, and whether they lie inside the tensor."""
-        coordinates, inside, step = [], np.ones((), bool), int(np.prod(self.kernel))
+        coordinates, inside, step = [], np.ones((), bool, like=selected), int(np.prod(self.kernel))
         for axis, size in enumerate(self.kernel):
             step //= size
-            starts = np.arange(self.output[axis]) * self.strides[axis] - self.pads[axis]
+            starts = np.arange(self.output[axis], like=selected) * self.strides[axis] - self.pads[axis]
             starts = starts.reshape(*(-1 if other == axis else 1 for other in range(len(self.kernel))))
             place = starts + (selected // step % size) * self.dilations[axis]
             inside = inside & (place >= 0) & (place < self.spatial[axis])
@@ -124,11 +124,11 @@ class Box:
     def flat(self, coordinates: Sequence[np.ndarray], storage_order: int = 0) -> np.ndarray:
         """Row-major positions in the whole tensor; with ``storage_order`` 1 the spatial part is column-major."""
         axes = range(len(self.spatial))
-        position, step = np.zeros((), np.int64), 1
+        position, step = np.zeros((), np.int64, like=coordinates[0]), 1
         for axis in axes if storage_order else reversed(axes):
             position = position + coordinates[axis] * step
             step *= self.spatial[axis]
-        planes = np.arange(self.shape[0] * self.shape[1]) * step
+        planes = np.arange(self.shape[0] * self.shape[1], like=position) * step
         return position + planes.reshape(self.shape[0], self.shape[1], *(1,) * len(self.spatial))
 
 
@@ -165,14 +165,14 @@ def _average_pool(
 ) -> np.ndarray:
     given = {"auto_pad": auto_pad, "dilations": dilations, "pads": pads, "strides": strides, "ceil_mode": ceil_mode}
     box = Box({"kernel_shape": kernel_shape, **given}, x.shape)
-    return box.sums(x) / box.counts(count_include_pad).astype(x.dtype)
+    return box.sums(x) / box.counts(count_include_pad, x).astype(x.dtype)
 
 
 @in_float32
 def _lp_pool(x: np.ndarray, *, p: float = 2, **attributes: Any) -> np.ndarray:
     """The power is a float in version 1, an integer since."""
     powers = np.abs(x) ** p
-    return Box(attributes, x.shape).sums(powers) ** np.asarray(1.0 / p, x.dtype)
+    return Box(attributes, x.shape).sums(powers) ** x.dtype.type(1.0 / p)
 
 
 def pooled_shape(attributes: dict[str, Any], shape: Shape) -> tuple[int, ...]:

@@ -41,7 +41,7 @@ def _average_pool_gradient(
     g: np.ndarray, *, input_shape: Shape, count_include_pad: int = 0, **attributes: Any
 ) -> np.ndarray:
     box = Box(attributes, input_shape)
-    return np.ascontiguousarray(box.spread(g / box.counts(count_include_pad).astype(g.dtype)))
+    return np.ascontiguousarray(box.spread(g / box.counts(count_include_pad, g).astype(g.dtype)), like=g)
 
 
 def _infer_training(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:

@@ -22,7 +22,7 @@ def _for_each(step: Step, tensors: Sequence[np.ndarray], groups: int) -> tuple[n
     count = len(tensors) // groups
     rows = [tensors[index::count] for index in range(count)]
     results = [
-        [np.asarray(item, model.dtype) for item, model in zip(step(*row), (row[0], *row[2:]), strict=True)]
+        [np.asarray(item, model.dtype, like=model) for item, model in zip(step(*row), (row[0], *row[2:]), strict=True)]
         for row in rows
     ]
     return tuple(item for group in zip(*results, strict=True) for item in group)

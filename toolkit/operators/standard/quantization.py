@@ -73,7 +73,7 @@ def rounded(quotient: np.ndarray, zero_point: np.ndarray | None, dtype: np.dtype
         return convert(
             quotient if zero_point is None else quotient + zero_point.astype(quotient.dtype), dtype, saturate
         )
-    y = np.asarray(np.rint(quotient.astype(np.promote_types(quotient.dtype, np.float32), copy=False)))
+    y = np.rint(quotient.astype(np.promote_types(quotient.dtype, np.float32), copy=False))[...]  # never a scalar
     if zero_point is not None:
         y += zero_point.astype(y.dtype)
     limits = ml_dtypes.iinfo(dtype)
@@ -86,7 +86,7 @@ def centered(x: np.ndarray, zero_point: np.ndarray | None, dtype: np.dtype) -> n
     if zero_point is not None and x.dtype == np.int32:
         return (x.astype(np.int64) - zero_point).astype(dtype)
     wide = x.astype(np.float32) if x.dtype.kind == "V" else x
-    y = np.asarray(wide.astype(dtype))
+    y: np.ndarray = wide.astype(dtype)
     if zero_point is not None:
         y -= zero_point.astype(np.float32).astype(dtype)
     return y
@@ -168,7 +168,7 @@ def quotients(x: np.ndarray, scale: np.ndarray, axis: int, block_size: int, dtyp
     """``x`` in steps of its scale."""
     divisor = aligned(scale, x.shape, axis, block_size).astype(dtype)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return np.asarray(x.astype(dtype, copy=False) / divisor)
+        return np.asarray(x.astype(dtype, copy=False) / divisor, like=x)
 
 
 def dequantize_linear(
@@ -247,9 +247,10 @@ def _scaled_shape(types: Sequence[TensorType | None], attributes: dict[str, Any]
 
 def dynamic_range(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The uint8 scale and zero point whose grid covers ``x`` and 0; the scale of nothing but zeros is 1."""
-    low, high = np.float32(min(x.min(initial=0), 0)), np.float32(max(x.max(initial=0), 0))
-    scale = (high - low) / np.float32(255) if high > low else np.float32(1)
-    return np.asarray(scale, np.float32), np.asarray(np.rint(np.clip(-low / scale, 0, 255)), np.uint8)
+    values = x if x.size else np.zeros(1, np.float32, like=x)
+    low, high = np.minimum(values.min(), 0), np.maximum(values.max(), 0)
+    scale = np.where(high > low, (high - low) / np.float32(255), np.float32(1))
+    return scale, np.rint(np.clip(-low / scale, 0, 255)).astype(np.uint8)
 
 
 def dynamic_quantize_linear(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -22,6 +22,8 @@ def exact_type(
 
     No partial sum can be larger than the largest ``x`` times the magnitudes of the weights of one result.
     """
+    if not isinstance(x, np.ndarray):
+        return DOUBLE  # asking a device for the largest would take longer
     heaviest = np.abs(weight).sum(axis=summed, dtype=np.float64).max(initial=0)
     largest = _magnitude(x) * heaviest + (0 if addend is None else _magnitude(addend))
     return SINGLE if largest < 1 << 24 else DOUBLE

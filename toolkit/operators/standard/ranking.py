@@ -20,7 +20,7 @@ def arg_extreme(choose: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
             found = x.shape[axis] - 1 - choose(np.flip(x, axis), axis=axis, keepdims=bool(keepdims))
         else:
             found = choose(x, axis=axis, keepdims=bool(keepdims))
-        return np.asarray(found, dtype=np.int64)
+        return np.asarray(found, dtype=np.int64, like=x)
 
     return reference
 
@@ -35,7 +35,7 @@ def top_k(x: np.ndarray, k: Any, *, axis: int = -1, largest: int = 1, sorted: in
         order = np.flip(last - np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
     else:
         order = np.argsort(x, axis=axis, kind="stable")
-    chosen = np.take(order, np.arange(count), axis=axis)
+    chosen = np.take(order, np.arange(count, like=x), axis=axis)
     return np.take_along_axis(x, chosen, axis), chosen.astype(np.int64)
 
 
@@ -51,4 +51,4 @@ POSITIONS = not_differentiable("its result is positions, which do not change smo
 
 operator("ArgMax", reference=arg_extreme(np.argmax), gradient=POSITIONS)
 operator("ArgMin", reference=arg_extreme(np.argmin), gradient=POSITIONS)
-operator("TopK", reference=top_k, gradient=_top_k_gradient)
+operator("TopK", reference=top_k, gradient=_top_k_gradient, host_inputs=(1,))

@@ -90,7 +90,7 @@ class Cell:
         y = parts[0][:, None] if len(parts) == 1 else np.stack(parts, axis=1)
         if self.layout:
             y = np.moveaxis(y, 2, 0)
-        return np.ascontiguousarray(y), *(self._outside(item[:, -1].copy()) for item in self.carried)
+        return np.ascontiguousarray(y, like=y), *(self._outside(item[:, -1].copy()) for item in self.carried)
 
     def back(self, dy: Array | None, *last: Array | None) -> None:
         """Take the gradients of the outputs back through all steps, into ``dpre`` and ``dinitial``."""
@@ -181,18 +181,18 @@ class Cell:
             return None
         if sequence_lens.min() < 0 or sequence_lens.max() > self.count:
             raise ValueError(f"sequence_lens must lie in [0, {self.count}], got {sequence_lens.tolist()}")
-        over = np.arange(self.count)[:, None, None] >= sequence_lens[:, None]
+        over = np.arange(self.count, like=sequence_lens)[:, None, None] >= sequence_lens[:, None]
         return self._in_steps([over] * len(self.is_reverse))
 
     def _begun(self, initial: Array | None) -> Array:
         """Room for a state before the first step and after every step; the first is filled."""
-        states = np.empty((len(self.is_reverse), self.count + 1, self.batch, self.hidden), self.x.dtype)
+        states = np.empty((len(self.is_reverse), self.count + 1, self.batch, self.hidden), self.x.dtype, like=self.x)
         states[:, 0] = 0 if initial is None else self._outside(initial)
         return states
 
     def _outside(self, state: Array) -> Array:
         """A state from (directions, batch, size) to the layout of the node, or back."""
-        return np.ascontiguousarray(state.swapaxes(0, 1)) if self.layout else state
+        return np.ascontiguousarray(state.swapaxes(0, 1), like=state) if self.layout else state
 
     def _numbers(self) -> range:
         return range(len(self.is_reverse))

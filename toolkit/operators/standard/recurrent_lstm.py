@@ -72,7 +72,9 @@ class LongShortTermCell(Cell):
         self._forget = forget
         self._to_cell = output * self.roles[2].slope(after, shown)
         gating = self.slope(self.roles[0], self.part(self.pre, INPUT, CELL), self.part(self.gates, INPUT, CELL))
-        ways = np.empty((*self.pre.shape[:3], 4, self.hidden), self.pre.dtype)  # of each gate, to its product's grad
+        ways = np.empty(
+            (*self.pre.shape[:3], 4, self.hidden), self.pre.dtype, like=self.pre
+        )  # of each gate, to its product's grad
         ways[..., INPUT, :] = new - before if self.is_coupled else new
         ways[..., OUTPUT, :] = shown
         ways[..., FORGET, :] = 0 if self.is_coupled else before

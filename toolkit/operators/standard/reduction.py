@@ -36,7 +36,7 @@ def reduction(function: Callable[[np.ndarray, Axes, bool], np.ndarray]) -> Calla
     def reference(x: np.ndarray, axes: Any = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> np.ndarray:
         with np.errstate(all="ignore"):
             result = function(x, _reduced_axes(x.ndim, axes, noop_with_empty_axes), bool(keepdims))
-        return np.asarray(result, dtype=x.dtype)
+        return result.astype(x.dtype, copy=False)
 
     return reference
 
@@ -62,32 +62,35 @@ def total(x: np.ndarray, axes: Axes, keepdims: bool) -> np.ndarray:
 def mean(x: np.ndarray, axes: Axes, keepdims: bool) -> np.ndarray:
     """The mean; of integers, truncated."""
     count = int(np.prod([x.shape[axis] for axis in axes], dtype=np.int64))
-    return divide(total(x, axes, keepdims), np.asarray(count, dtype=x.dtype))
+    return divide(total(x, axes, keepdims), x.dtype.type(count))
 
 
 def largest(x: np.ndarray, axes: Axes, keepdims: bool) -> np.ndarray:
     """The maximum; of nothing, the smallest value there is."""
-    return np.max(x, axis=axes, keepdims=keepdims, initial=_extreme(x.dtype, smallest=True))
+    return np.max(x, axis=axes, keepdims=keepdims, **_of_nothing(x, smallest=True))
 
 
 def smallest(x: np.ndarray, axes: Axes, keepdims: bool) -> np.ndarray:
     """The minimum; of nothing, the largest value there is."""
-    return np.min(x, axis=axes, keepdims=keepdims, initial=_extreme(x.dtype, smallest=False))
+    return np.min(x, axis=axes, keepdims=keepdims, **_of_nothing(x, smallest=False))
 
 
-def _extreme(dtype: np.dtype, *, smallest: bool) -> Any:
-    if dtype.kind == "b":
-        return not smallest
-    if dtype.kind in "iu":
-        return np.iinfo(dtype).min if smallest else np.iinfo(dtype).max
-    return -np.inf if smallest else np.inf
+def _of_nothing(x: np.ndarray, *, smallest: bool) -> dict[str, Any]:
+    """What numpy must be told where there may be nothing to reduce; CuPy does not take it."""
+    if x.size:
+        return {}
+    if x.dtype.kind == "b":
+        return {"initial": not smallest}
+    if x.dtype.kind in "iu":
+        return {"initial": np.iinfo(x.dtype).min if smallest else np.iinfo(x.dtype).max}
+    return {"initial": -np.inf if smallest else np.inf}
 
 
 def log_sum_exp(x: np.ndarray, axes: Axes, keepdims: bool) -> np.ndarray:
     """log(sum(exp(x))) that cannot overflow; of integers, truncated."""
     if x.dtype.kind in "iu":
         return log_sum_exp(x.astype(np.float64), axes, keepdims)
-    top = np.max(x, axis=axes, keepdims=True, initial=-np.inf)
+    top = largest(x, axes, keepdims=True)
     top = np.where(np.isfinite(top), top, 0)
     result = np.log(np.sum(np.exp(x - top), axis=axes, keepdims=True)) + top
     return result if keepdims else np.squeeze(result, axis=axes)
@@ -157,4 +160,4 @@ REDUCTIONS: dict[str, tuple[Callable[[np.ndarray, Axes, bool], np.ndarray], Deri
 }
 
 for _name, (_function, _derivative) in REDUCTIONS.items():
-    operator(_name, reference=reduction(_function), gradient=gradient_of(_derivative))
+    operator(_name, reference=reduction(_function), gradient=gradient_of(_derivative), host_inputs=(1,))

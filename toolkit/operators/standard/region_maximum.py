@@ -99,7 +99,13 @@ def _gradient(call: Call, g: Expression) -> list[Expression | None]:
     return [emit("MaxRoiPoolGradient", g, *call.inputs, domain=TOOLKIT_DOMAIN, **call.attributes), None]
 
 
-operator("MaxRoiPool", reference=max_roi_pool, gradient=_gradient, infer=_infer)
+operator(
+    "MaxRoiPool",
+    reference=max_roi_pool,
+    gradient=_gradient,
+    infer=_infer,
+    host_only="each region has a size of its own",
+)
 operator(
     "MaxRoiPoolGradient",
     domain=TOOLKIT_DOMAIN,
@@ -107,4 +113,5 @@ operator(
     gradient=not_differentiable("gathering the chosen elements has no operator"),
     infer=_infer_gradient,
     expansion=element_maximum_gradient,
+    host_only="each region has a size of its own",
 )

@@ -212,6 +212,7 @@ for _since, _default in ((10, "output_half_pixel"), (16, "half_pixel")):
         reference=_roi_align(_default),
         gradient=_align_gradient(_default),
         infer=_infer_align,
+        host_only="each region has a size of its own",
     )
 operator(
     "RoiAlignAverageGradient",
@@ -220,6 +221,7 @@ operator(
     gradient=_gradient_of_average_gradient,
     infer=_infer_input,
     expansion=average_gradient,
+    host_only="each region has a size of its own",
 )
 operator(
     "RoiAlignMaximumGradient",
@@ -228,4 +230,5 @@ operator(
     gradient=not_differentiable("gathering the chosen neighbours has no operator"),
     infer=_infer_input,
     expansion=sample_maximum_gradient,
+    host_only="each region has a size of its own",
 )

@@ -56,7 +56,7 @@ def interpolation(x: np.ndarray, roi: np.ndarray | None = None, **canonical: Any
     """``x`` resampled along its axes, with the attributes that ``canonical_resize`` makes."""
     shape = resized_shape(x.shape, canonical)
     if 0 in shape:
-        return np.zeros(shape, x.dtype)
+        return np.zeros(shape, x.dtype, like=x)
     steps = _steps(x.shape, roi, canonical)
     y = x
     if canonical["mode"] != "nearest" and x.dtype.kind != "f":
@@ -67,7 +67,7 @@ def interpolation(x: np.ndarray, roi: np.ndarray | None = None, **canonical: Any
         y = found.applied(y, axis)
     for axis, found in steps:
         if found.outside is not None:
-            y[(slice(None),) * axis + (found.outside,)] = canonical["extrapolation_value"]
+            y[(slice(None),) * axis + (np.asarray(found.outside, like=x),)] = canonical["extrapolation_value"]
     return _in_type(y, x.dtype) if steps else x.copy()
 
 
@@ -85,7 +85,7 @@ def interpolation_gradient(
 ) -> np.ndarray:
     """The transpose of ``interpolation``: every element of ``g`` is shared out to what it was a weighted sum of."""
     if 0 in g.shape:
-        return np.zeros(tuple(input_shape), g.dtype)
+        return np.zeros(tuple(input_shape), g.dtype, like=g)
     steps = _steps(input_shape, roi, canonical)
     for axis, found in reversed(steps):
         g = found.transposed(input_shape[axis]).applied(g, axis)
@@ -146,6 +146,7 @@ operator(
     gradient=_interpolation_gradient,
     infer=_infer_interpolation,
     expansion=partial(_resampled, is_gradient=False),
+    host_inputs=(1,),
 )
 operator(
     "InterpolationGradient",
@@ -154,4 +155,5 @@ operator(
     gradient=_gradient_of_gradient,
     infer=_infer_gradient,
     expansion=partial(_resampled, is_gradient=True),
+    host_inputs=(1,),
 )

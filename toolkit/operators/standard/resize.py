@@ -171,4 +171,11 @@ for _name, _since, _reference in (
     ("Resize", 10, resize_by),
     ("Resize", 11, resize),
 ):
-    operator(_name, since=_since, reference=_reference, gradient=_gradient(_since), infer=_inference(_since))
+    operator(
+        _name,
+        since=_since,
+        reference=_reference,
+        gradient=_gradient(_since),
+        infer=_inference(_since),
+        host_inputs=(1, 2, 3),
+    )

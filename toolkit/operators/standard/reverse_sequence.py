@@ -17,9 +17,10 @@ def reverse_sequence(x: np.ndarray, lengths: np.ndarray, *, batch_axis: int = 1,
         raise ValueError(f"sequence_lens must hold one length for each of {batch} sequences, got shape {lengths.shape}")
     if lengths.size and not 0 <= lengths.min() <= lengths.max() <= steps:
         raise ValueError(f"the lengths {lengths.tolist()} must lie in [0, {steps}]")
-    step = np.arange(steps).reshape(-1, 1)
+    step = np.arange(steps, like=lengths).reshape(-1, 1)
     source = np.where(step < lengths, lengths - 1 - step, step)
-    return x[source, np.arange(batch)] if time_axis == 0 else x[np.arange(batch)[:, None], source.T]
+    sequence = np.arange(batch, like=lengths)
+    return x[source, sequence] if time_axis == 0 else x[sequence[:, None], source.T]
 
 
 def _gradient(call: Call, g: Expression) -> list[Expression | None]:

@@ -103,7 +103,7 @@ def attention_weights(scores: Expression, bias: Expression | None) -> Expression
     """The softmax of ``scores + bias``; zeros for a query whose keys are all masked."""
     if bias is None or scores.shape[-1] == 0:
         return softmax(scores)
-    if bias.value is not None and bool((bias.value.max(axis=-1, initial=-np.inf) > -np.inf).all()):
+    if isinstance(bias.value, np.ndarray) and bool((bias.value.max(axis=-1, initial=-np.inf) > -np.inf).all()):
         return softmax(scores + bias)
     alive = emit("Greater", emit("ReduceMax", bias, indices(bias, [-1]), keepdims=1), -math.inf)
     weights = softmax(where(alive, scores + bias, 0.0))

@@ -76,7 +76,7 @@ def _as_complex(x: np.ndarray) -> np.ndarray:
     """Complex numbers from pairs, or the real numbers that ``x`` consists of."""
     if x.shape[-1] == 1:
         return x[..., 0]
-    return np.ascontiguousarray(x).view(np.result_type(x.dtype, np.complex64))[..., 0]
+    return np.ascontiguousarray(x, like=x).view(np.result_type(x.dtype, np.complex64))[..., 0]
 
 
 def _as_parts(z: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -101,7 +101,7 @@ def short_time_fourier_transform(
 ) -> np.ndarray:
     """Spectra (batch, frames, bins, 2) of windowed frames that start ``frame_step`` samples apart."""
     length, starts = _frames(signal.shape, frame_step, None if window is None else window.shape, frame_length)
-    frames = _as_complex(signal)[:, starts[:, None] + np.arange(length)]
+    frames = _as_complex(signal)[:, np.asarray(starts[:, None] + np.arange(length), like=signal)]
     windowed = frames if window is None else frames * window
     return _spectrum(windowed, length, 2, bool(onesided), signal.dtype)
 
@@ -207,12 +207,14 @@ operator(
     since=17,
     reference=discrete_fourier_transform_17,
     gradient=partial(_fourier_gradient, default_axis=1),
+    host_inputs=(1, 2),
 )
-operator("DFT", since=20, reference=discrete_fourier_transform, gradient=_fourier_gradient)
+operator("DFT", since=20, reference=discrete_fourier_transform, gradient=_fourier_gradient, host_inputs=(1, 2))
 operator(
     "STFT",
     since=17,
     reference=short_time_fourier_transform,
     gradient=_short_time_gradient,
     infer=infer_short_time_fourier_transform,
+    host_inputs=(1, 3),
 )

@@ -35,7 +35,7 @@ def slices(shape: Sequence[int], starts: Any, ends: Any, axes: Any = None, steps
 
 def sliced(x: np.ndarray, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> np.ndarray:
     """A part of ``x``, starts and ends as in Python."""
-    return np.array(x[slices(x.shape, starts, ends, axes, steps)], order="C")
+    return x[slices(x.shape, starts, ends, axes, steps)].copy()
 
 
 def sliced_shape(shape: Sequence[int], parts: Sequence[slice]) -> tuple[int, ...]:
@@ -98,10 +98,9 @@ def padded(
     growth = [(max(0, low), max(0, high)) for low, high in widths]
     if mode != "constant":
         return np.pad(x[crop], growth, mode=mode)  # type: ignore[call-overload]
-    fill = value if constant_value is None else np.asarray(constant_value).reshape(())
-    result = np.full(
-        [size + low + high for size, (low, high) in zip(x[crop].shape, growth, strict=True)], fill, x.dtype
-    )
+    fill = value if constant_value is None else constant_value.reshape(())
+    sizes = [size + low + high for size, (low, high) in zip(x[crop].shape, growth, strict=True)]
+    result = np.full(sizes, fill, x.dtype, like=x)
     result[tuple(slice(low, low + size) for (low, _), size in zip(growth, x[crop].shape, strict=True))] = x[crop]
     return result
 
@@ -141,6 +140,6 @@ def _pad_gradient(call: Call, g: Expression) -> list[Expression | None]:
     return [inner, *others]
 
 
-operator("Slice", reference=sliced, gradient=_slice_gradient, infer=infer_slice)
+operator("Slice", reference=sliced, gradient=_slice_gradient, infer=infer_slice, host_inputs=(1, 2, 3, 4))
 operator("Pad", reference=padded_1, gradient=_pad_gradient, infer=_infer_pad_1)
-operator("Pad", since=2, reference=padded, gradient=_pad_gradient)
+operator("Pad", since=2, reference=padded, gradient=_pad_gradient, host_inputs=(1, 3))

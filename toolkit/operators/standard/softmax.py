@@ -21,7 +21,7 @@ def softmax(x: np.ndarray, axis: int) -> np.ndarray:
     """exp(x) / sum(exp(x)) along ``axis``."""
     powers = np.exp(x - x.max(axis=axis, keepdims=True))
     powers /= powers.sum(axis=axis, keepdims=True)
-    return np.asarray(powers)
+    return np.asarray(powers, like=x)
 
 
 def stepwise_softmax(x: np.ndarray, axis: int) -> np.ndarray:
@@ -31,13 +31,13 @@ def stepwise_softmax(x: np.ndarray, axis: int) -> np.ndarray:
     """
     powers = np.exp(x - x.max(axis=axis, keepdims=True))
     total = powers.sum(axis=axis, keepdims=True, dtype=np.float32)
-    return np.asarray(powers / total.astype(np.float16))
+    return np.asarray(powers / total.astype(np.float16), like=x)
 
 
 def log_softmax(x: np.ndarray, axis: int) -> np.ndarray:
     """log(softmax(x)) along ``axis``, exact where the probability is tiny."""
     shifted = x - x.max(axis=axis, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)))
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)), like=x)
 
 
 def hardmax(x: np.ndarray, axis: int) -> np.ndarray:
@@ -103,9 +103,9 @@ def _row_gradient(log: int) -> Gradient:
 @in_float32
 def _softmax_gradient(g: np.ndarray, y: np.ndarray, *, axis: int = -1, log: int = 0) -> np.ndarray:
     if log:
-        return np.asarray(g - np.exp(y) * g.sum(axis=axis, keepdims=True))
+        return np.asarray(g - np.exp(y) * g.sum(axis=axis, keepdims=True), like=g)
     weighted = g * y
-    return np.asarray(weighted - y * weighted.sum(axis=axis, keepdims=True))
+    return np.asarray(weighted - y * weighted.sum(axis=axis, keepdims=True), like=g)
 
 
 def _infer(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:

@@ -62,7 +62,7 @@ def step_size(scale: Expression, shape: Sequence[int], axis: int = 1, block_size
 
 
 def _step(x: np.ndarray, *, operator: str) -> np.ndarray:
-    return np.asarray(STEPS[operator](x), x.dtype)
+    return np.asarray(STEPS[operator](x), x.dtype, like=x)
 
 
 def _step_gradient(call: Call, g: Expression) -> list[Expression | None]:

@@ -255,6 +255,7 @@ operator(
     gradient=_loss_rule,
     infer=_infer_loss,
     expansion=_expanded_loss,
+    host_only="its lattice is walked there",
 )
 operator(
     "CTCLossGradient",
@@ -263,4 +264,5 @@ operator(
     gradient=gradient_through(_expanded_gradient),
     infer=_infer_gradient,
     expansion=_expanded_gradient,
+    host_only="its lattice is walked there",
 )

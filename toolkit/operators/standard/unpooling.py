@@ -47,7 +47,7 @@ def max_unpool(
 ) -> np.ndarray:
     """``places`` count in the flattened output of the geometry; a larger ``output_shape`` adds zeros at the ends."""
     least = _pooled_from(x.shape, attributes)
-    flat = np.zeros(int(np.prod(least)), x.dtype)
+    flat = np.zeros(int(np.prod(least)), x.dtype, like=x)
     if places.shape != x.shape or (places.size and (places.min() < 0 or places.max() >= flat.size)):
         raise ValueError(f"indices must have the input's shape {x.shape} and lie in [0, {flat.size - 1}]")
     flat[places.reshape(-1)] = x.reshape(-1)
@@ -77,4 +77,4 @@ def _gradient(call: Call, g: Expression) -> list[Expression | None]:
     return [dx, *[None] * (len(call.inputs) - 1)]
 
 
-operator("MaxUnpool", since=9, reference=max_unpool, gradient=_gradient, infer=_infer)
+operator("MaxUnpool", since=9, reference=max_unpool, gradient=_gradient, infer=_infer, host_inputs=(2,))

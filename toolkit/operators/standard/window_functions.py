@@ -99,9 +99,25 @@ def infer_mel_weight_matrix(
     return [(_element(attributes), (length // 2 + 1, bands))]
 
 
-operator("HannWindow", since=17, reference=window(0.5, -0.5), gradient=LENGTH_ONLY, infer=infer_window)
-operator("HammingWindow", since=17, reference=window(25 / 46, -21 / 46), gradient=LENGTH_ONLY, infer=infer_window)
-operator("BlackmanWindow", since=17, reference=window(0.42, -0.5, 0.08), gradient=LENGTH_ONLY, infer=infer_window)
+operator(
+    "HannWindow", since=17, reference=window(0.5, -0.5), gradient=LENGTH_ONLY, infer=infer_window, host_inputs=(0,)
+)
+operator(
+    "HammingWindow",
+    since=17,
+    reference=window(25 / 46, -21 / 46),
+    gradient=LENGTH_ONLY,
+    infer=infer_window,
+    host_inputs=(0,),
+)
+operator(
+    "BlackmanWindow",
+    since=17,
+    reference=window(0.42, -0.5, 0.08),
+    gradient=LENGTH_ONLY,
+    infer=infer_window,
+    host_inputs=(0,),
+)
 operator(
     "MelWeightMatrix",
     since=17,
@@ -110,4 +126,5 @@ operator(
         "its bands begin and end at whole bins, which the edges move by jumps", slope_is_zero=True
     ),
     infer=infer_mel_weight_matrix,
+    host_inputs=range(5),
 )

@@ -109,7 +109,7 @@ def padded(x: np.ndarray, pads: Sizes, value: Any = 0) -> np.ndarray:
     rank = x.ndim - 2
     inner = tuple(slice(pads[axis], pads[axis] + x.shape[2 + axis]) for axis in range(rank))
     sizes = [x.shape[2 + axis] + pads[axis] + pads[rank + axis] for axis in range(rank)]
-    around = np.full((*x.shape[:2], *sizes), value, x.dtype)
+    around = np.full((*x.shape[:2], *sizes), value, x.dtype, like=x)
     around[(slice(None), slice(None), *inner)] = x
     return around
 
@@ -148,7 +148,7 @@ def scattered(windows: np.ndarray, sizes: Sizes, strides: Sizes, dilations: Size
     """Transpose of ``all_windows``: (batch, channels, kernel..., output...) added up in (batch, channels, sizes...)."""
     rank = len(sizes)
     kernel, output = windows.shape[2 : 2 + rank], windows.shape[2 + rank :]
-    total = np.zeros((*windows.shape[:2], *sizes), windows.dtype)
+    total = np.zeros((*windows.shape[:2], *sizes), windows.dtype, like=windows)
     for position, place in positions(kernel, strides, dilations, output):
         everywhere = (slice(None), slice(None))
         total[everywhere + place] += windows[everywhere + position]
