@@ -162,11 +162,11 @@ def operator(
 ) -> Operator:
     """Define an operator (or a further version of one) and register it.
 
-    - ``reference(*inputs, **attributes)``: numpy's functions, on arrays that may be of another library (CuPy's) as well:
-      what is made anew is made ``like=`` an input, and nothing is turned into a numpy array; optional inputs that are absent come as ``None``, attributes as
-      keyword arguments with the defaults of the schema of that version written in the signature. Returns one array, or
-      a tuple with one entry per output. It must not change its inputs. ``None`` serves a gradient-only record of an
-      operator whose values ``onnx.reference`` computes.
+    - ``reference(*inputs, **attributes)``: numpy's functions, on arrays that may be another library's (CuPy's): what
+      is made anew is made ``like=`` an input, and nothing is turned into a numpy array. Optional inputs that are absent
+      come as ``None``, attributes as keyword arguments with the defaults of the schema of that version written in the
+      signature. Returns one array, or a tuple with one entry per output. It must not change its inputs. ``None`` serves
+      a gradient-only record of an operator whose values ``onnx.reference`` computes.
     - ``gradient(call, *output_grads)``: expressions, one per input (``None`` for those that it does not move with,
       ``not_differentiable("why")`` for those whose part is not provided); an output that nothing was propagated to
       comes as ``None``. Or ``not_differentiable("why")`` altogether.

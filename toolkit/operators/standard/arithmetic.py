@@ -31,7 +31,11 @@ def power(base: np.ndarray, exponent: np.ndarray) -> np.ndarray:
     """The power in the element type of the base; exponents may be of another type."""
     with np.errstate(all="ignore"):
         if base.dtype.kind in "iu":
-            if exponent.dtype.kind in "iu" and (exponent.size == 0 or exponent.min() >= 0):
+            if (
+                exponent.dtype.kind in "iu"
+                and isinstance(base, np.ndarray)
+                and (exponent.size == 0 or exponent.min() >= 0)
+            ):
                 return np.power(base, exponent.astype(base.dtype))
             return np.power(base.astype(np.float64), exponent.astype(np.float64)).astype(base.dtype)
         return np.power(base, exponent.astype(base.dtype))

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit
 from toolkit.operators.record import Call, TensorType, lookup, not_differentiable, operator
 
@@ -40,7 +38,7 @@ def _evaluate(*inputs: Any, lines: Sequence[Line], results: Sequence[int], shape
         made = record.reference(*operands, **line.attributes)
         found = made if isinstance(made, tuple) else (made,)
         for item, kind in zip(found, line.types, strict=False):
-            values.append(None if kind is None else np.asarray(item))
+            values.append(None if kind is None else item[...])  # never a scalar
     return tuple(values[item] for item in results)
 
 

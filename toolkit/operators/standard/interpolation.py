@@ -114,7 +114,9 @@ class Taps:
             return first
         shape = [-1 if number == axis else 1 for number in range(x.ndim)]
         weight = np.asarray(self.weight, x.dtype, like=x)
-        how = {"mode": "clip"} if isinstance(x, np.ndarray) else {}  # without it numpy takes by way of a buffer
+        how: dict[str, Any] = (
+            {"mode": "clip"} if isinstance(x, np.ndarray) else {}
+        )  # without it numpy takes by way of a buffer
         first *= weight[:, 0].reshape(shape)
         part = np.empty_like(first)
         for number in range(1, self.index.shape[1]):

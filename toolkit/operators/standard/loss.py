@@ -24,16 +24,24 @@ REDUCTIONS = ("mean", "sum", "none")
 def _label_weights(
     labels: np.ndarray, classes: int, weight: np.ndarray | None, ignore_index: int | None, dtype: np.dtype
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels that index classes safely, and how much each one counts. Raises ``InputError`` for an unknown class."""
+    """Labels that index classes safely, and how much each one counts. Raises ``InputError`` for an unknown class.
+
+    Labels on a device are not looked at, which would keep it waiting: there an unknown one makes the loss NaN.
+    """
     is_ignored = np.zeros(labels.shape, bool, like=labels) if ignore_index is None else labels == ignore_index
     safe = np.where(is_ignored, 0, labels)
+    if not isinstance(labels, np.ndarray):
+        is_known = (safe >= 0) & (safe < classes)
+        safe = np.clip(safe, 0, classes - 1)
+        counts = np.ones(labels.shape, dtype, like=labels) if weight is None else weight[safe]
+        return safe, np.where(is_ignored, dtype.type(0), np.where(is_known, counts, dtype.type(np.nan)))
     if safe.size and (safe.min() < 0 or safe.max() >= classes):
         wrong = safe.min() if safe.min() < 0 else safe.max()
         raise InputError(
             f"label {wrong} is none of the {classes} classes (0 to {classes - 1}). "
             f"Number them from 0, or set ignore_index (now {ignore_index}) to it."
         )
-    counts = np.ones(labels.shape, dtype, like=labels) if weight is None else weight[safe]
+    counts = np.ones(labels.shape, dtype) if weight is None else weight[safe]
     return safe, np.where(is_ignored, dtype.type(0), counts)
 
 

@@ -118,7 +118,7 @@ def regex_full_match(x: np.ndarray, *, pattern: str | None = None) -> np.ndarray
     return np.fromiter((match(text) is not None for text in x.reshape(-1)), dtype=bool, count=x.size).reshape(x.shape)
 
 
-operator("StringConcat", since=20, reference=string_concat, gradient=STRINGS)
+operator("StringConcat", since=20, reference=string_concat, gradient=STRINGS, host_only="it works on strings")
 operator(
     "StringSplit",
     since=20,
@@ -126,5 +126,12 @@ operator(
     gradient=STRINGS,
     infer=data_dependent("how many parts the strings have"),
 )
-operator("StringNormalizer", since=10, reference=string_normalizer, gradient=STRINGS, infer=infer_string_normalizer)
-operator("RegexFullMatch", since=20, reference=regex_full_match, gradient=STRINGS)
+operator(
+    "StringNormalizer",
+    since=10,
+    reference=string_normalizer,
+    gradient=STRINGS,
+    infer=infer_string_normalizer,
+    host_only="it works on strings",
+)
+operator("RegexFullMatch", since=20, reference=regex_full_match, gradient=STRINGS, host_only="it works on strings")
