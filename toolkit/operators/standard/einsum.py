@@ -35,7 +35,8 @@ def einsum(*operands: np.ndarray, equation: str) -> np.ndarray:
         second, first = (left.pop(number) for number in sorted(pair, reverse=True))
         left.append(_contracted(first, second, set(output).union(*(term for _, term in left))))
     result, term = left[0]
-    return np.asarray(np.einsum(f"{term}->{output}", result), like=operands[0])
+    y: np.ndarray = np.einsum(f"{term}->{output}", result)[...]  # never a scalar
+    return y
 
 
 def _reduced(x: np.ndarray, term: str, wanted: set[str]) -> Operand:
