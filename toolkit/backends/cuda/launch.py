@@ -133,8 +133,8 @@ def enqueuing(
 
 
 def _format(argument: Argument) -> str:
-    """How pycuda packs an argument: ``P`` for a pointer, else numpy's letter for the type."""
-    return argument.dtype.char if isinstance(argument, np.generic) else "P"
+    """How pycuda packs an argument: a pointer, or an unsigned number of 32 or 64 bits."""
+    return {4: "I", 8: "Q"}[argument.dtype.itemsize] if isinstance(argument, np.generic) else "P"
 
 
 def _value(
