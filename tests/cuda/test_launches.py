@@ -1,4 +1,4 @@
-"""What bound kernels enqueue, recorded: grids, addresses in the order of the parameters, pieces of the optimizer step."""
+"""What bound kernels enqueue, recorded: grids, addresses in the order of parameters, pieces of an optimizer step."""
 
 from __future__ import annotations
 
