@@ -33,21 +33,10 @@ CUDNN_NAMES: dict[type[IntEnum], tuple[str, str]] = {
     graph_constants.ReductionOperator: ("CUDNN_REDUCE_TENSOR_", ""),
     graph_constants.ResampleMode: ("CUDNN_RESAMPLE_", ""),
     graph_constants.PaddingMode: ("CUDNN_", ""),
-    graph_constants.NormMode: ("CUDNN_", ""),
-    graph_constants.NormPhase: ("CUDNN_NORM_FWD_", ""),
     graph_constants.Attribute: ("CUDNN_ATTR_", ""),
     legacy_constants.SoftmaxAlgorithm: ("CUDNN_SOFTMAX_", ""),
     legacy_constants.SoftmaxMode: ("CUDNN_SOFTMAX_MODE_", ""),
     legacy_constants.BatchNormMode: ("CUDNN_BATCHNORM_", ""),
-    legacy_constants.RNNAlgo: ("CUDNN_RNN_ALGO_", ""),
-    legacy_constants.ForwardMode: ("CUDNN_FWD_MODE_", ""),
-    legacy_constants.RNNMode: ("CUDNN_", ""),
-    legacy_constants.RNNBiasMode: ("CUDNN_RNN_", ""),
-    legacy_constants.DirectionMode: ("CUDNN_", ""),
-    legacy_constants.RNNInputMode: ("CUDNN_", ""),
-    legacy_constants.RNNDataLayout: ("CUDNN_RNN_DATA_LAYOUT_", ""),
-    legacy_constants.MathType: ("CUDNN_", ""),
-    legacy_constants.WgradMode: ("CUDNN_WGRAD_MODE_", ""),
 }
 CUBLAS_NAMES: dict[type[IntEnum], str] = {
     cublaslt.Epilogue: "CUBLASLT_EPILOGUE_",
@@ -93,7 +82,7 @@ def evaluated(text: str, known: dict[str, int]) -> int:
 @pytest.mark.parametrize("kind", CUDNN_NAMES, ids=lambda kind: kind.__name__)
 def test_cudnn_numbers(kind: type[IntEnum]) -> None:
     assert CUDNN is not None
-    known = enumerators(text_of(CUDNN, "cudnn_graph.h", "cudnn_ops.h", "cudnn_adv.h"))
+    known = enumerators(text_of(CUDNN, "cudnn_graph.h", "cudnn_ops.h"))
     before, behind = CUDNN_NAMES[kind]
     assert {item.name: known[f"{before}{item.name}{behind}"] for item in kind} == {item.name: item for item in kind}
 
@@ -154,7 +143,7 @@ def letter_of(argument: str) -> str:
 @pytest.mark.parametrize("name", CUDNN_FUNCTIONS)
 def test_cudnn_signatures(name: str) -> None:
     assert CUDNN is not None
-    declared = letters_of(text_of(CUDNN, "cudnn_graph.h", "cudnn_ops.h", "cudnn_adv.h"), name)
+    declared = letters_of(text_of(CUDNN, "cudnn_graph.h", "cudnn_ops.h"), name)
     assert CUDNN_FUNCTIONS[name] == declared
 
 

@@ -85,15 +85,25 @@ def test_an_operation_without_an_engine_is_refused_with_the_reason() -> None:
         session.plans(product_and_relu())
 
 
-def test_volumes_are_shown_as_images_to_elementwise_engines() -> None:
+def test_images_are_shown_as_rows_to_elementwise_engines() -> None:
     builder = Builder()
     strides = (240, 1, 60, 20, 5)
     x, y = (builder.tensor(DataType.FLOAT, (2, 5, 4, 3, 4), strides) for _ in range(2))
-    builder.pointwise(PointwiseMode.RELU_FWD, x, into=y)
-    smaller = builder.graph().with_one_axis_less()
-    assert smaller is not None
-    assert {(item.shape, item.strides) for item in smaller.external()} == {((2, 5, 12, 4), (240, 1, 20, 5))}
-    assert product_and_relu().with_one_axis_less() is None
+    bias = builder.tensor(DataType.FLOAT, (1, 5, 1, 1, 1), (5, 1, 5, 5, 5))
+    builder.pointwise(PointwiseMode.ADD, x, bias, into=y)
+    rows = builder.graph().as_rows()
+    assert rows is not None
+    found = [(item.shape, item.strides) for item in rows.external()]
+    assert found == [((1, 96, 5), (480, 5, 1)), ((1, 96, 5), (480, 5, 1)), ((1, 1, 5), (5, 5, 1))]
+    assert product_and_relu().as_rows() is None
+
+
+def test_what_broadcasts_along_places_stays_as_it_is() -> None:
+    builder = Builder()
+    x, y = (builder.tensor(DataType.FLOAT, (2, 5, 3, 4), (60, 1, 20, 5)) for _ in range(2))
+    column = builder.tensor(DataType.FLOAT, (1, 1, 3, 1), (3, 1, 1, 1))
+    builder.pointwise(PointwiseMode.ADD, x, column, into=y)
+    assert builder.graph().as_rows() is None
 
 
 def test_a_described_device_runs_nothing() -> None:

@@ -15,8 +15,6 @@ from toolkit.backends.cuda.cudnn.graph_constants import (
     AttributeType,
     ConvolutionMode,
     DataType,
-    NormMode,
-    NormPhase,
     PaddingMode,
     PointwiseMode,
     ReductionOperator,
@@ -137,80 +135,6 @@ class Builder:
         """The gradient of ``pooling`` by its input."""
         form = _resample(mode, window)
         self._append(record("OPERATION_RESAMPLE_BWD", dydesc=dy, dxdesc=into, idxdesc=selected, desc=form))
-        return into
-
-    def normalization(
-        self,
-        mode: NormMode,
-        x: Tensor,
-        scale: Tensor,
-        bias: Tensor | None,
-        epsilon: float,
-        into: Tensor,
-        statistics: tuple[Tensor | None, Tensor] | None = None,
-    ) -> Tensor:
-        """``x`` less its mean, over its deviation; ``statistics`` take the mean and the inverse deviation."""
-        mean, inverse = (None, None) if statistics is None else statistics
-        self._append(
-            record(
-                "OPERATION_NORM_FORWARD",
-                "OPERATION_NORM_FWD",
-                mode=mode,
-                phase=NormPhase.INFERENCE if statistics is None else NormPhase.TRAINING,
-                xdesc=x,
-                mean_desc=mean,
-                inv_variance_desc=inverse,
-                scale_desc=scale,
-                bias_desc=bias,
-                epsilon_desc=self.number(epsilon, len(x.shape)),
-                ydesc=into,
-            )
-        )
-        return into
-
-    def normalization_gradient(
-        self,
-        mode: NormMode,
-        dy: Tensor,
-        x: Tensor,
-        scale: Tensor,
-        statistics: tuple[Tensor | None, Tensor],
-        into: tuple[Tensor, Tensor, Tensor | None],
-    ) -> None:
-        """The gradients of ``normalization`` by x, scale and bias."""
-        mean, inverse = statistics
-        dx, dscale, dbias = into
-        self._append(
-            record(
-                "OPERATION_NORM_BACKWARD",
-                "OPERATION_NORM_BWD",
-                mode=mode,
-                xdesc=x,
-                mean_desc=mean,
-                inv_variance_desc=inverse,
-                dydesc=dy,
-                scale_desc=scale,
-                dscale_desc=dscale,
-                dbias_desc=dbias,
-                dxdesc=dx,
-            )
-        )
-
-    def attention(
-        self, q: Tensor, k: Tensor, v: Tensor, scale: float, into: Tensor, statistics: Tensor | None = None
-    ) -> Tensor:
-        """softmax(scale q k') v of (batch, heads, length, size)."""
-        self._append(
-            record(
-                "OPERATION_SDPA_FWD",
-                qdesc=q,
-                kdesc=k,
-                vdesc=v,
-                odesc=into,
-                statsdesc=statistics,
-                scaledesc=self.number(scale, 4),
-            )
-        )
         return into
 
     def _append(self, operation: Record) -> None:

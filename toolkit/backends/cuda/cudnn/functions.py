@@ -19,12 +19,9 @@ _MESSAGE_BYTES = 1024
 _TYPES: dict[str, Any] = {
     "p": ctypes.c_void_p,
     "i": ctypes.c_int,
-    "u": ctypes.c_uint32,
     "l": ctypes.c_int64,
     "z": ctypes.c_size_t,
-    "f": ctypes.c_float,
     "d": ctypes.c_double,
-    "q": ctypes.c_ulonglong,
 }
 
 # Arguments by letter (see _TYPES). All return a status; handles, descriptors, arrays and results are pointers.
@@ -37,19 +34,6 @@ SIGNATURES = {
     "cudnnCreateTensorDescriptor": "p",
     "cudnnSetTensorNdDescriptor": "piipp",
     "cudnnDestroyTensorDescriptor": "p",
-    "cudnnCreateDropoutDescriptor": "p",
-    "cudnnSetDropoutDescriptor": "ppfpzq",
-    "cudnnDestroyDropoutDescriptor": "p",
-    "cudnnCreateRNNDescriptor": "p",
-    "cudnnSetRNNDescriptor_v8": "piiiiiiiiiiiipu",
-    "cudnnDestroyRNNDescriptor": "p",
-    "cudnnCreateRNNDataDescriptor": "p",
-    "cudnnSetRNNDataDescriptor": "piiiiipp",
-    "cudnnDestroyRNNDataDescriptor": "p",
-    "cudnnGetRNNTempSpaceSizes": "ppippp",
-    "cudnnGetRNNWeightSpaceSize": "ppp",
-    "cudnnGetRNNWeightParams": "ppizpipppp",
-    "cudnnGetTensorNdDescriptor": "pipppp",
 }
 
 # What steps call: enqueued on the handle's stream.
@@ -59,9 +43,6 @@ ENQUEUED = {
     "cudnnSoftmaxBackward": "piip" + "pppp" + "ppp",
     "cudnnBatchNormalizationForwardTraining": "pipp" + "pppp" + "ppp" + "dpp" + "dpp",
     "cudnnBatchNormalizationBackward": "pipppp" + "pppppp" + "pppp" + "dpp",
-    "cudnnRNNForward": "ppip" + "pppp" + "pppppp" + "zpzpzp",
-    "cudnnRNNBackwardData_v8": "ppp" + "ppppp" + "pppp" + "pppp" + "zpzpzp",
-    "cudnnRNNBackwardWeights_v8": "ppip" + "pppppp" + "zpzpzp",
 }
 
 

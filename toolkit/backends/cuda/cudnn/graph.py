@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import ml_dtypes
@@ -26,7 +27,7 @@ DATA_TYPES: dict[np.dtype, DataType] = {
     np.dtype(np.bool_): DataType.BOOLEAN,
 }
 ITEM_SIZES = {kind: dtype.itemsize for dtype, kind in DATA_TYPES.items()}
-CONTRACTIONS = ("OPERATION_CONVOLUTION", "OPERATION_MATMUL", "OPERATION_SDPA")  # what tensor cores compute
+CONTRACTIONS = ("OPERATION_CONVOLUTION", "OPERATION_MATMUL")  # what tensor cores compute
 Shape = tuple[int, ...]
 
 
@@ -89,8 +90,7 @@ def record(kind: str, prefix: str | None = None, **settings: Any) -> Record:
 
 
 # The attributes through which operations write.
-RESULTS = ("Y", "YDESC", "CDESC", "DX", "DXDESC", "DW", "ODESC", "STATSDESC", "IDXDESC", "DSCALE_DESC", "DBIAS_DESC")
-_STATISTICS = ("MEAN_DESC", "INV_VARIANCE_DESC")
+RESULTS = ("Y", "YDESC", "CDESC", "DX", "DXDESC", "DW", "IDXDESC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,43 +134,33 @@ class Graph:
         }
         return first.on(crossing), rest.on(crossing)
 
-    def with_one_axis_less(self) -> Graph | None:
-        """Volumes as images, two spatial axes joined, where all is elementwise; ``None`` where that cannot be.
+    def as_rows(self) -> Graph | None:
+        """The same on (1, places, channels), where all is elementwise on images with channels last; else ``None``.
 
-        There are engines that do so to images and not to volumes.
+        There are engines that take rows where none takes volumes, or images of one channel.
         """
         found = self.tensors()
         is_elementwise = all(item.kind == "OPERATION_POINTWISE" for item in self.operations)
-        if not is_elementwise or not all(_is_dense_volume(item) for item in found.values()):
+        if not is_elementwise or not all(_is_channels_last(item) for item in found.values()):
             return None
-        joined = {
-            uid: replace(
-                item,
-                shape=(*item.shape[:2], item.shape[2] * item.shape[3], item.shape[4]),
-                strides=(*item.strides[:2], *item.strides[3:]),
-            )
-            for uid, item in found.items()
-        }
-        return self.on(joined)
+        shapes = {uid: (1, item.shape[0] * prod(item.shape[2:]), item.shape[1]) for uid, item in found.items()}
+        if len({places for _, places, _ in shapes.values()} - {1}) > 1:
+            return None
+        rows = {uid: replace(item, shape=shapes[uid], strides=row_major(shapes[uid])) for uid, item in found.items()}
+        return self.on(rows)
 
     def on(self, changed: Mapping[int, Tensor]) -> Graph:
         """The same operations on other tensors, given by uid."""
         return Graph(tuple(item.with_tensors(changed) for item in self.operations))
 
 
-def _is_dense_volume(tensor: Tensor) -> bool:
-    """Whether the second and third last axis are one by their strides."""
-    if len(tensor.shape) != 5:
-        return False
-    return tensor.shape[2] == 1 or tensor.strides[2] == tensor.strides[3] * tensor.shape[3]
+def _is_channels_last(tensor: Tensor) -> bool:
+    return len(tensor.shape) > 3 and tensor.strides == channels_innermost(tensor.shape)
 
 
 def _writes(operation: Record, name: str) -> bool:
-    if operation.kind == "OPERATION_NORM_FORWARD" and name in _STATISTICS:
-        return True
-    if operation.kind == "OPERATION_RESAMPLE_BWD" and name == "IDXDESC":
-        return False
-    return name in RESULTS
+    is_read = operation.kind == "OPERATION_RESAMPLE_BWD" and name == "IDXDESC"
+    return name in RESULTS and not is_read
 
 
 def row_major(shape: Sequence[int]) -> Shape:

@@ -28,11 +28,7 @@ class DescriptorType(IntEnum):
     RESAMPLE = 24
     OPERATION_RESAMPLE_FWD = 25
     OPERATION_RESAMPLE_BWD = 26
-    OPERATION_NORM_FORWARD = 29
-    OPERATION_NORM_BACKWARD = 30
     DEVICEPROP = 38
-    OPERATION_SDPA_FWD = 41
-    OPERATION_SDPA_BWD = 43
 
 
 class AttributeType(IntEnum):
@@ -54,8 +50,6 @@ class AttributeType(IntEnum):
     RESAMPLE_MODE = 21
     PADDING_MODE = 22
     CHAR = 24
-    NORM_MODE = 27
-    NORM_FWD_PHASE = 28
 
 
 class DataType(IntEnum):
@@ -151,22 +145,6 @@ class PaddingMode(IntEnum):
     NEG_INF_PAD = 1
 
 
-class NormMode(IntEnum):
-    """Over what a normalisation takes its statistics."""
-
-    LAYER_NORM = 0
-    INSTANCE_NORM = 1
-    BATCH_NORM = 2
-    RMS_NORM = 4
-
-
-class NormPhase(IntEnum):
-    """Whether a normalisation hands out its statistics."""
-
-    INFERENCE = 0
-    TRAINING = 1
-
-
 class Attribute(IntEnum):
     """Attributes of backend descriptors; the name begins with the kind of descriptor."""
 
@@ -256,32 +234,8 @@ class Attribute(IntEnum):
     OPERATION_RESAMPLE_BWD_DYDESC = 1721
     OPERATION_RESAMPLE_BWD_IDXDESC = 1722
     OPERATION_RESAMPLE_BWD_DESC = 1725
-    OPERATION_NORM_FWD_MODE = 2000
-    OPERATION_NORM_FWD_PHASE = 2001
-    OPERATION_NORM_FWD_XDESC = 2002
-    OPERATION_NORM_FWD_MEAN_DESC = 2003
-    OPERATION_NORM_FWD_INV_VARIANCE_DESC = 2004
-    OPERATION_NORM_FWD_SCALE_DESC = 2005
-    OPERATION_NORM_FWD_BIAS_DESC = 2006
-    OPERATION_NORM_FWD_EPSILON_DESC = 2007
-    OPERATION_NORM_FWD_YDESC = 2013
-    OPERATION_NORM_BWD_MODE = 2100
-    OPERATION_NORM_BWD_XDESC = 2101
-    OPERATION_NORM_BWD_MEAN_DESC = 2102
-    OPERATION_NORM_BWD_INV_VARIANCE_DESC = 2103
-    OPERATION_NORM_BWD_DYDESC = 2104
-    OPERATION_NORM_BWD_SCALE_DESC = 2105
-    OPERATION_NORM_BWD_DSCALE_DESC = 2107
-    OPERATION_NORM_BWD_DBIAS_DESC = 2108
-    OPERATION_NORM_BWD_DXDESC = 2109
     DEVICEPROP_HANDLE = 2701
     DEVICEPROP_JSON_REPRESENTATION = 2702
-    OPERATION_SDPA_FWD_QDESC = 2800
-    OPERATION_SDPA_FWD_KDESC = 2801
-    OPERATION_SDPA_FWD_VDESC = 2802
-    OPERATION_SDPA_FWD_ODESC = 2803
-    OPERATION_SDPA_FWD_STATSDESC = 2804
-    OPERATION_SDPA_FWD_SCALEDESC = 2805
 
 
 # By which type of attribute a number of each enumeration is handed over.
@@ -293,6 +247,4 @@ ENUM_TYPES: dict[type[IntEnum], AttributeType] = {
     ReductionOperator: AttributeType.REDUCTION_OPERATOR_TYPE,
     ResampleMode: AttributeType.RESAMPLE_MODE,
     PaddingMode: AttributeType.PADDING_MODE,
-    NormMode: AttributeType.NORM_MODE,
-    NormPhase: AttributeType.NORM_FWD_PHASE,
 }

@@ -1,4 +1,4 @@
-"""Descriptors of cuDNN's functions beside the graphs: softmax, batch statistics and recurrent layers."""
+"""Descriptors of cuDNN's functions beside the graphs: softmax and batch statistics."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ONE, ZERO = ctypes.c_float(1.0), ctypes.c_float(0.0)  # results replace what lie
 
 
 class Legacy:
-    """A descriptor of some kind (``Tensor``, ``RNN``, ``RNNData``, ``Dropout``), destroyed with its last reference."""
+    """A tensor descriptor, destroyed with its last reference."""
 
-    def __init__(self, functions: Functions, kind: str) -> None:
+    def __init__(self, functions: Functions) -> None:
         made = ctypes.c_void_p()
-        getattr(functions, f"Create{kind}Descriptor")(ctypes.byref(made))
+        functions.CreateTensorDescriptor(ctypes.byref(made))
         self.handle = made
-        weakref.finalize(self, getattr(functions, f"Destroy{kind}Descriptor"), made.value).atexit = False
+        weakref.finalize(self, functions.DestroyTensorDescriptor, made.value).atexit = False
 
 
 def integers(values: Sequence[int]) -> Any:
@@ -33,7 +33,7 @@ def integers(values: Sequence[int]) -> Any:
 
 def tensor(functions: Functions, dtype: DataType, shape: Sequence[int], strides: Sequence[int] | None = None) -> Legacy:
     """A tensor descriptor of at least three axes, row-major unless ``strides`` (in elements) say otherwise."""
-    made = Legacy(functions, "Tensor")
+    made = Legacy(functions)
     steps = row_major(shape) if strides is None else strides
     functions.SetTensorNdDescriptor(made.handle, dtype, len(shape), integers(shape), integers(steps))
     return made

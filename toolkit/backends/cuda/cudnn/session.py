@@ -97,9 +97,9 @@ class Session:
         try:
             return [self.plan(graph, strict=strict)]
         except NoEngineError:
-            smaller = graph.with_one_axis_less()
-            if smaller is not None:
-                return self.plans(smaller, strict=strict)
+            rows = graph.as_rows()
+            if rows is not None:
+                return self.plans(rows, strict=strict)
             if len(graph.operations) == 1:
                 raise
         last = list(graph.written().values())[-1]
