@@ -41,7 +41,7 @@ class Recipe:
 RECIPES = {
     "linear": Recipe([layers.Flatten(), layers.Linear(10)], 5e-3, 10, 0.92, 0.93, 0.7),
     "mlp": Recipe(
-        [layers.Flatten(), layers.Linear(1568), layers.Sigmoid(), layers.Linear(10)], 5e-3, 9, 0.975, 0.95, 0.75
+        [layers.Flatten(), layers.Linear(1568), layers.Sigmoid(), layers.Linear(10)], 5e-3, 6, 0.975, 0.95, 0.75
     ),
     "conv": Recipe(
         [
