@@ -90,3 +90,13 @@ def test_what_it_leaves_to_others() -> None:
     assert not BACKEND.supports(node_of("MatMul", [made(4), made(4, 3)]))
     assert not BACKEND.supports(node_of("FusedMatMul", [made(8, 4), made(4, 3), made(8, 1)], domain="toolkit"))
     assert not BACKEND.supports(node_of("MatMul", [np.zeros((0, 4), np.float32), made(4, 3)]))
+
+
+@pytest.mark.parametrize("trans_b", [0, 1])
+@pytest.mark.parametrize("rows", [95, 96, 512])
+def test_large_weights(rows: int, trans_b: int) -> None:
+    """Packed for few rows, row-major for many, where they lie for very many; each with all that follows."""
+    a, b = made(2, rows, 512), made(*((520, 512) if trans_b else (512, 520)))
+    bias, residual = made(520), made(rows, 520)
+    check([a[0], b, bias, residual], constant=True, transB=trans_b, activation="Gelu")
+    check([a, b, bias], constant=True, transB=trans_b, alpha=0.5)
