@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from toolkit.backends.host import HostBackend
-from toolkit.backends.numpy.direct import DIRECT, Direct
+from toolkit.backends.numpy.bound import Direct
+from toolkit.backends.numpy.direct import DIRECT
 from toolkit.backends.protocol import Buffer, Kernel, Layout, Resources, Step, plain
 from toolkit.compiler.program import Node
 from toolkit.errors import BackendError
@@ -35,7 +36,7 @@ class NumpyBackend(HostBackend):
         direct = DIRECT.get((node.domain, node.op_type))
         bound = None if direct is None else direct(node)
         if bound is not None:
-            return DirectKernel(node, bound)
+            return ViewKernel(node) if bound.is_same else DirectKernel(node, bound)
         return NumpyKernel(node, resources)
 
     def reorder(self, source: Layout, target: Layout, resources: Resources) -> Kernel:

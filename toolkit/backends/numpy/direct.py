@@ -1,31 +1,25 @@
-"""Direct numpy kernels: operators whose numpy function takes ``out=``, so that a run allocates nothing."""
+"""Direct numpy kernels: operators whose numpy function takes ``out=``, so that a run allocates nothing.
+
+Those that only copy are in ``parts``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from toolkit.backends.numpy.bound import Arrays, Direct, Lower
+from toolkit.backends.numpy.parts import PARTS, known_input
 from toolkit.backends.protocol import Step
 from toolkit.compiler.program import Node
-from toolkit.operators.expression import TOOLKIT_DOMAIN
-from toolkit.operators.standard.indexing import row_sums
 
-Arrays = Sequence[Any]
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-@dataclass(frozen=True, slots=True)
-class Direct:
-    """How to turn arrays into a step; ``in_place`` as in ``Kernel``."""
-
-    bind: Callable[[Arrays, Arrays], Step]
-    in_place: tuple[tuple[int, int], ...] = ()
-
-
-def _ufunc(function: Callable[..., Any]) -> Callable[[Node], Direct | None]:
+def _ufunc(function: Callable[..., Any]) -> Lower:
     def lower(node: Node) -> Direct | None:
         if any(item is not None and item.dtype == object for item in (*node.inputs, *node.outputs)):
             return None
@@ -45,67 +39,71 @@ def _division(node: Node) -> Direct | None:
     return _ufunc(np.divide)(node) if node.y.dtype.kind == "f" else None
 
 
-def _transpose(node: Node) -> Direct | None:
-    permutation = node.attributes.get("perm") or list(range(len(node.x.shape)))[::-1]
-
-    def bind(inputs: Arrays, outputs: Arrays) -> Step:
-        return partial(np.copyto, outputs[0], inputs[0].transpose(permutation))
-
-    return Direct(bind)
-
-
-def _concat(node: Node) -> Direct | None:
-    axis = node.attributes.get("axis", 1)
-    return Direct(lambda inputs, outputs: partial(np.concatenate, inputs, axis=axis, out=outputs[0]))
-
-
-def _gather(node: Node) -> Direct | None:
-    axis, indices = node.attributes.get("axis", 0), node.inputs[1]
-    if indices is None or node.x.dtype == object:
+def _power(node: Node) -> Direct | None:
+    """A square where the exponent turns out to be 2, which it mostly is: several times faster than a power."""
+    base, exponent = node.inputs
+    assert base is not None and exponent is not None
+    if exponent.size != 1 or base.shape != node.y.shape or base.dtype not in FLOATS or "axis" in node.attributes:
         return None
-    size = node.x.shape[axis]
 
     def bind(inputs: Arrays, outputs: Arrays) -> Step:
+        (x, number), y = inputs, outputs[0]
+        number, kind = number.reshape(()), y.dtype.type
+
         def step() -> None:
-            where = inputs[1]
-            if where.size and (where.min() < -size or where.max() >= size):
-                raise IndexError(f"Gather {node.layer!r}: index out of range for axis {axis} of size {size}.")
-            np.take(inputs[0], where, axis=axis, out=outputs[0], mode="wrap")
+            if number == 2:
+                np.square(x, out=y)
+            else:
+                np.power(x, kind(number), out=y)
 
         return step
 
-    return Direct(bind)
+    return Direct(bind, in_place=((0, 0),))
 
 
-def _gather_gradient(node: Node) -> Direct | None:
-    if node.y.dtype.name not in ("float32", "float64"):
+def _extremum(function: np.ufunc) -> Lower:
+    def lower(node: Node) -> Direct | None:
+        return _ufunc(function)(node) if len(node.inputs) == 2 and node.y.dtype.kind in "iuf" else None
+
+    return lower
+
+
+def _cast(node: Node) -> Direct | None:
+    pair = (node.x.dtype, node.y.dtype)
+    if any(dtype.isbuiltin != 1 or dtype.kind not in "biuf" for dtype in pair):  # float8 has its own ways
         return None
-    return Direct(lambda inputs, outputs: partial(row_sums, inputs[0], inputs[1], outputs[0]))
+    is_same = node.x.dtype == node.y.dtype
+    copy = partial(np.copyto, casting="unsafe")
+    return Direct(lambda inputs, outputs: partial(copy, outputs[0], inputs[0]), is_same=is_same)
 
 
-def _expand(node: Node) -> Direct | None:
-    shape = node.y.shape
-    return Direct(lambda inputs, outputs: partial(np.copyto, outputs[0], np.broadcast_to(inputs[0], shape)))
+def _reduction(function: np.ufunc, *, is_mean: bool = False) -> Lower:
+    def lower(node: Node) -> Direct | None:
+        is_known, axes = known_input(node, "axes", 1)
+        if not is_known or not node.x.size or node.x.dtype not in FLOATS:
+            return None
+        if (axes is None or not len(axes)) and node.attributes.get("noop_with_empty_axes", 0):
+            return None
+        rank = len(node.x.shape)
+        along = tuple(range(rank)) if axes is None or not len(axes) else tuple(int(axis) % rank for axis in axes)
+        kept = tuple(1 if axis in along else size for axis, size in enumerate(node.x.shape))
+        count = node.x.dtype.type(node.x.size // max(node.y.size, 1))
 
+        def bind(inputs: Arrays, outputs: Arrays) -> Step:
+            x, y = inputs[0], outputs[0].reshape(kept)
+            reduce = partial(function.reduce, x, axis=along, out=y, keepdims=True)
+            if not is_mean:
+                return reduce
 
-def _split(node: Node) -> Direct | None:
-    axis = node.attributes.get("axis", 0)
+            def step() -> None:
+                reduce()
+                np.divide(y, count, out=y)
 
-    def bind(inputs: Arrays, outputs: Arrays) -> Step:
-        starts = np.cumsum([0] + [item.shape[axis] for item in outputs])
-        cut = [slice(None)] * (axis % inputs[0].ndim)
-        pairs = [
-            (item, inputs[0][(*cut, slice(start, start + item.shape[axis]))])
-            for item, start in zip(outputs, starts, strict=False)
-        ]
+            return step
 
-        def step() -> None:
-            for target, source in pairs:
-                np.copyto(target, source)
+        return Direct(bind)
 
-        return step
-
-    return None if any(item is None for item in node.outputs) else Direct(bind)
+    return lower
 
 
 def _matmul(node: Node) -> Direct | None:
@@ -114,7 +112,7 @@ def _matmul(node: Node) -> Direct | None:
     return Direct(lambda inputs, outputs: partial(np.matmul, *inputs, out=outputs[0]))
 
 
-DIRECT: dict[tuple[str, str], Callable[[Node], Direct | None]] = {
+DIRECT: dict[tuple[str, str], Lower] = {
     ("", "Add"): _ufunc(np.add),
     ("", "Sub"): _ufunc(np.subtract),
     ("", "Mul"): _ufunc(np.multiply),
@@ -134,11 +132,17 @@ DIRECT: dict[tuple[str, str], Callable[[Node], Direct | None]] = {
     ("", "And"): _ufunc(np.logical_and),
     ("", "Or"): _ufunc(np.logical_or),
     ("", "Not"): _ufunc(np.logical_not),
-    ("", "Transpose"): _transpose,
-    ("", "Concat"): _concat,
-    ("", "Gather"): _gather,
-    (TOOLKIT_DOMAIN, "GatherGradient"): _gather_gradient,
-    ("", "Expand"): _expand,
-    ("", "Split"): _split,
+    ("", "GreaterOrEqual"): _ufunc(np.greater_equal),
+    ("", "LessOrEqual"): _ufunc(np.less_equal),
+    ("", "Max"): _extremum(np.maximum),
+    ("", "Min"): _extremum(np.minimum),
+    ("", "Pow"): _power,
+    ("", "Cast"): _cast,
+    ("", "ReduceSum"): _reduction(np.add),
+    ("", "ReduceMean"): _reduction(np.add, is_mean=True),
+    ("", "ReduceMax"): _reduction(np.maximum),
+    ("", "ReduceMin"): _reduction(np.minimum),
+    ("", "ReduceProd"): _reduction(np.multiply),
     ("", "MatMul"): _matmul,
+    **PARTS,
 }

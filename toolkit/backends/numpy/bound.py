@@ -1,0 +1,27 @@
+"""What a direct kernel is: how to turn arrays into a step that writes into its outputs and allocates nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from toolkit.backends.protocol import Step
+from toolkit.compiler.program import Node
+
+Arrays = Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """How to turn arrays into a step; ``in_place`` as in ``Kernel``.
+
+    ``is_same``: the first output is the first input, byte by byte, so that there is nothing to do.
+    """
+
+    bind: Callable[[Arrays, Arrays], Step]
+    in_place: tuple[tuple[int, int], ...] = ()
+    is_same: bool = False
+
+
+Lower = Callable[[Node], Direct | None]  # None: the reference has to do it
