@@ -18,6 +18,7 @@ from toolkit.backends.onednn import (
     quantized,
     recurrent,
     reduction,
+    resampling,
     rounding,
     softmax,
 )
@@ -45,6 +46,7 @@ FAMILIES = (
     quantized,
     recurrent,
     reduction,
+    resampling,
     rounding,
     softmax,
 )

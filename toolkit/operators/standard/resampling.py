@@ -34,7 +34,7 @@ def resized_shape(shape: Shape, canonical: Mapping[str, Any]) -> tuple[int, ...]
     return tuple(found)
 
 
-def _steps(shape: Shape, roi: np.ndarray | None, canonical: Mapping[str, Any]) -> list[tuple[int, Taps]]:
+def resampling_steps(shape: Shape, roi: np.ndarray | None, canonical: Mapping[str, Any]) -> list[tuple[int, Taps]]:
     """(axis, taps) of every axis that changes: those that shrink first, then growing ones, the last axis first."""
     sampling, axes = Sampling(**{name: canonical[name] for name in SAMPLING}), canonical["axes"]
     regions = [(0.0, 1.0)] * len(axes)
@@ -57,7 +57,7 @@ def interpolation(x: np.ndarray, roi: np.ndarray | None = None, **canonical: Any
     shape = resized_shape(x.shape, canonical)
     if 0 in shape:
         return np.zeros(shape, x.dtype, like=x)
-    steps = _steps(x.shape, roi, canonical)
+    steps = resampling_steps(x.shape, roi, canonical)
     y = x
     if canonical["mode"] != "nearest" and x.dtype.kind != "f":
         y = x.astype(np.float64)
@@ -86,7 +86,7 @@ def interpolation_gradient(
     """The transpose of ``interpolation``: every element of ``g`` is shared out to what it was a weighted sum of."""
     if 0 in g.shape:
         return np.zeros(tuple(input_shape), g.dtype, like=g)
-    steps = _steps(input_shape, roi, canonical)
+    steps = resampling_steps(input_shape, roi, canonical)
     for axis, found in reversed(steps):
         g = found.transposed(input_shape[axis]).applied(g, axis)
     return g if steps else g.copy()
@@ -120,7 +120,7 @@ def _resampled(call: Call, is_gradient: bool) -> list[Expression | None]:
     if roi is not None and roi.value is None and call.attributes["coordinate_transformation_mode"] == CROPPING:
         raise ValueError("the region of interest is computed, so its weights are no constants: give it as one")
     y = call.x
-    for axis, found in _steps(shape, None if roi is None else roi.value, call.attributes):
+    for axis, found in resampling_steps(shape, None if roi is None else roi.value, call.attributes):
         if found.weight is None and not is_gradient:
             y = emit("Gather", y, found.index[:, 0], axis=axis)
             continue
@@ -129,7 +129,9 @@ def _resampled(call: Call, is_gradient: bool) -> list[Expression | None]:
         moved = cast(transpose(y, last), matrix.dtype) @ as_expression(matrix if is_gradient else matrix.T, y)
         y = transpose(moved, [last.index(other) for other in range(y.ndim)])
     value = float(call.attributes["extrapolation_value"])
-    for axis, found in [] if is_gradient else _steps(shape, None if roi is None else roi.value, call.attributes):
+    for axis, found in (
+        [] if is_gradient else resampling_steps(shape, None if roi is None else roi.value, call.attributes)
+    ):
         if found.outside is not None:
             mask = found.outside.reshape([-1 if other == axis else 1 for other in range(y.ndim)])
             y = where(as_expression(mask, y), value, y)

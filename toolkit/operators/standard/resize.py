@@ -108,7 +108,7 @@ def _image_scales(shape: Shape, height_scale: float, width_scale: float) -> np.n
 Content = Sequence[np.ndarray | None]
 
 
-def _canonical(
+def canonical_resampling(
     version: int, types: Sequence[TensorType | None], attributes: Mapping[str, Any], content: Content
 ) -> dict[str, Any]:
     """The canonical attributes of a node of one of the five forms, from the constant content of its inputs."""
@@ -134,7 +134,7 @@ def _canonical(
 def _inference(version: int) -> Callable[..., list[TensorType]]:
     def infer(types: Sequence[TensorType | None], attributes: dict[str, Any], constants: Content) -> list[TensorType]:
         assert types[0] is not None
-        return [(types[0][0], resized_shape(types[0][1], _canonical(version, types, attributes, constants)))]
+        return [(types[0][0], resized_shape(types[0][1], canonical_resampling(version, types, attributes, constants)))]
 
     return infer
 
@@ -142,7 +142,7 @@ def _inference(version: int) -> Callable[..., list[TensorType]]:
 def _canonical_call(call: Call, version: int) -> dict[str, Any]:
     types = [None if item is None else (item.dtype, item.shape) for item in call.inputs]
     content = [None if item is None else item.value for item in call.inputs]
-    return _canonical(version, types, call.attributes, content)
+    return canonical_resampling(version, types, call.attributes, content)
 
 
 def as_interpolation(call: Call) -> Expression:
