@@ -133,7 +133,7 @@ def test_options_are_checked():
     with pytest.raises(InputError, match="threads must be at least 1"):
         net.context(1, threads=0)
     with pytest.raises(
-        BackendError, match="precision must be one of 'float32', 'bfloat16', 'float16', 'mixed', got 'float8'"
+        BackendError, match="precision must be one of 'float32', 'tf32', 'bfloat16', 'float16', 'mixed', got 'float8'"
     ):
         net.context(1, precision="float8")
     with pytest.raises(GraphError, match="training=True"):

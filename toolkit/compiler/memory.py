@@ -22,12 +22,12 @@ class Lifetime:
     offset: int = 0
 
 
-def align(nbytes: int) -> int:
-    """Round up to whole cache lines."""
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+def align(nbytes: int, alignment: int = ALIGNMENT) -> int:
+    """Round up to whole cache lines, or to another alignment."""
+    return -(-nbytes // alignment) * alignment
 
 
-def plan_arena(lifetimes: Sequence[Lifetime]) -> int:
+def plan_arena(lifetimes: Sequence[Lifetime], alignment: int = ALIGNMENT) -> int:
     """Set every offset; returns the size of the arena in bytes."""
     placed: list[Lifetime] = []
     size = 0
@@ -38,8 +38,8 @@ def plan_arena(lifetimes: Sequence[Lifetime]) -> int:
         for other in rivals:
             if offset + item.nbytes <= other.offset:
                 break
-            offset = max(offset, align(other.offset + other.nbytes))
+            offset = max(offset, align(other.offset + other.nbytes, alignment))
         item.offset = offset
         placed.append(item)
-        size = max(size, align(offset + item.nbytes))
+        size = max(size, align(offset + item.nbytes, alignment))
     return size

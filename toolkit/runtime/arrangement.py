@@ -1,4 +1,4 @@
-"""The arrangement of a plan: its tasks in order, and where in the arena each tensor will lie once there is memory.
+"""The arrangement of a plan: its tasks in order, and where in an arena each tensor will lie once there is memory.
 
 So the size of a plan can be known without making it.
 """
@@ -12,8 +12,9 @@ from toolkit.backends.protocol import Backend, Resources
 from toolkit.compiler.memory import Lifetime, plan_arena
 from toolkit.compiler.program import Program, Variable
 from toolkit.graph.parameter import Parameter
+from toolkit.runtime.devices import Devices
 from toolkit.runtime.lowering import Lowering
-from toolkit.runtime.sharing import pin_gradients, share_memory
+from toolkit.runtime.sharing import gradient_layouts, pin_gradients, share_memory
 from toolkit.runtime.store import Store
 from toolkit.runtime.tensors import Task, Tensor
 
@@ -23,14 +24,19 @@ Pins = Sequence[tuple[Variable, Hashable]]
 
 @dataclass(frozen=True)
 class Arrangement:
-    """``tasks`` over an arena of ``nbytes``: ``lifetimes`` of the roots that lie there, ``scratch`` of each task."""
+    """``tasks`` over ``arenas`` of so many bytes by device: ``lifetimes`` of the roots there, ``scratch`` of tasks."""
 
     lowering: Lowering
     inputs: dict[str, Tensor]
     tasks: list[Task]
     lifetimes: dict[Tensor, Lifetime]
     scratch: list[Lifetime | None]
-    nbytes: int
+    arenas: dict[str, int]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arenas."""
+        return sum(self.arenas.values())
 
 
 def arrange(
@@ -46,26 +52,34 @@ def arrange(
 
     What the program keeps is given its place in ``store``.
     """
-    lowering = Lowering(program, backends, resources, store).run()
+    devices = Devices(backends, resources)
+    lowering = Lowering(program, devices, store).run()
+    read = gradient_layouts(lowering.tasks, gradients)
     for parameters, slots in groups:
-        lowering.store.allocate_group(parameters, slots)
+        lowering.store.allocate_group(parameters, slots, read)
     for key in lowering.store.layouts:
         lowering.store.allocate(key)
-    copier, outputs = lowering.converter, list(lowering.outputs.values())
+    outputs = list(lowering.outputs.values())
     inputs = {name: lowering.places(variable)[0] for name, variable in program.inputs.items()}
-    tasks = pin_gradients(lowering.tasks, gradients, lowering.store, copier, resources)
-    tasks = share_memory(tasks, outputs, copier, resources)
+    tasks = pin_gradients(lowering.tasks, gradients, lowering.store, devices)
+    tasks = share_memory(tasks, outputs, devices)
     lifetimes = _lifetimes(list(inputs.values()), tasks, outputs)
     scratch = [
         Lifetime(task.kernel.workspace, position, position) if task.kernel.workspace else None
         for position, task in enumerate(tasks)
     ]
-    nbytes = plan_arena([*lifetimes.values(), *(item for item in scratch if item is not None)])
-    return Arrangement(lowering, inputs, tasks, lifetimes, scratch, nbytes)
+    by_device: dict[str, list[Lifetime]] = {}
+    for root, life in lifetimes.items():
+        by_device.setdefault(root.layout.device, []).append(life)
+    for task, item in zip(tasks, scratch, strict=True):
+        if item is not None:
+            by_device.setdefault(task.device, []).append(item)
+    arenas = {device: plan_arena(lives, devices.alignment(device)) for device, lives in by_device.items()}
+    return Arrangement(lowering, inputs, tasks, lifetimes, scratch, arenas)
 
 
 def _lifetimes(inputs: Sequence[Tensor], tasks: Sequence[Task], outputs: Sequence[Tensor]) -> dict[Tensor, Lifetime]:
-    """From when to when the memory of each root of the arena is needed."""
+    """From when to when the memory of each root of an arena is needed."""
     found: dict[Tensor, Lifetime] = {}
 
     def touch(item: Tensor, position: int) -> None:

@@ -17,7 +17,7 @@ from toolkit.backends.registry import resolve
 from toolkit.compiler.bind import first_segment
 from toolkit.compiler.decisions import Decisions
 from toolkit.compiler.limits import require_affordable
-from toolkit.compiler.passes.precision import precision_named
+from toolkit.compiler.passes.precision import RELAXED, precision_named
 from toolkit.compiler.pipeline import compute_in
 from toolkit.compiler.placement import place
 from toolkit.compiler.program import Program
@@ -34,11 +34,11 @@ from toolkit.runtime.segments import Segments, Types
 Arrays = dict[str, np.ndarray]
 
 
-def resources(threads: int | None, seed: int, training: bool) -> Resources:
+def resources(threads: int | None, seed: int, training: bool, strict: bool = True) -> Resources:
     """What kernels are lent; ``threads=None`` takes every processor this process may use."""
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}.")
-    return Resources(threads or available_cores(), seed, training)
+    return Resources(threads or available_cores(), seed, training, strict)
 
 
 def available_cores() -> int:
@@ -54,7 +54,8 @@ class Context:
     - ``dims``: sizes of the other symbolic dimensions by name.
     - ``precision``: ``"float32"``; ``"bfloat16"`` or ``"float16"``, for all layers that have a form of half width; or
       ``"mixed"``, in which convolutions and matrix products compute in bfloat16, sums, normalisations and softmax in
-      float32. Inputs, outputs and parameters keep their types. A processor without arithmetic of half width
+      float32. ``"tf32"`` is float32 in which a GPU may round the factors of products to eleven significant bits.
+      Inputs, outputs and parameters keep their types. A processor without arithmetic of half width
       computes in float32 on rounded numbers: the same results, no faster.
     - ``threads``: processors to use, all by default; ``seed`` feeds the random operators of this context.
     - ``outputs``: compute only these.
@@ -83,7 +84,7 @@ class Context:
         self.batch_size = batch_size
         self._backends = resolve(backend)
         self._dims = dict(dims or {})
-        self.resources = resources(threads, seed, self.is_training)
+        self.resources = resources(threads, seed, self.is_training, precision != RELAXED)
         self.is_profiled = False
         self.decisions: Decisions | None = None
         self._outputs = outputs

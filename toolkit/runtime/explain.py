@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from toolkit.backends.protocol import HOST
 from toolkit.runtime.plan import Plan, Span
 from toolkit.runtime.segments import Stage
 
@@ -40,11 +41,12 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a plan does; ``str()`` gives the table, ``steps`` the rows."""
+    """What a plan does; ``str()`` gives the table, ``steps`` the rows, ``arenas`` the bytes planned on each device."""
 
     steps: list[StepReport]
     arena_nbytes: int
     prepared: int
+    arenas: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         is_segmented = any(step.segment for step in self.steps)
@@ -76,15 +78,16 @@ class Explanation:
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines.insert(1, "  ".join("-" * width for width in widths))
         total = sum(step.milliseconds or 0.0 for step in self.steps)
-        foot = (
-            f"{len(self.steps)} steps, {self.arena_nbytes / 2**20:.2f} MiB arena, {self.prepared} tensors prepared once"
-        )
+        arenas = [f"{self.arena_nbytes / 2**20:.2f} MiB arena"]
+        if any(device != HOST for device in self.arenas):
+            arenas = [f"{nbytes / 2**20:.2f} MiB arena on {device}" for device, nbytes in self.arenas.items()]
+        foot = f"{len(self.steps)} steps, {', '.join(arenas)}, {self.prepared} tensors prepared once"
         return "\n".join([*lines, foot + (f", {total:.3f} ms" if total else "")])
 
 
 def explain(plan: Plan) -> Explanation:
     """Describe a plan; views, which execute nothing, have no row."""
-    return Explanation(_steps(plan), plan.arena_nbytes, len(plan.static))
+    return Explanation(_steps(plan), plan.arena_nbytes, len(plan.static), plan.arenas)
 
 
 def explain_segments(path: Sequence[Stage]) -> Explanation:
@@ -100,7 +103,11 @@ def explain_segments(path: Sequence[Stage]) -> Explanation:
                 reports += [replace(step, segment=index) for step in inner]
     for waiting in path[-1].segment.rest if path else ():
         reports.append(_report(waiting.layer, waiting.leaf.operator, "", "bound when its data is there", [], len(path)))
-    return Explanation(reports, sum(plan.arena_nbytes for plan in plans), sum(len(plan.static) for plan in plans))
+    arenas: dict[str, int] = {}
+    for plan in plans:
+        for device, nbytes in plan.arenas.items():
+            arenas[device] = arenas.get(device, 0) + nbytes
+    return Explanation(reports, sum(arenas.values()), sum(len(plan.static) for plan in plans), arenas)
 
 
 def _report(layer: str, operator: str, backend: str, kernel: str, spans: list[Span], segment: int) -> StepReport:

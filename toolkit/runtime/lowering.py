@@ -1,18 +1,21 @@
 """Lowering: the nodes of a placed program become tasks, kernels with the tensors they read and write.
 
 Each kernel says in which layouts it wants its inputs; conversions are inserted where a tensor lies otherwise, and
-shared. Tasks that depend on parameters and constants only are set apart (``static``): the plan executes them when
-parameters change, not in every run.
+shared. A layout names its device, so the copies at the borders of devices are conversions like all others. Tasks that
+depend on parameters and constants only are set apart (``static``): the plan executes them when parameters change, not
+in every run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable
+from dataclasses import replace
 
-from toolkit.backends.protocol import Backend, Layout, Resources, plain
+from toolkit.backends.protocol import Layout, plain
 from toolkit.compiler.passes.common_subexpressions import attribute_key, identity
 from toolkit.compiler.program import UPDATE_ROLES, Node, Program, Variable
 from toolkit.errors import malformed, naming
+from toolkit.runtime.devices import Devices
 from toolkit.runtime.store import Store
 from toolkit.runtime.tensors import Task, Tensor, host_buffer
 
@@ -20,14 +23,10 @@ from toolkit.runtime.tensors import Task, Tensor, host_buffer
 class Lowering:
     """Lowers one program; afterwards ``tasks`` and ``static`` hold the work, ``tensors`` the variables' places."""
 
-    def __init__(
-        self, program: Program, backends: Sequence[Backend], resources: Resources, store: Store | None = None
-    ) -> None:
+    def __init__(self, program: Program, devices: Devices, store: Store | None = None) -> None:
         self.program = program
-        self.backends: Mapping[str, Backend] = {backend.name: backend for backend in backends}
-        self.converter = backends[0]
-        self.resources = resources
-        self.store = store if store is not None else Store()
+        self.devices = devices
+        self.store = store if store is not None else Store(devices)
         self.tasks: list[Task] = []
         self.static: list[Task] = []
         self.tensors: dict[Variable, list[Tensor]] = {}
@@ -36,8 +35,7 @@ class Lowering:
 
     def run(self) -> Lowering:
         """Lower everything; returns itself."""
-        for backend in self.backends.values():
-            backend.enter(self.resources)
+        self.devices.enter()
         for variable in self.program.inputs.values():
             self.tensors[variable] = [Tensor(variable, plain(variable.dtype, variable.shape))]
         for node in self.program.nodes:
@@ -60,12 +58,19 @@ class Lowering:
         for place in places:
             if place.layout == layout:
                 return place
-        kernel = self.converter.reorder(first.layout, layout, self.resources)
+        source = next((place for place in places if place.layout.device == layout.device), first)
+        between = self.devices.between(source.layout, layout)
+        if between is not None:
+            source = self.tensor(variable, between, role)
         made = Tensor(variable, layout)
-        task = Task(kernel, [first], [made], variable.name, "Reorder", self.converter.name, role)
-        self._append(task, ("reorder", first.key, layout))
+        task = self._conversion(source, made, variable.name, "Reorder", role)
+        self._append(task, ("reorder", source.key, layout))
         places.append(made)
         return made
+
+    def _conversion(self, source: Tensor, target: Tensor, layer: str, operator: str, role: str) -> Task:
+        backend, kernel = self.devices.reorder(source.layout, target.layout)
+        return Task(kernel, [source], [target], layer, operator, backend.name, role, device=backend.device)
 
     def places(self, variable: Variable) -> list[Tensor]:
         """Where a variable lies; sources are given their tensor when they are first read."""
@@ -89,10 +94,10 @@ class Lowering:
         return tensor
 
     def _lower(self, node: Node) -> None:
-        backend = self.backends[node.backend]
-        layouts = [None if item is None else self.places(item)[0].layout for item in node.inputs]
+        backend = self.devices.backends[node.backend]
+        layouts = [None if item is None else self._shown(item, backend.device) for item in node.inputs]
         with naming(lambda why: malformed(f"{node.operator}-{node.version}", node.layer, why)):
-            kernel = backend.lower(node, layouts, self.resources)
+            kernel = backend.lower(node, layouts, self.devices.resources)
         inputs = [
             None if item is None or wanted is None else self.tensor(item, wanted, _role_of_reading(node, item))
             for item, wanted in zip(node.inputs, kernel.inputs, strict=True)
@@ -109,10 +114,16 @@ class Lowering:
             if target is not None and origin is not None:
                 target.root = origin
                 target.storage, target.key = origin.storage, None
-        task = Task(kernel, inputs, outputs, node.layer, node.operator, node.backend, node.role, node, node.fused)
+        labels = node.layer, node.operator, node.backend, node.role, node, node.fused
+        task = Task(kernel, inputs, outputs, *labels, backend.device)
         keys = tuple(None if item is None else item.key for item in inputs)
         attributes = tuple(sorted((name, attribute_key(value)) for name, value in node.attributes.items()))
         self._append(task, (node.domain, node.op_type, node.version, attributes, keys))
+
+    def _shown(self, variable: Variable, device: str) -> Layout:
+        """The layout in which a kernel of a device is to expect a variable."""
+        there = (place.layout for place in self.places(variable) if place.layout.device == device)
+        return next(there, plain(variable.dtype, variable.shape, device))
 
     def _append(self, task: Task, key: Hashable) -> None:
         if self._is_static(task):
@@ -135,20 +146,25 @@ class Lowering:
         """Write ``content`` over the kept tensor of ``target``, unless a kernel has put it there already."""
         place = self.places(target)[0]
         if place in self.undecided:
-            self.store.adopt(place.key, place.layout)
+            device = self.places(content)[0].layout.device
+            place.layout = self.store.adopt(place.key, replace(place.layout, device=device))
             self.undecided.discard(place)
         made_in = "update" if content.producer is None else content.producer.role
         role = made_in if made_in in UPDATE_ROLES else "statistics"
         source = self.tensor(content, place.layout, role)
         if source.base() is place:
             return
-        kernel = self.converter.reorder(place.layout, place.layout, self.resources)
-        self.tasks.append(Task(kernel, [source], [place], target.name, "Assign", self.converter.name, role))
+        self.tasks.append(self._conversion(source, place, target.name, "Assign", role))
 
 
 def _role_of_reading(node: Node, variable: Variable) -> str:
-    """When what a node reads is brought into its layout: gradients are judged, and handed out, before the update."""
-    return _role(variable) if node.role == "update" else node.role
+    """When what a node reads is brought into its layout.
+
+    Gradients are judged, and handed out, before they move anything; the numbers of an update are there only then.
+    """
+    if node.role in UPDATE_ROLES and variable.producer is not None:
+        return variable.producer.role
+    return node.role
 
 
 def _role(variable: Variable) -> str:

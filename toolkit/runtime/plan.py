@@ -1,25 +1,29 @@
 """The plan: a program compiled for its backends, bound to memory, ready to be executed again and again.
 
 Building it lowers the program, shares and places memory, and computes once what depends on parameters alone (packed
-weights, folded statistics). Running it calls prepared steps; nothing is decided and nothing is allocated.
+weights, folded statistics). Running it calls prepared steps; nothing is decided and nothing is allocated. Steps of a
+device beside the host are enqueued, waited for where the host needs them, and fused after their first execution.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, MutableMapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from toolkit.backends.host import HostBuffer, aligned
-from toolkit.backends.protocol import Backend, Resources, Step, plain
+from toolkit.backends.protocol import HOST, Backend, Resources, Step, plain
 from toolkit.compiler.program import Program, Variable
 from toolkit.errors import MALFORMED, BackendError, InputError, ToolkitError, malformed, naming
 from toolkit.graph.parameter import CLOCK, Parameter
 from toolkit.runtime.arrangement import Arrangement, arrange
-from toolkit.runtime.store import Store, converter
-from toolkit.runtime.tensors import AnyBuffer, Task, Tensor, host_buffer
+from toolkit.runtime.devices import BYTE, Devices
+from toolkit.runtime.schedule import Section, calls, fused, sections
+from toolkit.runtime.schedule import Span as HostSpan
+from toolkit.runtime.store import Store
+from toolkit.runtime.tensors import AnyBuffer, ObjectBuffer, Task, Tensor, host_buffer
 
 NUMPY = "numpy"  # the name of the backend
 Packed = MutableMapping[Hashable, "PackedBuffer"]
@@ -37,7 +41,7 @@ class PackedBuffer:
 
 
 class Plan:
-    """Bound steps over one arena.
+    """Bound steps over one arena on each device.
 
     ``packed`` is the network's table of static content, shared between plans. ``gradients`` lists (variable, key) pairs
     that are to be computed in the store's gradient buffers. Steps are executed by role: ``run("forward", "loss")``.
@@ -55,7 +59,8 @@ class Plan:
         gradients: Sequence[tuple[Variable, Hashable]] = (),
     ) -> None:
         self.resources = resources
-        self._backends = tuple({backend.name: backend for backend in backends}.values())
+        self._devices = Devices(backends, resources)
+        self._backends = tuple(self._devices.backends.values())
         found = arrange(program, backends, resources, store=store, groups=groups, gradients=gradients)
         lowering = found.lowering
         self.store = lowering.store
@@ -64,7 +69,7 @@ class Plan:
         self._packed = packed
         self._held: list[PackedBuffer] = []
         self.spans: list[list[Span]] | None = None
-        self.arena_nbytes = found.nbytes
+        self.arenas = found.arenas
         self._place(found)
         self._clock = -1
         self._readers = self._static_readers()
@@ -75,13 +80,20 @@ class Plan:
 
     def _place(self, found: Arrangement) -> None:
         """Give every root its buffer."""
-        self._arena = aligned(found.nbytes)
+        devices = self._devices
+        self.blocks = {device: devices.block(device, nbytes) for device, nbytes in found.arenas.items()}
         for root, life in found.lifetimes.items():
-            root.buffer = HostBuffer(root.layout, self._arena, life.offset)
-        self._scratch = [
-            None if item is None else HostBuffer(plain(np.dtype(np.uint8), (item.nbytes,)), self._arena, item.offset)
-            for item in found.scratch
-        ]
+            root.buffer = devices.buffer(root.layout, self.blocks[root.layout.device], life.offset)
+        self._scratch: list[AnyBuffer | None] = []
+        for task, item in zip(found.tasks, found.scratch, strict=True):
+            layout = plain(BYTE, (0 if item is None else item.nbytes,), task.device)
+            made = None if item is None else devices.buffer(layout, self.blocks[task.device], item.offset)
+            self._scratch.append(made)
+
+    @property
+    def arena_nbytes(self) -> int:
+        """Bytes of the arenas of all devices."""
+        return sum(self.arenas.values())
 
     def _buffer(self, item: Tensor | None) -> AnyBuffer | None:
         """The buffer of a tensor; a view gets one of its own layout over its root's memory."""
@@ -94,10 +106,10 @@ class Plan:
             elif root.storage == "gradient":
                 root.buffer = self.store.gradients[root.key].over(root.layout)
             else:
-                root.buffer = host_buffer(root.layout)
+                root.buffer = self._devices.fresh(root.layout)
         if item is root:
             return root.buffer
-        if not isinstance(root.buffer, HostBuffer):
+        if isinstance(root.buffer, ObjectBuffer):
             return host_buffer(item.layout, root.buffer.array.reshape(item.layout.shape))
         return root.buffer.over(item.layout)
 
@@ -107,8 +119,8 @@ class Plan:
         """Bring everything that depends on parameters up to date; rebinds when a parameter's host array moved."""
         if self._clock == CLOCK.now:
             return
-        convert = converter(self._backends[0], self.resources)
-        self.store.pull(convert)
+        self._devices.enter()
+        self.store.pull()
         with np.errstate(all="ignore"):
             moved = self._evaluate_static()
         if moved or self._clock < 0:
@@ -126,12 +138,9 @@ class Plan:
             held = held_by[id(task)]
             for item in task.outputs:
                 if item is not None and item.buffer is None:
-                    item.buffer = host_buffer(item.layout)
-            scratch = (
-                host_buffer(plain(np.dtype(np.uint8), (task.kernel.workspace,))) if task.kernel.workspace else None
-            )
-            step = self._step(task, scratch)
-            _execute(step, task)
+                    item.buffer = self._devices.fresh(item.layout)
+            step = self._step(task, self._devices.scratch(task.device, task.kernel.workspace))
+            self._execute(step, task)
             for shared in held or ():
                 shared.stamp = self._stamp(task)
             self._drop_finished(task, position)
@@ -206,7 +215,7 @@ class Plan:
         for item in lasting:
             entry = self._packed.get(item.key)
             if entry is None:
-                entry = PackedBuffer(host_buffer(item.layout))
+                entry = PackedBuffer(self._devices.fresh(item.layout))
                 self._packed[item.key] = entry
             if entry not in self._held:
                 self._held.append(entry)
@@ -268,7 +277,26 @@ class Plan:
     def _prepared(self, roles: Sequence[str]) -> tuple[tuple[Step, ...], bool]:
         """The steps of the roles in order, and whether numpy computes any: it would warn where IEEE has an answer."""
         pairs = self._ordered(roles)
-        return tuple(step for step, _ in pairs), any(task.backend == NUMPY for _, task in pairs)
+        is_numeric = any(task.backend == NUMPY for _, task in pairs)
+        if all(task.device == HOST for _, task in pairs):
+            return tuple(step for step, _ in pairs), is_numeric
+        found = sections(pairs, self._reach, self._devices)
+        return (*calls(found), partial(self._fuse, tuple(roles), found, is_numeric)), is_numeric
+
+    def _fuse(self, roles: tuple[str, ...], found: Sequence[Section], is_numeric: bool) -> None:
+        """The last call of a first run: from the next one on, what can be fused is."""
+        self._calls[roles] = fused(found, self._devices), is_numeric
+
+    def _reach(self, task: Task) -> list[HostSpan]:
+        """The host memory that a task touches."""
+        buffers = [(self._buffer(item), False) for item in task.inputs if item is not None]
+        buffers += [(self._buffer(item), True) for item in task.outputs if item is not None]
+        buffers.append((self._scratch[self._position[id(task)]], True))
+        return [
+            HostSpan(item.address, item.address + item.layout.nbytes, is_written)
+            for item, is_written in buffers
+            if item is not None and item.layout.device == HOST and item.layout.dtype != object
+        ]
 
     def _run_calls(self, calls: Sequence[Step], roles: Sequence[str]) -> None:
         try:
@@ -278,8 +306,12 @@ class Plan:
                     self._raise_failed(roles)
         except MALFORMED as error:
             if isinstance(error, ToolkitError):
+                self._devices.settle()
                 raise
             self._raise_failed(roles)
+        except BaseException:  # whatever it is: nothing may be pending when the next run loads its inputs
+            self._devices.settle()
+            raise
 
     def synchronised(self) -> None:
         """Note that the last write to any parameter was this plan's own."""
@@ -289,7 +321,7 @@ class Plan:
         """Execute step by step and call ``look(task)`` after each; stops when it returns something true."""
         with np.errstate(all="ignore"):
             for step, task in self._ordered(roles):
-                _execute(step, task)
+                self._execute(step, task)
                 if look(task):
                     return
 
@@ -300,23 +332,46 @@ class Plan:
     def output_bytes(self, task: Task) -> list[np.ndarray]:
         """What a task has just written, as flat arrays in memory order."""
         buffers = [self._buffer(item) for item in task.outputs if item is not None]
-        return [item.flat for item in buffers if isinstance(item, HostBuffer)]
+        return [self._devices.flat(item) for item in buffers if not isinstance(item, ObjectBuffer)]
 
     def _run_timed(self, roles: Sequence[str]) -> None:
         assert self.spans is not None
-        for step, task in self._ordered(roles):
-            started = time.perf_counter()
+        devices, pairs = self._devices, self._ordered(roles)
+        devices.synchronise()
+        started = time.perf_counter()
+        origins = {device: devices.mark(device) for device in dict.fromkeys(task.device for _, task in pairs)}
+        found, before_task = [], HOST
+        for step, task in pairs:
+            if task.device != before_task:
+                devices.synchronise()
+            before = devices.mark(task.device)
             _execute(step, task)
-            self.spans[self._position[id(task)]].append((started, time.perf_counter() - started))
+            found.append((task, before, devices.mark(task.device)))
+            before_task = task.device
+        devices.synchronise()
+        for task, before, after in found:
+            begun = started + before.since(origins[task.device])
+            self.spans[self._position[id(task)]].append((begun, after.since(before)))
 
     def profile(self, enabled: bool = True) -> None:
         """Start (or stop) recording the time of every step; ``explain`` shows the medians."""
         self.spans = [[] for _ in self.tasks] if enabled else None
 
     def _raise_failed(self, roles: Sequence[str]) -> None:
+        self._devices.settle()
         for step, task in self._ordered(roles):
-            _execute(step, task)
+            self._execute(step, task)
         raise BackendError("A kernel reported an error that it does not report again; run once more.")
+
+    def _execute(self, step: Step, task: Task) -> None:
+        """Execute one step and wait for it."""
+        _execute(step, task)
+        try:
+            self._devices.synchronise(task.device)
+        except BackendError as error:
+            raise BackendError(
+                f"{task.operator} {task.layer!r}: kernel {task.kernel.name!r} failed: {error}"
+            ) from error
 
 
 def data_error(operator: str, layer: str, why: str) -> InputError:

@@ -21,7 +21,7 @@ from toolkit.backends.registry import resolve
 from toolkit.compiler.bind import bind
 from toolkit.compiler.decisions import Decisions
 from toolkit.compiler.limits import require_affordable
-from toolkit.compiler.passes.precision import precision_named
+from toolkit.compiler.passes.precision import RELAXED, precision_named
 from toolkit.compiler.passes.straight_through import OFFERED
 from toolkit.compiler.pipeline import compute_in, optimise_for_inference
 from toolkit.compiler.placement import place
@@ -33,12 +33,13 @@ from toolkit.graph.parameter import Parameter
 from toolkit.runtime.arrangement import Groups, Pins, arrange
 from toolkit.runtime.cache import state_of
 from toolkit.runtime.context import resources
+from toolkit.runtime.devices import Devices
 from toolkit.runtime.explain import Explanation, explain
 from toolkit.runtime.feeds import named, sizes
 from toolkit.runtime.plan import Plan
 from toolkit.runtime.scout import Scout, Sizes
 from toolkit.runtime.step_plan import LossScale, StepPlan
-from toolkit.runtime.store import Store, converter, to_host
+from toolkit.runtime.store import Store
 from toolkit.runtime.tensors import Task
 from toolkit.runtime.training_program import (
     LOSS,
@@ -105,19 +106,20 @@ class TrainingSession:
         self.network, self.loss, self.optimizer = network, loss, optimizer
         self._backends = resolve(backend)
         self._loss_backends = None if loss_backend is None else resolve(loss_backend)
-        self._resources = resources(threads, seed, training=True)
-        self._judging = resources(threads, seed, training=False)
+        is_strict = precision != RELAXED
+        self._resources = resources(threads, seed, training=True, strict=is_strict)
+        self._judging = resources(threads, seed, training=False, strict=is_strict)
         self.shortfalls: dict[str, Shortfall] = {}
         self.gathered = 0.0
         self._accumulates, self._loss_scale = accumulates, loss_scale
         self._is_factored = accumulates or loss_scale is not None
         self._last: StepPlan | None = None
-        self._store = Store()
+        self._devices = Devices([*self._backends, *(self._loss_backends or ())], self._resources)
+        self._store = Store(self._devices)
         self._outputs = outputs
         self._plans: OrderedDict[Hashable, StepPlan] = OrderedDict()
         self._evaluations: OrderedDict[Hashable, Plan] = OrderedDict()
         self._scout = Scout(network, backend, threads, outputs)
-        self._convert = converter(self._backends[0], self._resources)
 
     # the three things a session does ------------------------------------------------------------------------------
 
@@ -138,7 +140,7 @@ class TrainingSession:
         if self._accumulates:
             plan.load_weights(float(self.gathered > 0), weight / scale)
             plan.plan.run("statistics", "accumulate")
-            self._store.mark_written(plan.statistics, self._convert)
+            self._store.mark_written(plan.statistics)
             plan.plan.synchronised()
             self.gathered, self._last = self.gathered + weight, plan
         else:
@@ -154,13 +156,13 @@ class TrainingSession:
     def _move(self, plan: StepPlan, step: int, factor: float, *roles: str) -> None:
         plan.load_numbers(self.optimizer, step, factor if self._is_factored else None)
         plan.plan.run(*roles)
-        self._store.mark_written(plan.kept, self._convert)
+        self._store.mark_written(plan.kept)
         plan.plan.synchronised()
 
     def gradients(self, feeds: Mapping[str, Any] | np.ndarray, labels: Labels) -> Arrays:
         """The gradient of the mean loss for every parameter that learns; nothing is updated."""
         plan = self._forward_backward(feeds, labels)
-        found = {item.name: to_host(self._store.gradients[item], self._convert) for item in plan.trained}
+        found = {item.name: self._devices.to_host(self._store.gradients[item]) for item in plan.trained}
         if self._loss_scale is not None:
             for grad in found.values():
                 grad /= grad.dtype.type(self._loss_scale.value)
@@ -200,9 +202,7 @@ class TrainingSession:
     def state(self) -> Arrays:
         """What the optimizer remembers, as ``{"slot/parameter": array}``, for a checkpoint."""
         return {
-            f"{key[0]}/{key[1].name}": self._store.read(key, self._convert)
-            for key in self._store.buffers
-            if isinstance(key, tuple)
+            f"{key[0]}/{key[1].name}": self._store.read(key) for key in self._store.buffers if isinstance(key, tuple)
         }
 
     def restore(self, state: Mapping[str, np.ndarray], feeds: Mapping[str, Any]) -> None:
@@ -215,12 +215,12 @@ class TrainingSession:
             if isinstance(key, tuple):
                 saved = state.get(f"{key[0]}/{key[1].name}")
                 if saved is not None and saved.shape == buffer.layout.shape:
-                    self._store.write(key, saved, self._convert)
+                    self._store.write(key, saved)
 
     def kept(self, slot: str) -> dict[Parameter, np.ndarray]:
         """The content of a slot by parameter; empty before the first step or for a slot that is not kept."""
         keys = [key for key in self._store.buffers if isinstance(key, tuple) and key[0] == slot]
-        return {key[1]: self._store.read(key, self._convert) for key in keys}
+        return {key[1]: self._store.read(key) for key in keys}
 
     @property
     def random(self) -> np.random.Generator:
@@ -313,9 +313,7 @@ class TrainingSession:
         """Whether the step may update; ``False`` where gradients overflowed by the loss scale alone."""
         scale = self._loss_scale
         if loss is not None and np.isfinite(loss):
-            with np.errstate(over="ignore", invalid="ignore"):
-                finite = all(np.isfinite(np.add.reduce(region)) for region in self._store.gradient_regions)
-            if finite:
+            if self._devices.is_finite(self._store.gradient_regions):
                 if scale is not None:
                     scale.succeeded()
                 return True

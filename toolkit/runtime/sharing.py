@@ -6,18 +6,30 @@ when it is still needed; gradients that an optimizer reads are computed right wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
-from toolkit.backends.protocol import Backend, Resources
+from toolkit.backends.protocol import Layout
 from toolkit.compiler.program import UPDATE_ROLES, Variable
+from toolkit.runtime.devices import Devices
 from toolkit.runtime.store import Store
 from toolkit.runtime.tensors import Task, Tensor
 
 END = 1 << 60  # later than every task
 
 
+def gradient_layouts(tasks: Sequence[Task], pins: Sequence[tuple[Variable, Hashable]]) -> dict[Hashable, Layout]:
+    """In which layout, and so on which device, each gradient (variable, key) is read by what moves the parameters."""
+    keys = dict(pins)
+    found: dict[Hashable, Layout] = {}
+    for task in tasks:
+        for item in task.inputs if task.role in UPDATE_ROLES and task.node is not None else ():
+            if item is not None and item.variable in keys:
+                found.setdefault(keys[item.variable], item.layout)
+    return found
+
+
 def pin_gradients(
-    tasks: Sequence[Task], pins: Sequence[tuple[Variable, object]], store: Store, copier: Backend, resources: Resources
+    tasks: Sequence[Task], pins: Sequence[tuple[Variable, Hashable]], store: Store, devices: Devices
 ) -> list[Task]:
     """Let each gradient (variable, key) be computed in the store's buffer for its key; returns the new task list."""
     result = list(tasks)
@@ -32,19 +44,18 @@ def pin_gradients(
                 if item is None or item.variable is not variable:
                     continue
                 root = item.base()
-                if root.storage == "arena" and root.layout.nbytes == place.layout.nbytes:
+                if root.storage == "arena" and _is_alike(root.layout, place.layout):
                     root.storage, root.key = "gradient", key
                 elif root.storage != "gradient" or root.key != key:
                     pinned = Tensor(variable, item.layout, "gradient", key)
-                    kernel = copier.reorder(item.layout, item.layout, resources)
-                    copy = Task(kernel, [item], [pinned], task.layer, "Copy", copier.name, "backward")
+                    copy = _copy(item, pinned, task.layer, "backward", devices)
                     result.insert(position, copy)
                     task.inputs[index] = pinned
                 break
     return result
 
 
-def share_memory(tasks: Sequence[Task], outputs: Sequence[Tensor], copier: Backend, resources: Resources) -> list[Task]:
+def share_memory(tasks: Sequence[Task], outputs: Sequence[Tensor], devices: Devices) -> list[Task]:
     """Merge tensors as the kernels allow and demand; returns the tasks with the copies that became necessary."""
     last = _last_reads(tasks, outputs)
     result: list[Task] = []
@@ -55,8 +66,7 @@ def share_memory(tasks: Sequence[Task], outputs: Sequence[Tensor], copier: Backe
             made, given = task.outputs[out], task.inputs[source]
             if made is not None and given is not None and not _merge(made, given, position, last, task):
                 copy = Tensor(given.variable, given.layout)
-                step = copier.reorder(given.layout, given.layout, resources)
-                result.append(Task(step, [given], [copy], task.layer, "Copy", copier.name, task.role))
+                result.append(_copy(given, copy, task.layer, task.role, devices))
                 task.inputs[source] = copy
                 made.root = copy
                 last[copy] = last.get(made, position)
@@ -66,6 +76,16 @@ def share_memory(tasks: Sequence[Task], outputs: Sequence[Tensor], copier: Backe
                 break
         result.append(task)
     return result
+
+
+def _copy(source: Tensor, target: Tensor, layer: str, role: str, devices: Devices) -> Task:
+    backend, kernel = devices.reorder(source.layout, target.layout)
+    return Task(kernel, [source], [target], layer, "Copy", backend.name, role, device=backend.device)
+
+
+def _is_alike(layout: Layout, other: Layout) -> bool:
+    """Whether a tensor of one layout can lie where the other was meant to."""
+    return layout.nbytes == other.nbytes and layout.device == other.device
 
 
 def _last_reads(tasks: Sequence[Task], outputs: Sequence[Tensor]) -> dict[Tensor, int]:
@@ -85,7 +105,7 @@ def _merge(made: Tensor, given: Tensor, position: int, last: dict[Tensor, int], 
     root = given.base()
     if made.root is not None or made.storage != "arena" or root.storage != "arena":
         return False
-    if last[root] != position or made.layout.nbytes > root.layout.nbytes:
+    if last[root] != position or made.layout.nbytes > root.layout.nbytes or made.layout.device != root.layout.device:
         return False
     if sum(item is not None and item.base() is root for item in task.inputs) > 1:
         return False

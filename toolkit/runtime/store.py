@@ -2,36 +2,52 @@
 
 Parameters live here in the layout that the first plan's kernels chose, their gradients and the optimizer's slots beside
 them. Within one update group the tensors of each kind lie at the same offsets of one contiguous region, so an optimizer
-step is one elementwise sweep over flat memory whatever the layouts are.
+step is one elementwise sweep over flat memory whatever the layouts are. A layout names its device: there is a region
+for each kind on each device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.backends.host import HostBuffer, aligned
-from toolkit.backends.protocol import Backend, Layout, Resources, plain
+from toolkit.backends.host import HostBuffer
+from toolkit.backends.protocol import Layout, plain
 from toolkit.compiler.memory import align
 from toolkit.graph.parameter import Parameter
+from toolkit.runtime.devices import Devices
+from toolkit.runtime.tensors import AnyBuffer
 
-Converter = Callable[[HostBuffer, HostBuffer], None]
+GRADIENT = "gradient"
+
+
+@dataclass(frozen=True, slots=True)
+class Nowhere:
+    """What an imitation of a store has in the place of a buffer."""
+
+    layout: Layout
 
 
 class Store:
-    """Kept tensors by key: a ``Parameter``, or (slot name, ``Parameter``) for what an optimizer remembers."""
+    """Kept tensors by key: a ``Parameter``, or (slot name, ``Parameter``) for what an optimizer remembers.
 
-    def __init__(self) -> None:
+    ``gradient_regions`` are the gradients of all parameters as flat buffers, as few as possible.
+    """
+
+    def __init__(self, devices: Devices, *, is_imitation: bool = False) -> None:
+        self.devices = devices
         self.layouts: dict[Hashable, Layout] = {}
-        self.buffers: dict[Hashable, HostBuffer] = {}
-        self.gradients: dict[Hashable, HostBuffer] = {}
-        self.gradient_regions: list[np.ndarray] = []
+        self.buffers: dict[Hashable, AnyBuffer] = {}
+        self.gradients: dict[Hashable, AnyBuffer] = {}
+        self.gradient_regions: list[AnyBuffer] = []
+        self._is_imitation = is_imitation
         self._seen: dict[Parameter, int] = {}
 
     def imitation(self) -> Store:
-        """A store with the same layouts and nothing in it, to plan with."""
-        made = Store()
+        """A store with the same layouts and no memory, to plan with."""
+        made = Store(self.devices, is_imitation=True)
         made.layouts.update(self.layouts)
         return made
 
@@ -43,82 +59,77 @@ class Store:
         """Decide the layout of a kept tensor, once; returns the decision."""
         return self.layouts.setdefault(key, layout)
 
-    def allocate_group(self, parameters: Sequence[Parameter], slots: Sequence[str]) -> None:
-        """Place the parameters of one update group, their gradients and slots at equal offsets of their regions."""
+    def allocate_group(
+        self, parameters: Sequence[Parameter], slots: Sequence[str], gradients: Mapping[Hashable, Layout]
+    ) -> None:
+        """Place the parameters of one update group, their gradients and slots at equal offsets of their regions.
+
+        ``gradients`` are the layouts in which the gradients are read.
+        """
         if not parameters or parameters[0] in self.buffers:
             return
-        offsets = np.cumsum([0] + [align(self.layouts[item].nbytes) for item in parameters])
-        for kind in ("", "gradient", *slots):
-            region = aligned(int(offsets[-1]))
-            if kind == "gradient":
-                self.gradient_regions += _without_padding(region, parameters, self.layouts)
-            for item, offset in zip(parameters, offsets, strict=False):
-                buffer = HostBuffer(self.layouts[item], region, int(offset))
-                if kind == "gradient":
-                    self.gradients[item] = buffer
-                else:
-                    self.buffers[(kind, item) if kind else item] = buffer
+        for kind in ("", GRADIENT, *slots):
+            rows = [(item, self._laid(kind, item, gradients)) for item in parameters]
+            for device in dict.fromkeys(layout.device for _, layout in rows):
+                self._place(kind, [row for row in rows if row[1].device == device], device)
+
+    def _laid(self, kind: str, item: Parameter, gradients: Mapping[Hashable, Layout]) -> Layout:
+        laid = gradients.get(item) if kind == GRADIENT else self.layouts.get((kind, item) if kind else item)
+        return self.layouts[item] if laid is None else laid
+
+    def _place(self, kind: str, rows: Sequence[tuple[Parameter, Layout]], device: str) -> None:
+        """Give the tensors of one kind a region of a device."""
+        offsets = [0, *np.cumsum([align(layout.nbytes) for _, layout in rows]).tolist()]
+        region = None if self._is_imitation else self.devices.block(device, offsets[-1])
+        for (item, layout), offset in zip(rows, offsets, strict=False):
+            buffer = Nowhere(layout) if region is None else self.devices.buffer(layout, region, offset)
+            if kind == GRADIENT:
+                self.gradients[item] = buffer
+            else:
+                self.buffers[(kind, item) if kind else item] = buffer
+        if kind == GRADIENT and region is not None:
+            for start, end in _without_padding([layout.nbytes for _, layout in rows]):
+                flat = plain(rows[0][1].dtype, ((end - start) // rows[0][1].dtype.itemsize,), device)
+                self.gradient_regions.append(self.devices.buffer(flat, region, start))
 
     def allocate(self, key: Hashable) -> None:
         """Place a kept tensor that no optimizer updates (running statistics)."""
         if key not in self.buffers:
             layout = self.layouts[key]
-            self.buffers[key] = HostBuffer(layout, aligned(layout.nbytes))
+            self.buffers[key] = Nowhere(layout) if self._is_imitation else self.devices.fresh(layout)
 
-    def pull(self, convert: Converter) -> None:
+    def pull(self) -> None:
         """Load every parameter that was written elsewhere since it was last seen here."""
         for key in self.buffers:
             if isinstance(key, Parameter) and self._seen.get(key) != key.version:
-                self.write(key, key.array, convert)
+                self.write(key, key.array)
                 self._seen[key] = key.version
 
-    def mark_written(self, keys: Sequence[Parameter], convert: Converter) -> None:
+    def mark_written(self, keys: Sequence[Parameter]) -> None:
         """Tell the parameters that their newest content is here; it is fetched when somebody asks."""
         for key in keys:
-            key.written_to(lambda key=key: self.read(key, convert))  # type: ignore[misc]
+            key.written_to(lambda key=key: self.read(key))  # type: ignore[misc]
             self._seen[key] = key.version
 
-    def read(self, key: Hashable, convert: Converter) -> np.ndarray:
+    def read(self, key: Hashable) -> np.ndarray:
         """The content of a kept tensor as a new host array."""
-        return to_host(self.buffers[key], convert)
+        return self.devices.to_host(self.buffers[key])
 
-    def write(self, key: Hashable, array: np.ndarray, convert: Converter) -> None:
+    def write(self, key: Hashable, array: np.ndarray) -> None:
         """Replace the content of a kept tensor."""
         dense = np.ascontiguousarray(array)
-        convert(HostBuffer(plain(dense.dtype, dense.shape), dense.reshape(-1).view(np.uint8)), self.buffers[key])
+        given = HostBuffer(plain(dense.dtype, dense.shape), dense.reshape(-1).view(np.uint8))
+        self.devices.convert(given, self.buffers[key])
 
 
-def _without_padding(
-    region: np.ndarray, parameters: Sequence[Parameter], layouts: Mapping[Hashable, Layout]
-) -> list[np.ndarray]:
-    """The tensors that follow each other in a region as arrays, as few as there are gaps between them."""
-    runs: list[list[int]] = []
+def _without_padding(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Where tensors of so many bytes lie that follow each other in a region, as few runs as there are gaps."""
+    runs: list[tuple[int, int]] = []
     offset = 0
-    for item in parameters:
-        nbytes = layouts[item].nbytes
+    for nbytes in sizes:
         if runs and runs[-1][1] == offset:
-            runs[-1][1] += nbytes
+            runs[-1] = (runs[-1][0], offset + nbytes)
         else:
-            runs.append([offset, offset + nbytes])
+            runs.append((offset, offset + nbytes))
         offset += align(nbytes)
-    return [region[start:end].view(parameters[0].dtype) for start, end in runs]
-
-
-def to_host(buffer: HostBuffer, convert: Converter) -> np.ndarray:
-    """A new row-major array with the content of ``buffer``."""
-    result = np.empty(buffer.layout.shape, buffer.layout.dtype)
-    flat = result.reshape(-1).view(np.uint8)
-    convert(buffer, HostBuffer(plain(result.dtype, result.shape), flat))
-    return result
-
-
-def converter(backend: Backend, resources: Resources) -> Converter:
-    """A function that copies a tensor from one buffer to another of a different layout."""
-
-    def convert(source: HostBuffer, target: HostBuffer) -> None:
-        backend.enter(resources)
-        kernel = backend.reorder(source.layout, target.layout, resources)
-        scratch = HostBuffer(plain(np.dtype(np.uint8), (kernel.workspace,)), aligned(kernel.workspace))
-        kernel.bind([source], [target], scratch)()
-
-    return convert
+    return runs

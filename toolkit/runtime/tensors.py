@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from toolkit.backends.host import HostBuffer, aligned
-from toolkit.backends.protocol import Kernel, Layout
+from toolkit.backends.protocol import HOST, Kernel, Layout
 from toolkit.compiler.program import Node, Variable
 
 
@@ -36,7 +37,7 @@ def host_buffer(layout: Layout, array: np.ndarray | None = None) -> HostBuffer |
     return HostBuffer(layout, flat.view(np.uint8) if flat.size else np.zeros(0, np.uint8))
 
 
-AnyBuffer = HostBuffer | ObjectBuffer
+AnyBuffer = Any  # a ``HostBuffer``, an ``ObjectBuffer``, or what the memory of another device gives
 
 
 @dataclass(eq=False, slots=True)
@@ -65,7 +66,10 @@ class Tensor:
 
 @dataclass(eq=False, slots=True)
 class Task:
-    """A lowered kernel with the tensors it reads and writes; ``node`` is ``None`` for conversions between layouts."""
+    """A lowered kernel with the tensors it reads and writes; ``node`` is ``None`` for conversions between layouts.
+
+    ``device`` is the one whose steps it joins, and where its scratch memory lies.
+    """
 
     kernel: Kernel
     inputs: list[Tensor | None]
@@ -76,6 +80,7 @@ class Task:
     role: str
     node: Node | None = None
     fused: tuple[str, ...] = ()
+    device: str = HOST
 
     @property
     def nbytes(self) -> int:

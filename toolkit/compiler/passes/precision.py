@@ -37,8 +37,10 @@ class Precision:
     is_mixed: bool = False
 
 
+RELAXED = "tf32"  # float32 in memory; products may round their factors, where a device is faster then
 PRECISIONS: dict[str, Precision | None] = {
     "float32": None,
+    RELAXED: None,
     "bfloat16": Precision(np.dtype(ml_dtypes.bfloat16)),
     "float16": Precision(np.dtype(np.float16)),
     "mixed": Precision(np.dtype(ml_dtypes.bfloat16), is_mixed=True),
@@ -46,7 +48,7 @@ PRECISIONS: dict[str, Precision | None] = {
 
 
 def precision_named(name: str) -> Precision | None:
-    """The precision of that name, ``None`` for float32. Raises ``BackendError`` for names that are none."""
+    """The precision of that name, ``None`` if no tensor is narrow. Raises ``BackendError`` for names that are none."""
     if name not in PRECISIONS:
         raise BackendError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}, got {name!r}.")
     return PRECISIONS[name]
