@@ -362,6 +362,8 @@ def _first_non_finite(plan: Plan) -> str:
     found: list[str] = []
 
     def look(task: Task) -> bool:
+        if task.node is None:  # a copy, which makes nothing
+            return False
         written = [array for array in plan.output_bytes(task) if array.dtype.kind == "f"]
         if not all(np.isfinite(array).all() for array in written):
             found.append(f"{task.operator} {task.layer!r}")

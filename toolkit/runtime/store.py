@@ -79,7 +79,8 @@ class Store:
 
     def _place(self, kind: str, rows: Sequence[tuple[Parameter, Layout]], device: str) -> None:
         """Give the tensors of one kind a region of a device."""
-        offsets = [0, *np.cumsum([align(layout.nbytes) for _, layout in rows]).tolist()]
+        alignment = self.devices.alignment(device)
+        offsets = [0, *np.cumsum([align(layout.nbytes, alignment) for _, layout in rows]).tolist()]
         region = None if self._is_imitation else self.devices.block(device, offsets[-1])
         for (item, layout), offset in zip(rows, offsets, strict=False):
             buffer = Nowhere(layout) if region is None else self.devices.buffer(layout, region, offset)
@@ -88,7 +89,7 @@ class Store:
             else:
                 self.buffers[(kind, item) if kind else item] = buffer
         if kind == GRADIENT and region is not None:
-            for start, end in _without_padding([layout.nbytes for _, layout in rows]):
+            for start, end in _without_padding([layout.nbytes for _, layout in rows], alignment):
                 flat = plain(rows[0][1].dtype, ((end - start) // rows[0][1].dtype.itemsize,), device)
                 self.gradient_regions.append(self.devices.buffer(flat, region, start))
 
@@ -122,7 +123,7 @@ class Store:
         self.devices.convert(given, self.buffers[key])
 
 
-def _without_padding(sizes: Sequence[int]) -> list[tuple[int, int]]:
+def _without_padding(sizes: Sequence[int], alignment: int) -> list[tuple[int, int]]:
     """Where tensors of so many bytes lie that follow each other in a region, as few runs as there are gaps."""
     runs: list[tuple[int, int]] = []
     offset = 0
@@ -131,5 +132,5 @@ def _without_padding(sizes: Sequence[int]) -> list[tuple[int, int]]:
             runs[-1] = (runs[-1][0], offset + nbytes)
         else:
             runs.append((offset, offset + nbytes))
-        offset += align(nbytes)
+        offset += align(nbytes, alignment)
     return runs

@@ -1,0 +1,300 @@
+"""Plans on several devices: copies at the borders, waits where memory demands them, sections that are fused.
+
+The second device is pretended: its work is done when somebody waits for it, so a wait that is missing shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import toolkit as tk
+from importers import load
+from tests.cases import all_cases
+from tests.support.case import Case, is_float
+from tests.support.interpret import apply, build
+from tests.support.pretend_device import DEVICE, PretendBackend
+from toolkit import layers
+from toolkit.backends.numpy.backend import NumpyBackend
+from toolkit.backends.protocol import Resources
+from toolkit.backends.registry import FACTORIES, resolve
+from toolkit.compiler.placement import place
+from toolkit.errors import BackendError, InputError, NonFiniteLossError
+from toolkit.runtime.plan import Plan
+
+MODELS = Path(__file__).parents[3] / "shared" / "assets" / "models"
+TRIED = (  # models of every kind: images, sound, text, recurrent layers, whole numbers, data that decides shapes
+    "mnist8_cntk",
+    "micro_kws_qdq",
+    "selfattn_mnist",
+    "silero_vad_v2",
+    "tribuo_iris",
+    "cntk_scan",
+    "tiny_bert_optimum",
+    "gpt2_past_tiny",
+    "acasxu_prepared",
+    "fsanet_var",
+    "yunet_n_dynamic",
+    "mnist_dynq_int8",
+)
+PRESENT = [name for name in TRIED if (MODELS / name / "ort_ref.npz").exists()]
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.standard_normal((16, 1, 8, 8)).astype(np.float32)
+LABELS = RANDOM.integers(0, 3, 16)
+
+Register = Callable[..., PretendBackend]
+
+
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch) -> Iterator[Register]:
+    """Make the device known under its name, for all operators or for some."""
+
+    def make(*only: str) -> PretendBackend:
+        made = PretendBackend(only)
+        monkeypatch.setitem(FACTORIES, DEVICE, lambda: [made, *resolve("cpu")])
+        return made
+
+    yield make
+
+
+def network(seed: int = 0) -> tk.Network:
+    return layers.Sequential(
+        [
+            layers.Convolution(4, 3),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.MaxPool(2),
+            layers.Flatten(),
+            layers.Linear(8),
+            layers.Tanh(),
+            layers.Linear(3),
+        ]
+    ).network((1, 8, 8), seed=seed)
+
+
+def trainer(backend: object, **options: object) -> tk.Trainer:
+    settings = {"loss": tk.losses.SoftmaxCrossEntropy(), "optimizer": tk.optimizers.AdamW(0.01), **options}
+    return tk.Trainer(network(), backend=backend, **settings)
+
+
+def losses(made: tk.Trainer, steps: int = 4) -> list[float]:
+    return [made.train_minibatch(IMAGES, LABELS)[0] for _ in range(steps)]
+
+
+# inference ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_network_runs_on_the_device_and_again_with_other_inputs(register: Register) -> None:
+    device, judged = register(), network()
+    context, expected = judged.context(batch_size=16, backend=DEVICE), judged.context(batch_size=16, backend="numpy")
+    for scale in (1, 2, 3, 4):
+        np.testing.assert_allclose(
+            context.run(IMAGES * scale)["output"], expected.run(IMAGES * scale)["output"], rtol=1e-4, atol=1e-5
+        )
+    assert sum(queue.fused for queue in device.queues) > 0
+    assert sum(queue.launches for queue in device.queues) > 0
+    assert not any(queue.pending for queue in device.queues)
+
+
+def test_layers_are_placed_one_by_one(register: Register) -> None:
+    register("Conv", "FusedConv", "Tanh", "FusedMatMul")
+    judged = network()
+    context = judged.context(batch_size=16, backend=[DEVICE, "cpu"])
+    expected = judged.context(batch_size=16, backend="numpy").run(IMAGES)["output"]
+    for _ in range(3):
+        np.testing.assert_allclose(context.run(IMAGES)["output"], expected, rtol=1e-4, atol=1e-5)
+    placed = {line.backend for line in context.explain().steps}
+    assert {DEVICE} < placed
+
+
+def test_contexts_on_one_set_of_parameters_do_not_disturb_each_other(register: Register) -> None:
+    device, judged = register(), network()
+    contexts = {size: judged.context(batch_size=size, backend=DEVICE) for size in (4, 16)}
+    expected = {
+        size: judged.context(batch_size=size, backend="numpy").run(IMAGES[:size])["output"] for size in contexts
+    }
+    for _ in range(3):
+        for size, context in contexts.items():
+            np.testing.assert_allclose(context.run(IMAGES[:size])["output"], expected[size], rtol=1e-4, atol=1e-5)
+    assert len(device.queues) >= 2
+
+
+def test_new_parameters_reach_the_device(register: Register) -> None:
+    register()
+    judged = network()
+    context = judged.context(batch_size=16, backend=DEVICE)
+    before = context.run(IMAGES)["output"]
+    for parameter in judged.parameters.values():
+        parameter.assign(parameter.array * 2)
+    after = context.run(IMAGES)["output"]
+    assert not np.allclose(before, after)
+    np.testing.assert_allclose(
+        after, judged.context(batch_size=16, backend="numpy").run(IMAGES)["output"], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_profiles_tell_when_the_device_computed(register: Register) -> None:
+    register()
+    context = network().context(batch_size=16, backend=DEVICE)
+    context.profile()
+    for _ in range(3):
+        context.run(IMAGES)
+    assert all(line.milliseconds is not None and line.milliseconds >= 0 for line in context.explain().steps)
+
+
+@pytest.mark.skipif(not PRESENT, reason="needs the assets beside the repository (../shared/assets)")
+@pytest.mark.parametrize("name", PRESENT)
+def test_models_give_what_they_give_on_the_host(name: str, register: Register) -> None:
+    register()
+    with np.load(MODELS / name / "ort_ref.npz", allow_pickle=True) as found:
+        inputs = {key.removeprefix("in:"): found[key] for key in found.files if key.startswith("in:")}
+    model = load(MODELS / name / "model.onnx")
+    expected = model.run(inputs, backend="numpy")
+    for _ in range(2):
+        for key, array in model.run(inputs, backend=DEVICE).items():
+            np.testing.assert_allclose(array, expected[key], rtol=2e-4, atol=2e-4 * (1 + np.abs(expected[key]).max()))
+
+
+# training -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("backend", "loss_backend"),
+    [(DEVICE, None), (DEVICE, "numpy"), ("numpy", DEVICE), ([DEVICE, "cpu"], "cpu")],
+    ids=["all of it", "loss on the host", "network on the host", "both named"],
+)
+def test_training_takes_the_same_steps(backend: object, loss_backend: object, register: Register) -> None:
+    register()
+    found, expected = trainer(backend, loss_backend=loss_backend), trainer("numpy")
+    np.testing.assert_allclose(losses(found), losses(expected), rtol=1e-4)
+    for name, parameter in expected.network.parameters.items():
+        np.testing.assert_allclose(found.network.parameters[name].array, parameter.array, rtol=1e-3, atol=1e-5)
+
+
+def test_only_some_layers_train_on_the_device(register: Register) -> None:
+    register("FusedMatMul", "Tanh", "ElementwiseUpdate", "ConvWeightGradient")
+    np.testing.assert_allclose(losses(trainer([DEVICE, "cpu"])), losses(trainer("numpy")), rtol=1e-4)
+
+
+def test_gradients_are_gathered_on_the_device(register: Register) -> None:
+    register()
+    np.testing.assert_allclose(
+        losses(trainer(DEVICE, accumulate=2), 6), losses(trainer("numpy", accumulate=2), 6), rtol=1e-4
+    )
+
+
+def test_gradients_come_back(register: Register) -> None:
+    register()
+    found, expected = (trainer(backend).gradients(IMAGES, LABELS) for backend in (DEVICE, "numpy"))
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-3, atol=1e-6)
+
+
+def test_a_checkpoint_of_the_device_goes_on_on_the_host(register: Register, tmp_path: Path) -> None:
+    register()
+    first = trainer(DEVICE)
+    losses(first, 2)
+    first.save_checkpoint(tmp_path / "half.npz")
+    second, third = trainer("numpy"), trainer(DEVICE)
+    for other in (second, third):
+        other.load_checkpoint(tmp_path / "half.npz")
+    expected = losses(first, 2)
+    np.testing.assert_allclose(losses(second, 2), expected, rtol=1e-4)
+    np.testing.assert_allclose(losses(third, 2), expected, rtol=1e-6)
+
+
+def test_a_network_is_swapped_while_it_trains_on_the_device(register: Register) -> None:
+    register()
+    made = trainer(DEVICE)
+    losses(made, 2)
+    made.network = network(seed=1)
+    found = losses(made, 20)
+    assert found[-1] < found[0]
+
+
+# what goes wrong ------------------------------------------------------------------------------------------------------
+
+
+def test_nan_in_a_batch_names_the_layer_and_changes_nothing(register: Register) -> None:
+    register()
+    made = trainer(DEVICE)
+    losses(made, 1)
+    kept = {name: item.array.copy() for name, item in made.network.parameters.items()}
+    with pytest.raises(NonFiniteLossError, match="convolution1"):
+        made.train_minibatch(np.full_like(IMAGES, np.nan), LABELS)
+    for name, array in kept.items():
+        np.testing.assert_array_equal(made.network.parameters[name].array, array)
+    assert np.isfinite(losses(made, 1)).all()
+
+
+def test_what_fails_on_the_device_names_its_layer_and_leaves_the_context_usable(
+    register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, judged = register(), network()
+    context = judged.context(batch_size=16, backend=DEVICE)
+    expected = context.run(IMAGES)["output"]
+    with monkeypatch.context() as broken:
+        broken.setattr(np, "copyto", _refuse)
+        with pytest.raises((BackendError, InputError)):
+            context.run(IMAGES)
+    np.testing.assert_array_equal(context.run(IMAGES)["output"], expected)
+    assert not any(queue.pending for queue in device.queues)
+
+
+def _refuse(*arguments: object, **options: object) -> None:
+    raise BackendError("the device has fallen off the bus")
+
+
+# operators ------------------------------------------------------------------------------------------------------------
+
+
+def _rows() -> list[Case]:
+    """What a plan executes: neither random, nor of a shape that data decides, nor with a graph inside."""
+    rows = [case for case in all_cases() if not (case.is_data_dependent or case.record.is_random)]
+    return [
+        case
+        for case in rows
+        if not any(isinstance(item, onnx.GraphProto) for item in case.bound_attributes(3).values())
+    ]
+
+
+def test_operators_compute_on_the_device_what_their_references_say() -> None:
+    device = PretendBackend()
+    met = [case.id for case in _rows() if _is_judged(case, device)]
+    assert len(met) > 1000
+
+
+def _is_judged(case: Case, device: PretendBackend) -> bool:
+    """Whether the device takes the case, which then agrees with its reference."""
+    arrays = case.arrays(3)
+    program, node = build(case, arrays, 3)
+    if not device.supports(node):
+        return False
+    program.outputs = {str(index): item for index, item in enumerate(node.outputs) if item is not None}
+    backends = [device, NumpyBackend()]
+    place(program, backends)
+    plan = Plan(program, backends, Resources(1), packed={})
+    for block in plan.blocks.values():
+        block.fill(0xFF)  # what nobody has written is no number
+    named = {f"input{index}": array for index, array in enumerate(arrays)}
+    for name, array in plan.input_arrays.items():
+        np.copyto(array, named[name])
+    plan.run("forward")
+    expected = apply(case.domain, case.operator, case.version, arrays, case.bound_attributes(3))
+    for name, found in plan.output_arrays.items():
+        wanted = np.asarray(expected[int(name)])
+        assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape), f"{case.id}, output {name}"
+        differing = wanted if not is_float(wanted.dtype) else wanted.astype(np.float64)
+        tolerance = max(1e-5, case.tolerance) if is_float(wanted.dtype) else 0
+        np.testing.assert_allclose(
+            found.astype(differing.dtype),
+            differing,
+            rtol=tolerance,
+            atol=tolerance,
+            err_msg=f"{case.id}, output {name}",
+        )
+    return True
