@@ -16,6 +16,7 @@ import numpy as np
 from toolkit.backends.cuda import library
 from toolkit.backends.cuda.layouts import on_device
 from toolkit.backends.cuda.memory import DeviceBlock
+from toolkit.backends.cuda.queue import queue_of
 from toolkit.backends.cuda.registry import kernel
 from toolkit.backends.cuda.uncapturable import UNCAPTURABLE
 from toolkit.backends.protocol import Buffer, Kernel, Layout, Resources, Step
@@ -77,12 +78,14 @@ class ReferenceKernel(Kernel):
             index: item.constant for index, item in enumerate(node.inputs) if item and index in record.host_inputs
         }
         self._scratch = resources.own("cuda scratch", Scratch)
+        self._queue = queue_of(resources)
 
     def bind(self, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], workspace: Buffer | None) -> Step:
         given = [self._numbers.get(index, item and item.array) for index, item in enumerate(inputs)]
         targets = [None if item is None else item.array for item in outputs]
         reference, attributes, scratch = self._reference, self._attributes, self._scratch
         using_allocator = library.module("cupy").cuda.using_allocator
+        self._queue.array_stream.use()  # from now on whenever the queue is entered
 
         def step() -> None:
             scratch.restart()

@@ -46,7 +46,7 @@ class CudaBackend(Backend):
         return entry.lower(node, inputs, resources)
 
     def reorder(self, source: Layout, target: Layout, resources: Resources) -> Kernel:
-        return transfer(source, target, queue_of(resources))
+        return transfer(source, target, resources)
 
     def enter(self, resources: Resources) -> None:
         queue_of(resources).enter()
@@ -60,6 +60,7 @@ class CudaBackend(Backend):
     def is_finite(self, buffers: Sequence[Any], resources: Resources) -> bool:
         cupy: Any = library.module("cupy")
         self.enter(resources)
+        queue_of(resources).array_stream.use()
         sums = [cupy.add.reduce(item.flat, dtype=np.float32) for item in buffers]
         return bool(cupy.isfinite(cupy.stack(sums)).all()) if sums else True
 

@@ -6,6 +6,7 @@ The driver's own interface is called; the recorded addresses are those of the pl
 from __future__ import annotations
 
 import ctypes
+import warnings
 import weakref
 from collections.abc import Sequence
 from functools import partial
@@ -50,8 +51,15 @@ class CapturedGraph:
 
 
 def captured(steps: Sequence[Step], queue: Queue) -> Step | None:
-    """The steps as one graph; ``None`` where they are too few for that to win anything."""
-    return CapturedGraph(steps, queue) if len(steps) >= FEWEST_STEPS else None
+    """The steps as one graph; ``None`` where that wins nothing, or the driver cannot, which a warning tells."""
+    if len(steps) < FEWEST_STEPS:
+        return None
+    try:
+        return CapturedGraph(steps, queue)
+    except BackendError as error:
+        why = f"{len(steps)} steps are launched one by one, for they could not be recorded: {error}"
+        warnings.warn(why, RuntimeWarning, stacklevel=2)
+        return None
 
 
 def _fails(status: Any) -> bool:

@@ -64,9 +64,10 @@ class Queue:
         return made.value or 0
 
     def enter(self) -> None:
-        """Make the context current on the calling thread, and the stream the one that CuPy enqueues on."""
+        """Make the context current on the calling thread, and the stream that of CuPy where a kernel computes by it."""
         device().enter()
-        self.array_stream.use()
+        if "array_stream" in self.__dict__:
+            self.array_stream.use()
 
     def synchronise(self) -> None:
         """Wait until everything enqueued is done. Raises ``BackendError`` with what the device said."""

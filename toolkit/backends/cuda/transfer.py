@@ -1,7 +1,7 @@
 """Copies between host and device, and between the layouts of the device; all of them only enqueue.
 
 Host memory that a run copies from or to is pinned: see ``DeviceMemory.staging``. What crosses the border is row-major
-on the host; another order on the device is made there, from and in scratch memory.
+on the host; another order on the device is made there, from and in scratch memory, by a kernel of our own.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from functools import partial
 from typing import Any
 
 from toolkit.backends.cuda import library
-from toolkit.backends.cuda.layouts import on_device
-from toolkit.backends.cuda.queue import Queue
-from toolkit.backends.protocol import HOST, Kernel, Layout, Step
+from toolkit.backends.cuda.launch import Input, Launch, Output, SourceKernel, enqueuing
+from toolkit.backends.cuda.layouts import memory_order, on_device, strides
+from toolkit.backends.cuda.movement import copy
+from toolkit.backends.cuda.queue import Queue, queue_of
+from toolkit.backends.protocol import HOST, Kernel, Layout, Resources, Step
 
 TO_DEVICE, FROM_DEVICE, ON_DEVICE = "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuMemcpyDtoDAsync_v2"
 DRIVER_TYPES = [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_size_t, ctypes.c_void_p]
@@ -51,21 +53,12 @@ def _nothing() -> None:
     """The step of an empty tensor."""
 
 
-class Permute(Kernel):
-    """From one order of axes on the device to another, by a strided copy."""
-
-    name = "reorder"
-
-    def __init__(self, source: Layout, target: Layout) -> None:
-        self.inputs, self.outputs = [source], [target]
-
-    def bind(self, inputs: Any, outputs: Any, workspace: Any) -> Step:
-        return _permuting(inputs[0], outputs[0])
-
-
-def _permuting(source: Any, target: Any) -> Step:
-    cupy: Any = library.module("cupy")
-    return partial(cupy.copyto, target.strided, source.strided)
+def permutation(source: Layout, target: Layout) -> Launch:
+    """From one order of axes on the device to another, in the order of the target's memory."""
+    order = memory_order(target)
+    sizes = [target.shape[axis] for axis in order]
+    given, made = ([strides(layout)[axis] for axis in order] for layout in (source, target))
+    return copy("reorder", source.dtype.itemsize, sizes, (Input(0), given, 0), (Output(0), made, 0))
 
 
 class Unpack(Kernel):
@@ -73,15 +66,16 @@ class Unpack(Kernel):
 
     name = "host to device, reorder"
 
-    def __init__(self, source: Layout, target: Layout, queue: Queue) -> None:
-        self.inputs, self.outputs, self._queue = [source], [target], queue
+    def __init__(self, source: Layout, target: Layout, resources: Resources) -> None:
+        self.inputs, self.outputs, self._resources = [source], [target], resources
+        self._middle = on_device(source.dtype, source.shape)
         self.workspace = source.nbytes
 
     def bind(self, inputs: Any, outputs: Any, workspace: Any) -> Step:
-        source, target = inputs[0], outputs[0]
-        middle = workspace.over(on_device(source.layout.dtype, source.layout.shape))
-        first, second = copying(TO_DEVICE, source, middle, self._queue), _permuting(middle, target)
-        return lambda: first() or second()
+        middle = workspace.over(self._middle)
+        first = copying(TO_DEVICE, inputs[0], middle, queue_of(self._resources))
+        launch = permutation(self._middle, self.outputs[0])
+        return _both(first, enqueuing([launch], [middle], outputs, None, self._resources))
 
 
 class Pack(Kernel):
@@ -89,21 +83,28 @@ class Pack(Kernel):
 
     name = "reorder, device to host"
 
-    def __init__(self, source: Layout, target: Layout, queue: Queue) -> None:
-        self.inputs, self.outputs, self._queue = [source], [target], queue
+    def __init__(self, source: Layout, target: Layout, resources: Resources) -> None:
+        self.inputs, self.outputs, self._resources = [source], [target], resources
+        self._middle = on_device(target.dtype, target.shape)
         self.workspace = target.nbytes
 
     def bind(self, inputs: Any, outputs: Any, workspace: Any) -> Step:
-        source, target = inputs[0], outputs[0]
-        middle = workspace.over(on_device(target.layout.dtype, target.layout.shape))
-        first, second = _permuting(source, middle), copying(FROM_DEVICE, middle, target, self._queue)
-        return lambda: first() or second()
+        middle = workspace.over(self._middle)
+        launch = permutation(self.inputs[0], self._middle)
+        first = enqueuing([launch], inputs, [middle], None, self._resources)
+        return _both(first, copying(FROM_DEVICE, middle, outputs[0], queue_of(self._resources)))
 
 
-def transfer(source: Layout, target: Layout, queue: Queue) -> Kernel:
+def _both(first: Step, second: Step) -> Step:
+    return lambda: first() or second()
+
+
+def transfer(source: Layout, target: Layout, resources: Resources) -> Kernel:
     """The kernel that converts between two layouts, at least one of them on the device."""
     if source.opaque == target.opaque:
-        return Copy(source, target, queue)
+        return Copy(source, target, queue_of(resources))
     if source.device == HOST:
-        return Unpack(source, target, queue)
-    return Pack(source, target, queue) if target.device == HOST else Permute(source, target)
+        return Unpack(source, target, resources)
+    if target.device == HOST:
+        return Pack(source, target, resources)
+    return SourceKernel("reorder", [permutation(source, target)], [source], [target], resources)
