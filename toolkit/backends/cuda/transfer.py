@@ -69,13 +69,13 @@ class Unpack(Kernel):
     def __init__(self, source: Layout, target: Layout, resources: Resources) -> None:
         self.inputs, self.outputs, self._resources = [source], [target], resources
         self._middle = on_device(source.dtype, source.shape)
+        self._launch = permutation(self._middle, target)
         self.workspace = source.nbytes
 
     def bind(self, inputs: Any, outputs: Any, workspace: Any) -> Step:
         middle = workspace.over(self._middle)
         first = copying(TO_DEVICE, inputs[0], middle, queue_of(self._resources))
-        launch = permutation(self._middle, self.outputs[0])
-        return _both(first, enqueuing([launch], [middle], outputs, None, self._resources))
+        return _both(first, enqueuing([self._launch], [middle], outputs, None, self._resources))
 
 
 class Pack(Kernel):
@@ -86,12 +86,12 @@ class Pack(Kernel):
     def __init__(self, source: Layout, target: Layout, resources: Resources) -> None:
         self.inputs, self.outputs, self._resources = [source], [target], resources
         self._middle = on_device(target.dtype, target.shape)
+        self._launch = permutation(source, self._middle)
         self.workspace = target.nbytes
 
     def bind(self, inputs: Any, outputs: Any, workspace: Any) -> Step:
         middle = workspace.over(self._middle)
-        launch = permutation(self.inputs[0], self._middle)
-        first = enqueuing([launch], inputs, [middle], None, self._resources)
+        first = enqueuing([self._launch], inputs, [middle], None, self._resources)
         return _both(first, copying(FROM_DEVICE, middle, outputs[0], queue_of(self._resources)))
 
 
