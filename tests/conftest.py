@@ -7,6 +7,7 @@ if WORKER and hasattr(os, "sched_setaffinity"):  # a core for each worker: kerne
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[int(WORKER.removeprefix("gw")) % len(cores)]})
 
+import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from toolkit.operators import load_everything  # noqa: E402
@@ -14,3 +15,9 @@ from toolkit.operators import load_everything  # noqa: E402
 settings.register_profile("repository", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("repository")
 load_everything()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that no worker is alone with one in the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -12,6 +12,7 @@ from functools import cache
 
 from toolkit.backends import cuda, onednn
 from toolkit.backends.cuda.backend import CudaBackend
+from toolkit.backends.cuda.registry import libraries
 from toolkit.backends.numpy.backend import NumpyBackend
 from toolkit.backends.onednn.backend import OneDNNBackend
 from toolkit.backends.onednn.registry import KERNELS
@@ -70,5 +71,10 @@ def resolve(preference: str | Sequence[str]) -> list[Backend]:
 
 
 def kernel_names(domain: str, operator: str) -> list[str]:
-    """The libraries, besides numpy, with a kernel for some nodes of an operator; available here or not."""
+    """The libraries of ``cpu``, besides numpy, with a kernel for some nodes of an operator; available here or not."""
     return ["oneDNN"] if (domain, operator) in KERNELS else []
+
+
+def device_kernel_names(domain: str, operator: str) -> list[str]:
+    """The same for ``cuda``, whose own kernels are called CUDA C."""
+    return libraries(domain, operator)

@@ -24,6 +24,8 @@ from toolkit.compiler.program import Node
 from toolkit.operators import REGISTRY, load_everything, wire
 from toolkit.operators.record import canonical_domain
 
+LIBRARY = "CuPy"
+
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 GRANULE = 512  # bytes: CuPy's own pool gives out no smaller pieces, and its kernels rely on the alignment
 LEAST_BLOCK = 1 << 20  # bytes

@@ -23,6 +23,8 @@ from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node, Variable
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
+LIBRARY = "cuDNN"
+
 
 def _window(values: Mapping[str, Any], rank: int) -> Window:
     """From the attributes of a node with ``rank`` spatial axes."""

@@ -40,6 +40,8 @@ from toolkit.backends.protocol import Kernel, Layout, Resources, Step
 from toolkit.compiler.program import Node, Variable
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
+LIBRARY = "cublasLt"
+
 Shape = tuple[int, ...]
 TAIL_RANK = 3  # axes of the graphs that add and apply: more have engines for images alone
 ALIGNMENT = 16

@@ -35,6 +35,8 @@ from toolkit.backends.protocol import Kernel, Layout, Resources, Step
 from toolkit.compiler.program import Node, Variable
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
+LIBRARY = "cuDNN"
+
 VECTOR_BYTES = 4
 
 

@@ -25,6 +25,8 @@ from toolkit.compiler.program import Node, Variable
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.standard.pooling import canonical_pooling
 
+LIBRARY = "cuDNN"
+
 MAXIMUM = ResampleMode.MAXPOOL
 MOST_PLACES = 127  # of a window whose largest element is told by a signed byte
 

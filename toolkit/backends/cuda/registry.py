@@ -6,6 +6,7 @@ A family is a module of this package; all of them are imported when the backend 
 from __future__ import annotations
 
 import pkgutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -59,3 +60,10 @@ def load_families() -> None:
     """Import every module of the package, so that its kernels are registered."""
     for found in pkgutil.iter_modules([str(Path(__file__).parent)], f"{__package__}."):
         import_module(found.name)
+
+
+def libraries(domain: str, operator: str) -> list[str]:
+    """Who has kernels for some nodes of an operator: what its families name as ``LIBRARY``, ours where they do not."""
+    load_families()
+    homes = (sys.modules[entry.lower.__module__] for entry in KERNELS.get((domain, operator), ()))
+    return list(dict.fromkeys(getattr(home, "LIBRARY", "CUDA C") for home in homes))

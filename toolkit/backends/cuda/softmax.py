@@ -23,6 +23,8 @@ from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.standard.softmax import matrix_shape
 
+LIBRARY = "cuDNN"
+
 FIRST_WITH_ONE_AXIS = 13
 Shape = tuple[int, ...]
 
