@@ -9,22 +9,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 
 import toolkit as tk
 from importers import load
 from tests.cases import all_cases
-from tests.support.case import Case, is_float
-from tests.support.interpret import apply, build
+from tests.support.placed import agrees, is_planned
 from tests.support.pretend_device import DEVICE, PretendBackend
 from toolkit import layers
 from toolkit.backends.numpy.backend import NumpyBackend
-from toolkit.backends.protocol import Resources
 from toolkit.backends.registry import FACTORIES, resolve
-from toolkit.compiler.placement import place
 from toolkit.errors import BackendError, InputError, NonFiniteLossError
-from toolkit.runtime.plan import Plan
 
 MODELS = Path(__file__).parents[3] / "shared" / "assets" / "models"
 TRIED = (  # models of every kind: images, sound, text, recurrent layers, whole numbers, data that decides shapes
@@ -252,49 +247,6 @@ def _refuse(*arguments: object, **options: object) -> None:
 # operators ------------------------------------------------------------------------------------------------------------
 
 
-def _rows() -> list[Case]:
-    """What a plan executes: neither random, nor of a shape that data decides, nor with a graph inside."""
-    rows = [case for case in all_cases() if not (case.is_data_dependent or case.record.is_random)]
-    return [
-        case
-        for case in rows
-        if not any(isinstance(item, onnx.GraphProto) for item in case.bound_attributes(3).values())
-    ]
-
-
 def test_operators_compute_on_the_device_what_their_references_say() -> None:
-    device = PretendBackend()
-    met = [case.id for case in _rows() if _is_judged(case, device)]
-    assert len(met) > 1000
-
-
-def _is_judged(case: Case, device: PretendBackend) -> bool:
-    """Whether the device takes the case, which then agrees with its reference."""
-    arrays = case.arrays(3)
-    program, node = build(case, arrays, 3)
-    if not device.supports(node):
-        return False
-    program.outputs = {str(index): item for index, item in enumerate(node.outputs) if item is not None}
-    backends = [device, NumpyBackend()]
-    place(program, backends)
-    plan = Plan(program, backends, Resources(1), packed={})
-    for block in plan.blocks.values():
-        block.fill(0xFF)  # what nobody has written is no number
-    named = {f"input{index}": array for index, array in enumerate(arrays)}
-    for name, array in plan.input_arrays.items():
-        np.copyto(array, named[name])
-    plan.run("forward")
-    expected = apply(case.domain, case.operator, case.version, arrays, case.bound_attributes(3))
-    for name, found in plan.output_arrays.items():
-        wanted = np.asarray(expected[int(name)])
-        assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape), f"{case.id}, output {name}"
-        differing = wanted if not is_float(wanted.dtype) else wanted.astype(np.float64)
-        tolerance = max(1e-5, case.tolerance) if is_float(wanted.dtype) else 0
-        np.testing.assert_allclose(
-            found.astype(differing.dtype),
-            differing,
-            rtol=tolerance,
-            atol=tolerance,
-            err_msg=f"{case.id}, output {name}",
-        )
-    return True
+    backends = [PretendBackend(), NumpyBackend()]
+    assert sum(agrees(case, backends) for case in all_cases() if is_planned(case)) > 1000

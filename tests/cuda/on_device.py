@@ -1,0 +1,132 @@
+"""Everything that only a GPU can tell, as one command whose result is a JSON file.
+
+    python -m tests.cuda.on_device --output tests/cuda/measured [--models FOLDER] [--timed FILE ...] [--backend cuda]
+
+Case rows against their references, models and their gradients against the backend ``numpy``, and times of ``--timed``
+models by batch size. Nothing stops at a failure: it is counted, and named with its reason. ``--backend cpu`` tries the
+script itself on a machine without a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+import toolkit as tk
+from importers import load
+from tests.cases import all_cases
+from tests.support.placed import agrees, is_planned
+from toolkit.backends.registry import resolve
+from toolkit.errors import ToolkitError
+from toolkit.files import write_text
+from toolkit.operators import load_everything
+
+BATCHES = (1, 8, 64, 256)
+TOLERANCE = 1e-4  # of float32 sums in another order
+WARM, ROUNDS, LEAST_SECONDS = 3, 5, 0.3
+
+
+def attempt(work: Callable[[], Any]) -> Any:
+    """What ``work`` gives, or why it gives nothing."""
+    try:
+        return work()
+    except (AssertionError, ToolkitError, RuntimeError, ValueError, TypeError, OSError) as error:
+        return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"}
+
+
+def case_rows(backend: str, limit: int) -> dict[str, Any]:
+    """How many rows the first backend takes, and which of them disagree with their references."""
+    backends, met, failed = resolve(backend), 0, {}
+    for case in track([case for case in all_cases() if is_planned(case)][:limit], "case rows"):
+        found = attempt(lambda case=case: agrees(case, backends, tolerance=TOLERANCE))
+        if isinstance(found, dict):
+            failed[case.id] = found["failed"]
+        else:
+            met += found
+    return {"agree": met, "failed": failed}
+
+
+def models(backend: str, folder: Path, limit: int) -> dict[str, Any]:
+    """Each model on its recorded inputs, against numpy: the largest difference, and where its layers run."""
+    names = sorted(path.parent.name for path in folder.glob("*/ort_ref.npz"))[:limit]
+    return {name: attempt(lambda name=name: _model(backend, folder / name)) for name in track(names, "models")}
+
+
+def _model(backend: str, folder: Path) -> dict[str, Any]:
+    with np.load(folder / "ort_ref.npz", allow_pickle=True) as recorded:
+        inputs = {key.removeprefix("in:"): recorded[key] for key in recorded.files if key.startswith("in:")}
+    network = load(folder / "model.onnx")
+    expected = network.run(inputs, backend="numpy")
+    for _ in range(2):
+        found = network.run(inputs, backend=backend)
+    return {"difference": {name: _difference(found[name], array) for name, array in expected.items()}}
+
+
+def _difference(found: Any, expected: Any) -> float | str:
+    """The largest difference, as a part of the largest number."""
+    if not isinstance(expected, np.ndarray) or expected.dtype == object:
+        return "equal" if str(found) == str(expected) else "different"
+    given, wanted = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    return float(np.abs(given - wanted).max(initial=0) / (np.abs(wanted).max(initial=0) or 1))
+
+
+def times(backend: str, path: Path) -> dict[str, Any]:
+    """Milliseconds of inference by batch size and precision, medians with the least and the most of all rounds."""
+    network = load(path)
+    return {
+        f"batch {size}, {precision}": attempt(
+            lambda size=size, precision=precision: _time(network, size, precision, backend)
+        )
+        for size in BATCHES
+        for precision in ("float32", "tf32", "bfloat16")
+    }
+
+
+def _time(network: tk.Network, size: int, precision: str, backend: str) -> dict[str, Any]:
+    context = network.context(batch_size=size, backend=backend, precision=precision)
+    feeds = {name: np.zeros(shape, network.inputs[name].dtype) for name, shape in context.shapes.items()}
+    for _ in range(WARM):
+        context.run(feeds)
+    rounds = []
+    for _ in range(ROUNDS):
+        runs, started = 0, time.perf_counter()
+        while time.perf_counter() - started < LEAST_SECONDS:
+            context.run(feeds)
+            runs += 1
+        rounds.append(1e3 * (time.perf_counter() - started) / runs)
+    placed = Counter(step.backend for step in context.explain().steps)
+    return {"median": median(rounds), "least": min(rounds), "most": max(rounds), "steps": dict(placed)}
+
+
+def main() -> None:
+    """Run what was asked for and write the file."""
+    parser = argparse.ArgumentParser(description="Check the backend cuda on this machine's GPU.")
+    parser.add_argument("--backend", default="cuda")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the JSON file")
+    parser.add_argument("--models", type=Path, help="folder of models with recorded inputs, NAME/model.onnx")
+    parser.add_argument("--timed", type=Path, nargs="*", default=[], help="models whose times are taken")
+    parser.add_argument("--limit", type=int, default=1 << 30, help="of rows and models, to try the script")
+    options = parser.parse_args()
+    load_everything()
+    found: dict[str, Any] = {"machine": platform.platform(), "backend": options.backend, "date": time.strftime("%F")}
+    found["case rows"] = case_rows(options.backend, options.limit)
+    if options.models:
+        found["models"] = models(options.backend, options.models, options.limit)
+    found["times"] = {path.stem: attempt(lambda path=path: times(options.backend, path)) for path in options.timed}
+    options.output.mkdir(parents=True, exist_ok=True)
+    write_text(options.output / f"{options.backend}-{found['date']}.json", json.dumps(found, indent=1))
+    print(f"rows: {found['case rows']['agree']} agree, {len(found['case rows']['failed'])} do not")
+
+
+if __name__ == "__main__":
+    main()
