@@ -8,6 +8,7 @@ own is the reverse order of axes.
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,16 +36,16 @@ class Buffer:
 
     def __init__(self, layout: Layout, block: np.ndarray, offset: int) -> None:
         assert offset % Memory.alignment == 0, f"offset {offset} is not aligned for the device"
-        self.layout, self._block, self._offset = layout, block, offset
+        self.layout, self.block, self._offset = layout, block, offset
         self.address = -1 - block.ctypes.data - offset  # nothing on the host can be there
 
     def over(self, layout: Layout) -> Buffer:
-        return Buffer(layout, self._block, self._offset)
+        return Buffer(layout, self.block, self._offset)
 
     def opened(self) -> np.ndarray:
         """For the device alone."""
         order: Any = "F" if self.layout.opaque == REVERSED else "C"
-        return np.ndarray(self.layout.shape, self.layout.dtype, self._block, self._offset, order=order)
+        return np.ndarray(self.layout.shape, self.layout.dtype, self.block, self._offset, order=order)
 
 
 class Memory:
@@ -127,11 +128,17 @@ class Transfer(Kernel):
         for side in (source, target):
             assert side.device == DEVICE or side.is_plain, f"{side} does not cross the border"
         self.inputs, self.outputs, self._queue = [source], [target], queue_of(resources)
-        self.name = f"{source.device} to {target.device}"
+        self.name, self.workspace = f"{source.device} to {target.device}", source.nbytes
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any], workspace: Any) -> Step:
         source, target = (item.opened() if isinstance(item, Buffer) else item.array for item in (*inputs, *outputs))
-        return partial(_enqueue, self._queue, partial(np.copyto, target, source))
+        lent = None if workspace is None else weakref.ref(workspace.block)  # a native step knows an address, no more
+
+        def work() -> None:
+            assert lent is None or lent() is not None, "scratch memory was freed before it was used"
+            np.copyto(target, source)
+
+        return partial(_enqueue, self._queue, work)
 
 
 class PretendBackend(Backend):

@@ -95,7 +95,8 @@ class Devices:
             return
         backend, kernel = self.reorder(source.layout, target.layout)
         backend.enter(self.resources)
-        kernel.bind([source], [target], self.scratch(backend.device, kernel.workspace))()
+        scratch = self.scratch(backend.device, kernel.workspace)  # steps know its address alone
+        kernel.bind([source], [target], scratch)()
         backend.synchronise(self.resources)
 
     def to_host(self, buffer: AnyBuffer) -> np.ndarray:

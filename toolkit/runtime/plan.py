@@ -139,8 +139,8 @@ class Plan:
             for item in task.outputs:
                 if item is not None and item.buffer is None:
                     item.buffer = self._devices.fresh(item.layout)
-            step = self._step(task, self._devices.scratch(task.device, task.kernel.workspace))
-            self._execute(step, task)
+            scratch = self._devices.scratch(task.device, task.kernel.workspace)  # the step knows its address alone
+            self._execute(self._step(task, scratch), task)
             for shared in held or ():
                 shared.stamp = self._stamp(task)
             self._drop_finished(task, position)
