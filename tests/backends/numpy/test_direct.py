@@ -96,7 +96,8 @@ def test_kernel_writes_what_the_reference_returns(case: Case, is_known: bool) ->
         program, node, feeds = built(case, batch, is_known=is_known)
         program.outputs.update({f"y{index}": item for index, item in enumerate(node.outputs) if item is not None})
         plan = Plan(program, [numpy_backend()], Resources(1), packed={})
-        plan._arena.fill(0xFF)  # NaN everywhere: no kernel may count on what it has not written
+        for block in plan.blocks.values():
+            block.fill(0xFF)  # NaN everywhere: no kernel may count on what it has not written
         for _ in range(2):  # a kernel in place must leave what a second run needs
             for name, array in plan.input_arrays.items():
                 np.copyto(array, feeds[name])
