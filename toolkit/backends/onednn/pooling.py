@@ -43,6 +43,7 @@ from toolkit.operators.precision import HALF_WIDTH
 from toolkit.operators.standard.pooling import canonical_pooling
 
 MAXIMUM, MEAN_WITH_PADS, MEAN = 0x1FF, 0x2FF, 0x3FF
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +174,23 @@ def lower_average_pool_gradient(node: Node, inputs: Sequence[Layout | None], res
     at = window(node.attributes, node.y.shape, node.x.shape)
     algorithm = _mean_algorithm(node)
     assert algorithm is not None
-    tags = ACTIVATION_TAGS[len(at.x)]
-    tag = tags[2] if at.x[1] % 16 == 0 else tags[0]
+    given = inputs[0]
+    assert given is not None
+    kernels = (_mean_gradient(node, algorithm, tag, at) for tag in _tags_to_try(_tag_of(given, node.x.shape), at.x))
+    slow = next(kernels)
+    return next((found for found in (slow, *kernels) if not found.name.startswith("ref")), slow)
+
+
+def _mean_gradient(node: Node, algorithm: int, tag: int, at: Window) -> Kernel:
     forward = _forward(FORWARD_TRAINING, algorithm, tagged(node.x.dtype, at.x, tag), at)
     return _backward(node, algorithm, tag, at, forward, None)
+
+
+def _tags_to_try(known: int, shape: Shape) -> list[int]:
+    """How a tensor may lie, as it does now before all; in blocks only where these are full."""
+    in_rows, last, by_16, by_8 = ACTIVATION_TAGS[len(shape)]
+    blocks = [tag for tag, size in ((by_16, 16), (by_8, 8)) if shape[1] % size == 0]
+    return list(dict.fromkeys([known, *blocks, last, in_rows]))
 
 
 def _backward(
