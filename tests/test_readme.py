@@ -16,6 +16,7 @@ import pytest
 
 from toolkit.cli.application import COMMANDS
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLE, TOUR, RECORD, ROW = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -17,7 +17,10 @@ from toolkit.graph import Network
 MODELS = Path(__file__).parents[2] / "shared" / "assets" / "models"
 NAMES = sorted(path.parent.name for path in MODELS.glob("*/model.onnx"))
 RECORDED = sorted(path.parent.name for path in MODELS.glob("*/ort_ref.npz"))
-pytestmark = pytest.mark.skipif(not NAMES, reason="needs the assets beside the repository (../shared/assets)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not NAMES, reason="needs the assets beside the repository (../shared/assets)"),
+]
 EVERY_BACKEND = pytest.mark.parametrize("backend", ["cpu", "numpy"])
 
 # The step of an 8-bit output: results may differ by one of them.

@@ -17,7 +17,10 @@ from toolkit.graph import Network
 from toolkit.graph.parameter import is_trainable_dtype
 from toolkit.runtime.feeds import sizes
 
-pytestmark = pytest.mark.skipif(not NAMES, reason="needs the assets beside the repository (../shared/assets)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not NAMES, reason="needs the assets beside the repository (../shared/assets)"),
+]
 STEPS, RATE = 20, 1e-5
 
 # The learning rate of Adam where the usual one is too much for a steep loss, or too little to be seen.

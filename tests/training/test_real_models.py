@@ -14,7 +14,10 @@ from toolkit import layers
 from toolkit.training.schedules import one_cycle
 
 ASSETS = Path(__file__).parents[3] / "shared" / "assets"
-pytestmark = pytest.mark.skipif(not ASSETS.exists(), reason="needs the assets beside the repository (../shared/assets)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not ASSETS.exists(), reason="needs the assets beside the repository (../shared/assets)"),
+]
 
 
 def normalised(images):
