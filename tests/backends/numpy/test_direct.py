@@ -90,7 +90,7 @@ def lowered(node: Node) -> Any:
 
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["data", "known"])
-@pytest.mark.parametrize("case", [*ROWS, *EDGES, *SAME], ids=str)
+@pytest.mark.parametrize("case", [*ROWS, *EDGES, *SAME], ids=lambda case: case.id)
 def test_kernel_writes_what_the_reference_returns(case: Case, is_known: bool) -> None:
     for batch in BATCH_SIZES:
         program, node, feeds = built(case, batch, is_known=is_known)
