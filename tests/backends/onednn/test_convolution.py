@@ -177,10 +177,25 @@ def test_transposed_convolution(
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("size", "pads"),
+    [
+        ({"output_shape": [10, 10], "auto_pad": "SAME_UPPER"}, [0, 0, 1, 1]),
+        ({"auto_pad": "SAME_UPPER"}, [0, 0, 1, 1]),
+        ({"auto_pad": "SAME_LOWER"}, [1, 1, 0, 0]),
+        ({"output_shape": [9, 9]}, [1, 1, 1, 1]),
+    ],
+)
+def test_transposed_convolution_to_a_size(size: dict[str, Any], pads: list[int]) -> None:
+    x, w = made(2, 8, 5, 5), made(8, 6, 3, 3)
+    expected = run(node_of("ConvTranspose", [x, w], {"strides": [2, 2], "pads": pads}), [x, w]).y
+    got = run(node_of("ConvTranspose", [x, w], {"strides": [2, 2], **size}), [x, w]).y
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_what_it_leaves_to_others() -> None:
     x, w = made(1, 3, 5, 5), made(4, 3, 3, 3)
     assert not BACKEND.supports(node_of("Conv", [x, w], {"auto_pad": "SAME_UPPER"}))
     assert not BACKEND.supports(node_of("Conv", [x.astype(np.float64), w.astype(np.float64)]))
-    assert not BACKEND.supports(
-        node_of("ConvTranspose", [x, made(3, 4, 3, 3)], {"strides": [2, 2], "output_padding": [1, 1]})
-    )
+    for beyond in ({"output_padding": [1, 1]}, {"output_shape": [12, 12]}):
+        assert not BACKEND.supports(node_of("ConvTranspose", [x, made(3, 4, 3, 3)], {"strides": [2, 2], **beyond}))

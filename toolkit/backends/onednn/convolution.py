@@ -1,7 +1,7 @@
 """Convolutions in one to three dimensions, their two gradients, and transposed convolutions.
 
 oneDNN chooses every layout (format ``any``): activations then stay blocked or channels-last from step to step, weights
-are packed once. Refused: ``auto_pad``, which the compiler writes out before.
+are packed once. Refused: ``auto_pad`` of Conv, which the compiler writes out before.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ from toolkit.backends.onednn.registry import FLOAT32, is_float, kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node, Variable
 from toolkit.operators.expression import TOOLKIT_DOMAIN
+from toolkit.operators.standard.transposed_convolution import canonical_transposed_convolution
+from toolkit.operators.standard.windows import span
 
 DIRECT, TRANSPOSED_DIRECT = 1, 0xA
 AVX2 = "jit:avx2"  # the name of its implementations
@@ -260,15 +262,28 @@ def weight_gradient(node: Node, inputs: Sequence[Layout | None], resources: Reso
 
 
 def _accepts_transposed(node: Node) -> bool:
-    return convolves(node) and not node.attributes.get("output_shape") and min(_transposed_ends(node)) >= 0
+    if not is_float(node) or not 3 <= len(node.x.shape) <= 5:
+        return False
+    geometry = _transposed(node)
+    return min(*geometry.begins, *geometry.ends) >= 0
 
 
-def _transposed_ends(node: Node) -> list[int]:
-    """The padding at the end that gives the output its size: what output_padding adds is not cut off."""
-    rank = len(node.x.shape) - 2
-    geometry = Geometry.of(node.attributes, rank)
-    extra = node.attributes.get("output_padding") or (0,) * rank
-    return [end - more for end, more in zip(geometry.ends, extra, strict=True)]
+def _transposed(node: Node) -> Geometry:
+    """The window of a transposed convolution, whose padding at the end is what gives the output its size.
+
+    So it comes to the same whether pads, ``output_shape`` or ``auto_pad`` say the size; what ``output_padding`` adds is
+    not cut off.
+    """
+    weight, rank = optional(node, 1), len(node.x.shape) - 2
+    assert weight is not None
+    explicit = canonical_transposed_convolution(node.attributes, node.x.shape, weight.shape)
+    covered = span(weight.shape[2:], explicit["dilations"])
+    begins = explicit["pads"][:rank]
+    ends = [
+        (node.x.shape[2 + axis] - 1) * explicit["strides"][axis] + covered[axis] - begins[axis] - node.y.shape[2 + axis]
+        for axis in range(rank)
+    ]
+    return Geometry.of({**explicit, "pads": [*begins, *ends]}, rank)
 
 
 @kernel("", "ConvTranspose", accepts=_accepts_transposed)
@@ -276,8 +291,7 @@ def transposed_convolution(node: Node, inputs: Sequence[Layout | None], resource
     """oneDNN's deconvolution; its weight has output channels before input channels, ours the other way round."""
     weight, bias = optional(node, 1), optional(node, 2)
     assert weight is not None
-    geometry = Geometry.of(node.attributes, len(node.x.shape) - 2)
-    strides, dilations, begins, _ = geometry.vectors()
+    geometry = _transposed(node)
     stored = geometry.grouped(weight.shape)
     axes = list(range(len(stored)))
     first = len(stored) - len(weight.shape)
@@ -290,10 +304,7 @@ def transposed_convolution(node: Node, inputs: Sequence[Layout | None], resource
         any_format(weight.dtype, [stored[axis] for axis in axes]),
         dense(bias.dtype, bias.shape) if bias is not None else None,
         any_format(node.y.dtype, node.y.shape),
-        strides,
-        dilations,
-        begins,
-        vector(_transposed_ends(node)),
+        *geometry.vectors(),
     )
     source, weights, target = (described.argument(number) for number in (SRC, WEIGHTS, DST))
     operands = [reads(SRC, 0, source), reads(WEIGHTS, 1, weights), writes(DST, 0, target)]
