@@ -106,17 +106,17 @@ def test_kernel_writes_what_the_reference_returns(case: Case, is_known: bool) ->
             assert_close(found, expected)
 
 
-@pytest.mark.parametrize("case", EDGES[:-1], ids=str)
+@pytest.mark.parametrize("case", EDGES[:-1], ids=lambda case: case.id)
 def test_edge_is_no_affair_of_the_reference(case: Case) -> None:
     assert isinstance(lowered(built(case, 2)[1]), DirectKernel)
 
 
-@pytest.mark.parametrize("case", SAME, ids=str)
+@pytest.mark.parametrize("case", SAME, ids=lambda case: case.id)
 def test_what_changes_nothing_is_a_view(case: Case) -> None:
     assert isinstance(lowered(built(case, 2)[1]), ViewKernel)
 
 
-@pytest.mark.parametrize("case", REFERRED, ids=str)
+@pytest.mark.parametrize("case", REFERRED, ids=lambda case: case.id)
 def test_what_no_kernel_claims_is_left_to_the_reference(case: Case) -> None:
     assert isinstance(lowered(built(case, 2)[1]), NumpyKernel)
 
