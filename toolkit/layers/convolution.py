@@ -40,21 +40,7 @@ class Convolution(Definition):
     def append(self, builder: Builder, x: Value) -> Value:
         dtype = dtype_of(x)
         window = Window.of(builder, x, "Convolution", self.kernel, self.strides, self.pads, self.dilations)
-        channels = builder.size(x, 1, "Convolution")
-        if channels % self.groups or self.filters % self.groups:
-            raise ShapeError(
-                f"Convolution {builder.path!r} requires channels and filters that {self.groups} groups divide, got "
-                f"{channels} channels and {self.filters} filters. Change groups= or filters=."
-            )
-        taps = int(np.prod(window.kernel))
-        fan_in, fan_out = channels // self.groups * taps, self.filters // self.groups * taps
-        shape = (self.filters, channels // self.groups, *window.kernel)
-        inputs: list[Value | str] = [
-            x,
-            builder.weight("weight", self.weight_initialiser, shape, dtype, fan_in, fan_out),
-        ]
-        if self.bias:
-            inputs.append(builder.weight("bias", self.bias_initialiser, (self.filters,), dtype, fan_in, fan_out))
+        inputs = _operands(self, builder, x, window, enlarges=False)
         spatial: Sequence[int | str | None] = window.output_sizes()
         batch = builder.shape(x, "Convolution")[0]
         attributes = {**window.attributes(), "dilations": window.dilations, "group": self.groups}
@@ -90,23 +76,32 @@ class TransposedConvolution(Definition):
             builder, x, "TransposedConvolution", self.kernel, self.strides, self.pads, self.dilations, enlarges=True
         )
         extra = per_axis(where, "output_padding", self.output_padding, len(window.kernel))
-        channels = builder.size(x, 1, "TransposedConvolution")
-        if channels % self.groups or self.filters % self.groups:
-            raise ShapeError(
-                f"{where} requires channels and filters that {self.groups} groups divide, got {channels} channels and "
-                f"{self.filters} filters. Change groups= or filters=."
-            )
-        taps = int(np.prod(window.kernel))
-        fan_in, fan_out = channels // self.groups * taps, self.filters // self.groups * taps
-        shape = (channels, self.filters // self.groups, *window.kernel)
-        inputs: list[Value | str] = [
-            x,
-            builder.weight("weight", self.weight_initialiser, shape, dtype, fan_in, fan_out),
-        ]
-        if self.bias:
-            inputs.append(builder.weight("bias", self.bias_initialiser, (self.filters,), dtype, fan_in, fan_out))
+        inputs = _operands(self, builder, x, window, enlarges=True)
         spatial = window.enlarged_sizes(extra)
         batch = builder.shape(x, "TransposedConvolution")[0]
         attributes = {**window.attributes(), "dilations": window.dilations, "group": self.groups}
         attributes["output_padding"] = extra
         return builder.leaf("ConvTranspose", inputs, (batch, self.filters, *spatial), dtype, **attributes)
+
+
+def _operands(
+    layer: Convolution | TransposedConvolution, builder: Builder, x: Value, window: Window, *, enlarges: bool
+) -> list[Value | str]:
+    """The input, the weight and the bias; a layer that ``enlarges`` has the channels before the filters."""
+    kind, dtype, groups, filters = type(layer).__name__, dtype_of(x), layer.groups, layer.filters
+    channels = builder.size(x, 1, kind)
+    if channels % groups or filters % groups:
+        raise ShapeError(
+            f"{kind} {builder.path!r} requires channels and filters that {groups} groups divide, got {channels} "
+            f"channels and {filters} filters. Change groups= or filters=."
+        )
+    taps = int(np.prod(window.kernel))
+    fans = channels // groups * taps, filters // groups * taps
+    sides = (channels, filters // groups) if enlarges else (filters, channels // groups)
+    inputs: list[Value | str] = [
+        x,
+        builder.weight("weight", layer.weight_initialiser, (*sides, *window.kernel), dtype, *fans),
+    ]
+    if layer.bias:
+        inputs.append(builder.weight("bias", layer.bias_initialiser, (filters,), dtype, *fans))
+    return inputs
