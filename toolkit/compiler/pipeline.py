@@ -11,6 +11,7 @@ from toolkit.compiler.passes.canonical import canonicalise, pool_means
 from toolkit.compiler.passes.common_subexpressions import share_common_subexpressions
 from toolkit.compiler.passes.constants import fold_constants
 from toolkit.compiler.passes.dead_code import remove_dead_code
+from toolkit.compiler.passes.einsum_products import use_products
 from toolkit.compiler.passes.expansion import expand_composed
 from toolkit.compiler.passes.fusion import fuse
 from toolkit.compiler.passes.normalization_spellings import recognise_layer_normalization
@@ -33,6 +34,7 @@ def optimise_for_inference(program: Program, *, literal: bool = True) -> Program
     """
     expand_composed(program)
     use_float_arithmetic(program)
+    use_products(program)
     canonicalise(program, training=False, literal=literal)
     use_recurrent_layers(program, training=False)
     fold_constants(program)
@@ -50,6 +52,7 @@ def prepare_for_training(program: Program, choices: TrainingChoices | None = Non
     chosen = choices or TrainingChoices()
     choose_batch_statistics(program, chosen.batch_statistics, chosen.layers)
     expand_composed(program)
+    use_products(program)
     canonicalise(program, training=True)
     use_recurrent_layers(program, training=True)
     fold_constants(program)
