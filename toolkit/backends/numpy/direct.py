@@ -13,6 +13,7 @@ import numpy as np
 
 from toolkit.backends.numpy.bound import Arrays, Direct, Lower
 from toolkit.backends.numpy.parts import PARTS, known_input
+from toolkit.backends.numpy.quantized import QUANTIZED
 from toolkit.backends.protocol import Step
 from toolkit.compiler.program import Node
 
@@ -145,4 +146,5 @@ DIRECT: dict[tuple[str, str], Lower] = {
     ("", "ReduceProd"): _reduction(np.multiply),
     ("", "MatMul"): _matmul,
     **PARTS,
+    **QUANTIZED,
 }
