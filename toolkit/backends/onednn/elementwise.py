@@ -84,7 +84,10 @@ def binary(node: Node, inputs: Sequence[Layout | None], resources: Resources) ->
     whole, part = _joined(full.shape, other.shape)
     at = dense(full.dtype, whole)
     described = describe("binary", algorithm, at, dense(other.dtype, part), at)
-    return _broadcasting(described, plain(full.dtype, full.shape), other, first)
+    is_anywhere = (
+        other.size == 1 and layout.nbytes == full.nbytes
+    )  # where a tensor lies makes no difference to a number
+    return _broadcasting(described, layout if is_anywhere else plain(full.dtype, full.shape), other, first)
 
 
 def _is_per_channel(aligned: Shape) -> bool:

@@ -50,18 +50,22 @@ def _describe(node: Node, at: Descriptor, small: Descriptor, *, required: bool) 
 
 @kernel(TOOLKIT_DOMAIN, "OnGrid", accepts=lambda node: is_float32(node) and len(node.x.shape) > 0)
 def on_grid(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
-    """In the layout in which the tensor lies, where oneDNN has loops for that; in place."""
+    """In the layout in which the tensor lies: one scale treats all memory alike, others where oneDNN has loops."""
     scale, layout = node.inputs[1], inputs[0]
     assert scale is not None and layout is not None
     small = dense(FLOAT32, (1,) * (len(node.x.shape) - len(scale.shape)) + scale.shape)
     described = None
-    if not layout.is_plain and descriptor_of(layout).shape == node.x.shape:
-        described = _describe(node, descriptor_of(layout), small, required=False)
+    if scale.size == 1:
+        at, small = dense(FLOAT32, (layout.nbytes // FLOAT32.itemsize,)), dense(FLOAT32, (1,))
+        described = _describe(node, at, small, required=True)
+    elif not layout.is_plain and descriptor_of(layout).shape == node.x.shape:
+        at = descriptor_of(layout)
+        described = _describe(node, at, small, required=False)
     if described is None or described.is_reference:
         layout = plain(FLOAT32, node.x.shape)
-        described = _describe(node, descriptor_of(layout), small, required=True)
+        at = descriptor_of(layout)
+        described = _describe(node, at, small, required=True)
     assert described is not None
-    at = descriptor_of(layout)
     operands = [reads(SRC, 0, at), reads(SRC_1, 1, small), writes(DST, 0, at)]
     return PrimitiveKernel(described, [layout, plain(FLOAT32, scale.shape)], [layout], operands, in_place=((0, 0),))
 
