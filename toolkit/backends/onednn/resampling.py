@@ -41,6 +41,7 @@ from toolkit.operators.standard.resize import canonical_resampling
 
 NEAREST, LINEAR = 0x2FFF0, 0x2FFF1
 LONGEST = 512  # elements of an axis that a product may sum over, of which only two or four count
+LARGEST = 1 << 22  # elements of the weights of one axis
 CLOSE = 1e-5  # weights that differ by less are the same
 Stretches = list[tuple[int, Taps]]
 
@@ -78,18 +79,28 @@ def _algorithm(node: Node, canonical: dict[str, Any], steps: Stretches) -> int |
             is_clear = np.abs(at - np.floor(at) - 0.5) > CLOSE * size
             if not (is_clear.all() and np.array_equal(np.rint(at).astype(np.int64), taps.index[:, 0])):
                 return None
-        elif not np.allclose(taps.matrix(size), _half_pixel(at, size), rtol=0, atol=CLOSE):
+        elif not _agree(taps, _half_pixel(at, size)):
             return None
     return NEAREST if is_nearest else LINEAR
 
 
-def _half_pixel(at: np.ndarray, size: int) -> np.ndarray:
-    """The weights (output, size) of the two neighbours of each place, which the edge stands in for beyond it."""
+def _half_pixel(at: np.ndarray, size: int) -> Taps:
+    """The two neighbours of each place, which the edge stands in for beyond it."""
     below = np.floor(at)
-    found, rows = np.zeros((at.size, size)), np.arange(at.size)
-    for offset, weight in ((0, 1 - (at - below)), (1, at - below)):
-        np.add.at(found, (rows, np.clip(below + offset, 0, size - 1).astype(np.int64)), weight)
-    return found
+    index = np.clip(below[:, None] + np.arange(2), 0, size - 1).astype(np.int64)
+    return Taps(index, np.stack([1 - (at - below), at - below], axis=1))
+
+
+def _agree(one: Taps, other: Taps) -> bool:
+    """Whether both read the same elements with the same weights, however each of them lists them."""
+    weights = [np.ones(taps.index.shape) if taps.weight is None else taps.weight for taps in (one, other)]
+    index = np.concatenate([one.index, other.index], axis=1)
+    difference = np.concatenate([weights[0], -weights[1]], axis=1)
+    for column in range(index.shape[1]):
+        left = np.where(index == index[:, column : column + 1], difference, 0).sum(axis=1)
+        if np.abs(left).max(initial=0) > CLOSE:
+            return False
+    return True
 
 
 def _accepts(node: Node) -> bool:
@@ -103,7 +114,8 @@ def _accepts(node: Node) -> bool:
         return True
     if canonical["mode"] == "nearest" or any(taps.outside is not None for _, taps in steps):
         return False
-    return all(max(node.x.shape[axis], 1) <= LONGEST for axis, _ in steps)
+    sizes = [(node.x.shape[axis], node.y.shape[axis]) for axis, _ in steps]
+    return all(source <= LONGEST and source * target <= LARGEST for source, target in sizes)
 
 
 @kernel("", "Resize", "Upsample", accepts=_accepts)
