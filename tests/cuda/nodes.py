@@ -8,10 +8,10 @@ import numpy as np
 
 from tests.support.case import Case
 from toolkit.backends.cuda.layouts import on_device
-from toolkit.backends.cuda.registry import KERNELS, Entry, load_families
+from toolkit.backends.cuda.registry import KERNELS
+from toolkit.backends.kernel_table import Entry
 from toolkit.backends.protocol import Kernel, Layout, Resources, Step
 from toolkit.compiler.program import Node, Program, Variable
-from toolkit.operators.record import canonical_domain
 
 FIRST_ADDRESS = 1 << 20
 
@@ -42,8 +42,7 @@ def node_of(case: Case, batch: int) -> Node:
 
 def entry_of(node: Node, module: str = "") -> Entry | None:
     """What lowers a node; of one ``module`` of the backend if that is given."""
-    load_families()
-    entries = KERNELS.get((canonical_domain(node.domain), node.op_type), ())
+    entries = KERNELS.entries(node.domain, node.op_type)
     mine = [entry for entry in entries if entry.lower.__module__.endswith(module)]
     return next((entry for entry in mine if entry.accepts(node)), None)
 

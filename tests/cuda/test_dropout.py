@@ -9,7 +9,7 @@ from tests.cuda.host import COMPILER, HostKernels
 from toolkit.backends.cuda.dropout import lower_dropout
 from toolkit.backends.cuda.launch import SourceKernel
 from toolkit.backends.cuda.layouts import on_device
-from toolkit.backends.cuda.registry import KERNELS, load_families
+from toolkit.backends.cuda.registry import KERNELS
 from toolkit.backends.protocol import Resources
 from toolkit.compiler.program import Node, Program, Variable
 
@@ -27,8 +27,7 @@ def node_of(share: float | None, *, version: int = 13, live: bool = True, **attr
 
 
 def accepts(node: Node) -> bool:
-    load_families()
-    return any(entry.accepts(node) for entry in KERNELS["", "Dropout"])
+    return KERNELS.entry_of(node) is not None
 
 
 def test_what_is_refused():

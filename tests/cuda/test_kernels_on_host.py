@@ -18,10 +18,9 @@ from tests.support.case import BATCH_SIZES, Case, is_float
 from tests.support.interpret import apply, build
 from toolkit.backends.cuda.launch import SourceKernel
 from toolkit.backends.cuda.layouts import on_device
-from toolkit.backends.cuda.registry import KERNELS, load_families
+from toolkit.backends.cuda.registry import KERNELS
 from toolkit.backends.protocol import Resources
 from toolkit.compiler.program import Node
-from toolkit.operators.record import canonical_domain
 
 RANDOM = ("Dropout",)  # has tests of its own
 FEWEST_ROWS = 400  # of cases that a kernel of ours must serve; there are more
@@ -39,9 +38,7 @@ class Row:
 
 def lowered(node: Node) -> SourceKernel | None:
     """The node by a kernel of our own, ``None`` where there is none."""
-    load_families()
-    entries = KERNELS.get((canonical_domain(node.domain), node.op_type), ())
-    entry = next((item for item in entries if item.accepts(node)), None)
+    entry = KERNELS.entry_of(node)
     if entry is None or entry.lower.__module__.split(".")[-1] not in OURS:
         return None
     given = [None if item is None else on_device(item.dtype, item.shape) for item in node.inputs]
@@ -56,7 +53,7 @@ def rows() -> Iterator[Row]:
     for case in all_cases():
         if case.is_data_dependent or case.operator in RANDOM:
             continue
-        if (canonical_domain(case.domain), case.operator) not in KERNELS:
+        if not KERNELS.entries(case.domain, case.operator):
             continue
         for batch in BATCH_SIZES:
             arrays = case.arrays(batch)
@@ -68,7 +65,6 @@ def rows() -> Iterator[Row]:
 
 @pytest.fixture(scope="module")
 def found() -> list[Row]:
-    load_families()
     return list(rows())
 
 

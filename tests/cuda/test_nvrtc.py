@@ -10,7 +10,6 @@ import pytest
 from tests.cuda.test_kernels_on_host import rows
 from toolkit.backends.cuda import nvrtc
 from toolkit.backends.cuda.library import load
-from toolkit.backends.cuda.registry import load_families
 from toolkit.backends.cuda.source import Function
 from toolkit.errors import BackendError
 
@@ -62,7 +61,6 @@ def test_a_failing_call_is_named(monkeypatch):
 @pytest.mark.skipif(not is_there(), reason="needs NVRTC")
 @pytest.mark.parametrize("capability", [(8, 0), (9, 0)])
 def test_kernels_of_every_family_compile(capability):
-    load_families()
     functions: dict[tuple[str, str], Function] = {}
     for row in rows():
         functions |= {(launch.function.name, row.case.operator): launch.function for launch in row.kernel.launches}

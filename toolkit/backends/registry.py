@@ -72,7 +72,7 @@ def resolve(preference: str | Sequence[str]) -> list[Backend]:
 
 def kernel_names(domain: str, operator: str) -> list[str]:
     """The libraries of ``cpu``, besides numpy, with a kernel for some nodes of an operator; available here or not."""
-    return ["oneDNN"] if (domain, operator) in KERNELS else []
+    return ["oneDNN"] if KERNELS.entries(domain, operator) else []
 
 
 def device_kernel_names(domain: str, operator: str) -> list[str]:

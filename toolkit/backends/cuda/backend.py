@@ -14,12 +14,11 @@ from toolkit.backends.cuda.elementwise import shapes_of
 from toolkit.backends.cuda.layouts import DEVICE
 from toolkit.backends.cuda.memory import DeviceMemory
 from toolkit.backends.cuda.queue import queue_of
-from toolkit.backends.cuda.registry import KERNELS, Entry, load_families
+from toolkit.backends.cuda.registry import KERNELS
 from toolkit.backends.cuda.transfer import transfer
 from toolkit.backends.protocol import Backend, Kernel, Layout, Resources, Step
 from toolkit.compiler.passes.elementwise_regions import form_elementwise_regions
 from toolkit.compiler.program import Node, Program
-from toolkit.operators.record import canonical_domain
 
 MILLISECONDS = 1e-3
 
@@ -31,17 +30,14 @@ class CudaBackend(Backend):
     device = DEVICE
     memory = DeviceMemory()
 
-    def __init__(self) -> None:
-        load_families()
-
     def supports(self, node: Node) -> bool:
-        return _entry(node) is not None
+        return KERNELS.entry_of(node) is not None
 
     def arrange(self, program: Program) -> None:
         form_elementwise_regions(program, self.name, shapes_of)
 
     def lower(self, node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
-        entry = _entry(node)
+        entry = KERNELS.entry_of(node)
         assert entry is not None, f"{node} was not placed here"
         return entry.lower(node, inputs, resources)
 
@@ -78,8 +74,3 @@ class Event:
 
     def since(self, earlier: Event) -> float:
         return self._event.time_since(earlier._event) * MILLISECONDS
-
-
-def _entry(node: Node) -> Entry | None:
-    entries = KERNELS.get((canonical_domain(node.domain), node.op_type), ())
-    return next((entry for entry in entries if entry.accepts(node)), None)

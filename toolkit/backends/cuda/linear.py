@@ -14,6 +14,7 @@ from itertools import product as every
 
 import numpy as np
 
+from toolkit.backends.broadcasting import joined
 from toolkit.backends.cuda.cublaslt import Compute, Epilogue, Matrix, Multiplication, Product, session_of
 from toolkit.backends.cuda.cudnn.activation import activate, knows
 from toolkit.backends.cuda.cudnn.builder import Builder
@@ -53,7 +54,7 @@ def _accepts(node: Node) -> bool:
     if a is None or b is None or min(len(a.shape), len(b.shape)) < 2 or a.dtype != b.dtype:
         return False
     addends = [item for item in node.inputs[2:4] if item is not None]
-    fits = all(len(_joined(node.y.shape, item.shape)[0]) <= TAIL_RANK for item in addends)
+    fits = all(len(joined(node.y.shape, item.shape, least=TAIL_RANK)[0]) <= TAIL_RANK for item in addends)
     return is_float(node) and node.y.dtype in (a.dtype, FLOAT32) and knows(node.attributes) and fits
 
 
@@ -270,7 +271,7 @@ def _tail(node: Node, resources: Resources, addends: Sequence[int], source: Plac
         is_last = number == len(steps)
         target = writes(0) if is_last else memory.take(4 * node.y.size)
         addend = None if index is None else node.inputs[index]
-        whole, part = _joined(node.y.shape, () if addend is None else addend.shape)
+        whole, part = joined(node.y.shape, () if addend is None else addend.shape, least=TAIL_RANK)
         builder = Builder()
         value = builder.tensor(DataType.FLOAT, whole)
         into = builder.tensor(DATA_TYPES[node.y.dtype] if is_last else DataType.FLOAT, whole)
@@ -285,23 +286,3 @@ def _tail(node: Node, resources: Resources, addends: Sequence[int], source: Plac
         parts += graph_parts(cudnn_of(resources), builder.graph(), places, memory, strict=resources.strict)
         source = target
     return parts
-
-
-def _joined(full: Shape, other: Shape) -> tuple[Shape, Shape]:
-    """Both shapes with neighbouring axes joined where both are whole or both stretched, three axes or more."""
-    aligned = (1,) * (len(full) - len(other)) + other
-    whole: list[int] = []
-    part: list[int] = []
-    stretched: bool | None = None
-    for size, own in zip(full, aligned, strict=True):
-        if size == 1:
-            continue
-        if (own == 1) == stretched:
-            whole[-1] *= size
-            part[-1] *= own
-        else:
-            stretched = own == 1
-            whole.append(size)
-            part.append(own)
-    missing = (1,) * (TAIL_RANK - len(whole))
-    return (*missing, *whole), (*missing, *part)

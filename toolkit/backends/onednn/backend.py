@@ -5,23 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from toolkit.backends.host import HostBackend
-from toolkit.backends.onednn import (
-    activation,
-    convolution,
-    dropout,
-    elementwise,
-    linear,
-    movement,
-    normalization,
-    optimization,
-    pooling,
-    quantized,
-    recurrent,
-    reduction,
-    resampling,
-    rounding,
-    softmax,
-)
 from toolkit.backends.onednn.library import load
 from toolkit.backends.onednn.memory import ACTIVATION_TAGS, layout_of, tagged
 from toolkit.backends.onednn.registry import KERNELS, is_half_width
@@ -30,26 +13,6 @@ from toolkit.backends.onednn.threads import use_threads
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node, Variable
 from toolkit.errors import BackendError
-from toolkit.operators.record import canonical_domain
-
-# Importing a family registers its kernels.
-FAMILIES = (
-    activation,
-    convolution,
-    dropout,
-    elementwise,
-    linear,
-    movement,
-    normalization,
-    optimization,
-    pooling,
-    quantized,
-    recurrent,
-    reduction,
-    resampling,
-    rounding,
-    softmax,
-)
 
 
 class OneDNNBackend(HostBackend):
@@ -61,10 +24,7 @@ class OneDNNBackend(HostBackend):
         load()
 
     def supports(self, node: Node) -> bool:
-        entry = KERNELS.get((canonical_domain(node.domain), node.op_type))
-        if entry is None or not entry.accepts(node):
-            return False
-        return not is_half_width(node) or self._offers(node)
+        return KERNELS.entry_of(node) is not None and (not is_half_width(node) or self._offers(node))
 
     def _offers(self, node: Node) -> bool:
         """Whether this processor has more than plain loops for a node of half width: its kernel, made and looked at.
@@ -82,7 +42,9 @@ class OneDNNBackend(HostBackend):
         return False
 
     def lower(self, node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
-        return KERNELS[canonical_domain(node.domain), node.op_type].lower(node, inputs, resources)
+        entry = KERNELS.entry_of(node)
+        assert entry is not None, f"{node} was not placed here"
+        return entry.lower(node, inputs, resources)
 
     def reorder(self, source: Layout, target: Layout, resources: Resources) -> Kernel:
         return reorder_kernel(source, target, resources)

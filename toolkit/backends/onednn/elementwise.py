@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 
+from toolkit.backends.broadcasting import joined
 from toolkit.backends.onednn.activation import LINEAR, POWER, eltwise_kernel
 from toolkit.backends.onednn.memory import dense, descriptor_of
 from toolkit.backends.onednn.primitive import (
@@ -53,7 +53,7 @@ def _accepts(node: Node) -> bool:
     if pair is None:
         return False
     return pair[0].shape == pair[1].shape or _fast(
-        _ALGORITHMS[node.op_type], node.y.dtype, *_joined(pair[0].shape, pair[1].shape)
+        _ALGORITHMS[node.op_type], node.y.dtype, *joined(pair[0].shape, pair[1].shape, least=2)
     )
 
 
@@ -81,7 +81,7 @@ def binary(node: Node, inputs: Sequence[Layout | None], resources: Resources) ->
         described = try_describe("binary", algorithm, at, small, at)
         if described is not None and not described.is_reference:
             return _broadcasting(described, layout, other, first)
-    whole, part = _joined(full.shape, other.shape)
+    whole, part = joined(full.shape, other.shape, least=2)
     at = dense(full.dtype, whole)
     described = describe("binary", algorithm, at, dense(other.dtype, part), at)
     is_anywhere = (
@@ -161,29 +161,6 @@ def _function(op_type: str, value: float, *, number_first: bool) -> Eltwise | No
     return None
 
 
-def _joined(full: Shape, other: Shape) -> tuple[Shape, Shape]:
-    """Both shapes with neighbouring axes joined where both are whole or both stretched, at least two axes each."""
-    aligned = (1,) * (len(full) - len(other)) + other
-    whole: list[int] = []
-    part: list[int] = []
-    stretched: bool | None = None
-    for size, own in zip(full, aligned, strict=True):
-        if size == 1:
-            continue
-        if (own == 1) == stretched:
-            whole[-1] *= size
-            part[-1] *= own
-        else:
-            stretched = own == 1
-            whole.append(size)
-            part.append(own)
-    while len(whole) < 2:
-        whole.insert(0, 1)
-        part.insert(0, 1)
-    return tuple(whole), tuple(part)
-
-
-@lru_cache(maxsize=4096)
 def _fast(algorithm: int, dtype: np.dtype, whole: Shape, part: Shape) -> bool:
     """Whether oneDNN has compiled loops for a pattern of broadcasting."""
     at = dense(dtype, whole)

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
 import numpy as np
 
+from toolkit.backends.kernel_table import KernelTable
 from toolkit.backends.onednn.memory import MAX_RANK
-from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node, Variable
 from toolkit.operators.precision import HALF_WIDTH
 
-Lower = Callable[[Node, Sequence[Layout | None], Resources], Kernel]
-Accepts = Callable[[Node], bool]
 FLOAT32 = np.dtype(np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """How to lower an operator, and which of its nodes."""
-
-    lower: Lower
-    accepts: Accepts
-
-
-KERNELS: dict[tuple[str, str], Entry] = {}
 
 
 def is_float32(node: Node) -> bool:
@@ -60,12 +44,5 @@ def is_half_width(node: Node) -> bool:
     return any(item is not None and item.dtype in HALF_WIDTH for item in (*node.inputs, *node.outputs))
 
 
-def kernel(domain: str, *operators: str, accepts: Accepts = is_float32) -> Callable[[Lower], Lower]:
-    """Register a lowering function for operators of a domain; ``accepts`` says for which of their nodes."""
-
-    def register(lower: Lower) -> Lower:
-        for operator in operators:
-            KERNELS[domain, operator] = Entry(lower, accepts)
-        return lower
-
-    return register
+KERNELS = KernelTable(__package__, is_float32)
+kernel = KERNELS.kernel
