@@ -1,195 +1,143 @@
-"""``onnx-toolkit bench``: this toolkit side by side with the engines that are installed, each in its own process.
-
-Engines take turns (A B C A B C ...) and wait while another one runs, so that load on the machine meets all of them
-and spinning threads disturb nobody.
-"""
+"""``onnx-toolkit bench``: this toolkit side by side with the engines that are installed, on one model or many."""
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import tempfile
-from importlib.util import find_spec
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from toolkit.cli.arrays import write_npz
-from toolkit.cli.bench_process import Engine
+from importers import load
+from toolkit.cli.bench_feeds import all_feeds, model_files, titles
 from toolkit.cli.bench_profile import write_profile
-from toolkit.cli.feeds import Arrays, read_inputs
-from toolkit.cli.options import DIM_HINT, add_dims, add_model, add_running, backends, count, read_model
+from toolkit.cli.bench_race import NEEDS, OWN, lacking_modules, race, threads
+from toolkit.cli.bench_table import Result, sized, tell_engines, tell_models, write_page
+from toolkit.cli.feeds import Arrays
+from toolkit.cli.options import add_batch_axis, add_dims, add_running, backends, count, seconds
 from toolkit.cli.report import Report
-from toolkit.compiler.sizes import input_shapes
-from toolkit.errors import BackendError, InputError
+from toolkit.errors import BackendError, InputError, ToolkitError
 from toolkit.graph import Network
-from toolkit.runtime.context import resources
 from toolkit.runtime.feeds import sizes
 
 SUMMARY = "compare speed and memory with other engines"
-NEEDS = {"ours": (), "onnxruntime": ("onnxruntime",), "openvino": ("openvino",), "pytorch": ("torch", "onnx2torch")}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_model(parser)
-    parser.add_argument("--batch-size", default="1", help="one size, or several: 1,8,32 (default: 1)")
+    parser.add_argument("models", metavar="MODEL", nargs="+", help="an ONNX file, or a folder with ONNX files in it")
+    add_batch_axis(parser)
+    parser.add_argument("--batch-size", help="one size, or several: 1,8,32 (default: as recorded, or 1)")
     add_dims(parser)
-    parser.add_argument("--input", metavar="[NAME=]FILE", action="append", help="data instead of random numbers")
+    parser.add_argument(
+        "--input",
+        metavar="[NAME=]FILE",
+        action="append",
+        help="data instead of arrays in:NAME of an npz file beside the model, or of random numbers",
+    )
     parser.add_argument("--engine", action="append", choices=list(NEEDS), help="default: all that are installed")
+    parser.add_argument("--peer-python", metavar="FILE", help="the interpreter that runs the other engines")
     parser.add_argument("--rounds", type=count, default=7, help="turns of each engine (default: 7)")
-    parser.add_argument("--iterations", type=count, default=10, help="runs in a turn (default: 10)")
+    parser.add_argument("--iterations", type=count, help="runs in a turn (default: what takes about 0.1 s)")
+    parser.add_argument(
+        "--rest", metavar="SECONDS", type=seconds, default=0.1, help="pause before each turn (default: 0.1)"
+    )
     parser.add_argument("--profile", metavar="STEM", help="write STEM.trace.json (for a trace viewer) and STEM.html")
+    parser.add_argument("--page", metavar="FILE", help="write the figures of all models as an HTML page with charts")
     add_running(parser)
 
 
 def execute(options: argparse.Namespace, report: Report) -> int:
-    """Run the command; returns the exit status. Raises ``BackendError`` when the toolkit itself could not run."""
-    network = read_model(options)
+    """Run the command; returns the exit status.
+
+    Raises ``BackendError`` when the toolkit could not run a model, after all others are told.
+    """
+    paths = model_files(options.models)
+    if len(paths) > 1 and options.input:
+        raise InputError(f"--input is for one model, there are {len(paths)}: put npz files beside them.")
+    lacking = lacking_modules(options.peer_python)
     wanted = options.engine or list(NEEDS)
-    absent = {name: _missing(name) for name in wanted if _missing(name)}
-    engines = list(dict.fromkeys(["ours", *(name for name in wanted if name not in absent)]))
-    results: list[dict[str, Any]] = []
-    for feeds in _all_feeds(network, options):
-        batch, dims = sizes(network, feeds)
-        rows = _race(engines, feeds, batch, dims, options)
-        if "error" in rows["ours"]:
-            raise BackendError(f"The toolkit could not run the model: {rows['ours']['error']}")
-        results.append({"batch_size": batch, "engines": rows})
-        _tell(report, batch, rows)
-        if options.profile:
-            results[-1]["profile"] = _profile(network, feeds, batch, dims, rows, options, report)
+    absent = {name: lacking[name] for name in wanted if name in lacking}
+    engines = list(dict.fromkeys([OWN, *(name for name in wanted if name not in absent)]))
+    results: list[Result] = []
+    with _watched(len(paths)) as progress:
+        for path, title in zip(paths, titles(paths), strict=True):
+            progress.update(progress.task_ids[0], description=title)
+            results += _measured(path, title, engines, options, report, len(paths) > 1)
+            progress.advance(progress.task_ids[0])
+    if len(paths) > 1:
+        tell_models(report, results)
+    if options.page:
+        write_page(Path(options.page), results)
+        report.line(f"The figures are in {options.page}.")
     for name, reason in absent.items():
         report.line(f"{name} was left out: {reason}")
-    report.result({"model": options.model, "threads": _threads(options), "results": results, "left_out": absent})
+    report.result({"threads": threads(options), "models": _by_model(results), "left_out": absent})
+    failed = [f"{result.title}: {result.error}" for result in results if result.error]
+    if failed:
+        raise BackendError(f"The toolkit could not run {len(failed)} of {len(paths)} models: {' '.join(failed)}")
     return 0
 
 
+def _measured(
+    path: Path, title: str, engines: list[str], options: argparse.Namespace, report: Report, is_one_of_many: bool
+) -> Iterator[Result]:
+    """The results of one model, a batch size at a time. Among many a model that fails is told, alone it is an error."""
+    try:
+        network = load(path, batch_axis=dict(options.batch_axis))
+        for feeds in all_feeds(network, path, options):
+            batch, dims = sizes(network, feeds)
+            rows = race(engines, str(path.resolve()), feeds, (batch, dims), options)
+            if "error" in rows[OWN]:
+                raise BackendError(f"The toolkit could not run the model: {rows[OWN]['error']}")
+            result = Result(title, str(path), batch, rows)
+            if not is_one_of_many:
+                tell_engines(report, result)
+            if options.profile:
+                stem = f"{options.profile}-{title.replace('/', '-')}" if is_one_of_many else options.profile
+                _profile(stem, network, feeds, result, options, report)
+            yield result
+    except ToolkitError as error:
+        if not is_one_of_many:
+            raise
+        yield Result(title, str(path), None, {}, str(error))
+
+
 def _profile(
-    network: Network,
-    feeds: Arrays,
-    batch: int | None,
-    dims: dict[str, int],
-    rows: dict[str, dict[str, Any]],
-    options: argparse.Namespace,
-    report: Report,
-) -> list[str]:
-    """Write trace and page of one batch size; returns their paths."""
-    context = network.context(batch_size=batch, dims=dims, threads=_threads(options), backend=backends(options))
-    several = len(options.batch_size.split(",")) > 1
-    stem = f"{options.profile}-b{batch}" if several else options.profile
-    title = f"{Path(options.model).name}, batch size {batch if batch is not None else 'fixed by the file'}"
-    paths = [str(path) for path in write_profile(stem, title, context, feeds, options.iterations, rows)]
-    report.line(f"The profile is in {' and '.join(paths)}.")
-    return paths
+    stem: str, network: Network, feeds: Arrays, result: Result, options: argparse.Namespace, report: Report
+) -> None:
+    """Write trace and page of one batch size, and note their paths with the toolkit's figures."""
+    batch, dims = sizes(network, feeds)
+    context = network.context(batch_size=batch, dims=dims, threads=threads(options), backend=backends(options))
+    several = options.batch_size is not None and "," in options.batch_size
+    stem = f"{stem}-b{batch}" if several else stem
+    heading = f"{Path(result.model).name}, batch size {sized(batch)}"
+    written = write_profile(stem, heading, context, feeds, options.iterations or 10, result.rows)
+    result.rows[OWN]["profile"] = [str(path) for path in written]
+    report.line(f"The profile is in {' and '.join(map(str, written))}.")
 
 
-def _missing(engine: str) -> str:
-    lacking = [name for name in NEEDS[engine] if find_spec(name) is None]
-    if not lacking:
-        return ""
-    why = " (PyTorch reads no ONNX files itself)" if lacking == ["onnx2torch"] else ""
-    return f"{' and '.join(lacking)} is not installed{why}"
+def _by_model(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """The results as JSON has them: one entry a model, one result a batch size."""
+    found: dict[str, dict[str, Any]] = {}
+    for result in results:
+        entry = found.setdefault(result.model, {"model": result.model, "results": []})
+        if result.error:
+            entry["error"] = result.error
+        else:
+            entry["results"].append({"batch_size": result.batch_size, "engines": result.rows, "why": result.reason})
+    return list(found.values())
 
 
-def _threads(options: argparse.Namespace) -> int:
-    return resources(options.threads, 0, False).threads
-
-
-def _all_feeds(network: Network, options: argparse.Namespace) -> list[Arrays]:
-    """One set of feeds per batch size; numbers drawn from a normal distribution, integers from 0 and 1."""
-    if options.input:
-        return [read_inputs(network, options.input)]
-    found = []
-    for text in options.batch_size.split(","):
-        if not text.strip().isdigit() or int(text) < 1:
-            raise InputError(f"--batch-size {options.batch_size}: whole numbers of at least 1 with commas between.")
-        random = np.random.default_rng(0)
-        try:
-            shapes = input_shapes(network, int(text), dict(options.dim))
-        except InputError as error:
-            raise InputError(f"{error}{DIM_HINT}") from error
-        found.append({name: _random(random, network, name, shape) for name, shape in shapes.items()})
-    return found
-
-
-def _random(random: np.random.Generator, network: Network, name: str, shape: tuple[int, ...] | None) -> np.ndarray:
-    dtype = network.inputs[name].dtype
-    if dtype is None or shape is None or dtype.kind not in "iubfV":
-        raise InputError(f"Input {name!r} {network.inputs[name].describe()}: pass real data with --input.")
-    drawn = random.integers(0, 2, shape) if dtype.kind in "iub" else random.standard_normal(shape, np.float32)
-    return drawn.astype(dtype)
-
-
-def _race(
-    names: list[str], feeds: Arrays, batch: int | None, dims: dict[str, int], options: argparse.Namespace
-) -> dict[str, dict[str, Any]]:
-    """Figures, or the error, of each engine."""
-    with tempfile.TemporaryDirectory() as folder:
-        write_npz(f"{folder}/feeds.npz", feeds)
-        shared = {
-            "model": str(Path(options.model).resolve()),
-            "feeds": f"{folder}/feeds.npz",
-            "batch_size": batch,
-            "dims": dims,
-            "threads": _threads(options),
-            "backend": backends(options),
-        }
-        engines = [Engine(name, {**shared, "outputs": f"{folder}/{name}.npz"}) for name in names]
-        try:
-            for engine in engines:
-                engine.wait_until_ready()
-            for _ in range(options.rounds):
-                for engine in engines:
-                    engine.take_turn(options.iterations)
-        finally:
-            for engine in engines:
-                engine.close()
-        own = engines[0]
-        return {engine.name: _figures(engine, own, batch) for engine in engines}
-
-
-def _figures(engine: Engine, own: Engine, batch: int | None) -> dict[str, Any]:
-    if engine.error or own.error:
-        return {"error": engine.error or "not compared"}
-    median = statistics.median(engine.rounds)
-    paired = [mine / theirs for mine, theirs in zip(own.rounds, engine.rounds, strict=True)]
-    return {
-        "median_ms": median * 1e3,
-        "minimum_ms": min(engine.rounds) * 1e3,
-        "maximum_ms": max(engine.rounds) * 1e3,
-        "items_per_second": (batch or 1) / median,
-        "ratio": statistics.median(own.rounds) / median,
-        "ratio_minimum": min(paired),
-        "ratio_maximum": max(paired),
-        "peak_mib": engine.peak_bytes / 2**20,
-        "first_result_seconds": engine.first_result_seconds,
-        "largest_difference": _difference(engine.outputs(), own.outputs()),
-    }
-
-
-def _difference(theirs: Arrays, mine: Arrays) -> float | None:
-    """The largest absolute difference of any output that both have in the same shape."""
-    shared = [name for name in mine if name in theirs and mine[name].shape == theirs[name].shape]
-    gaps = [np.abs(mine[name].astype(np.float64) - theirs[name]).max(initial=0.0) for name in shared]
-    return float(max(gaps)) if gaps else None
-
-
-def _tell(report: Report, batch: int | None, rows: dict[str, dict[str, Any]]) -> None:
-    columns = ("ms", "min", "max", "items/s", "ours / it", "min", "max", "peak MiB", "first result s", "difference")
-    cells = []
-    for name, row in rows.items():
-        if "error" in row:
-            report.line(f"{name} failed: {row['error']}")
-            continue
-        gap = row["largest_difference"]
-        cells.append(
-            [name]
-            + [f"{row[key]:.3f}" for key in ("median_ms", "minimum_ms", "maximum_ms")]
-            + [f"{row['items_per_second']:,.0f}"]
-            + [f"{row[key]:.3f}" for key in ("ratio", "ratio_minimum", "ratio_maximum")]
-            + [f"{row['peak_mib']:,.0f}", f"{row['first_result_seconds']:.2f}", "" if gap is None else f"{gap:.1e}"]
-        )
-    report.line(f"batch size {batch if batch is not None else 'fixed by the file'}")
-    report.table(("engine", *columns), cells, right=columns)
+@contextmanager
+def _watched(count: int) -> Iterator[Progress]:
+    """A bar over the models, on standard error and only where somebody watches."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+        progress.add_task("", total=count)
+        yield progress

@@ -1,8 +1,9 @@
 """One inference engine in a process of its own: ``python -P bench_engine.py SPECIFICATION``, driven by ``bench``.
 
 It is started by its path and loads nothing but the engine it measures, so that its peak memory is the engine's alone.
-SPECIFICATION is JSON: engine, model, feeds and outputs (npz files), batch_size, dims, threads, backend. It answers
-every line of standard input, a number of iterations, with a line of JSON: the seconds of each, and the peak of memory.
+SPECIFICATION is JSON: engine, model, feeds and outputs (npz files), batch_size, dims, batch_axis, threads, backend. It
+answers every line of standard input with a line of JSON. ``12`` are twelve iterations: the seconds of each, and the
+peak of memory. ``profile 12`` asks for the steps of a run: operator, backend, and the median milliseconds.
 """
 
 from __future__ import annotations
@@ -19,23 +20,39 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 Runner = Callable[[], Arrays]
+Steps = list[tuple[str, str, float]]
+Profiler = Callable[[int], Steps]
 WARM_UP = 3  # runs before anything is measured
 
 
-def ours(specification: dict[str, Any], feeds: Arrays) -> Runner:
+def no_profile(runs: int) -> Steps:
+    """What engines that say nothing about their steps answer."""
+    return []
+
+
+def ours(specification: dict[str, Any], feeds: Arrays) -> tuple[Runner, Profiler]:
     """The toolkit."""
     from importers import load
 
-    context = load(specification["model"]).context(
+    context = load(specification["model"], batch_axis=specification["batch_axis"]).context(
         batch_size=specification["batch_size"],
         dims=specification["dims"],
         threads=specification["threads"],
         backend=specification["backend"],
     )
-    return lambda: context.run(feeds)
+
+    def profile(runs: int) -> Steps:
+        context.profile()
+        for _ in range(runs):
+            context.run(feeds)
+        steps = context.explain().steps
+        context.profile(False)
+        return [(step.operator, step.backend, step.milliseconds or 0.0) for step in steps]
+
+    return lambda: context.run(feeds), profile
 
 
-def onnxruntime(specification: dict[str, Any], feeds: Arrays) -> Runner:
+def onnxruntime(specification: dict[str, Any], feeds: Arrays) -> tuple[Runner, Profiler]:
     """ONNX Runtime on the CPU."""
     import onnxruntime
 
@@ -43,10 +60,10 @@ def onnxruntime(specification: dict[str, Any], feeds: Arrays) -> Runner:
     options.intra_op_num_threads = specification["threads"]
     session = onnxruntime.InferenceSession(specification["model"], options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return lambda: dict(zip(names, session.run(names, feeds), strict=True))
+    return lambda: dict(zip(names, session.run(names, feeds), strict=True)), no_profile
 
 
-def openvino(specification: dict[str, Any], feeds: Arrays) -> Runner:
+def openvino(specification: dict[str, Any], feeds: Arrays) -> tuple[Runner, Profiler]:
     """OpenVINO on the CPU, in float32."""
     import openvino
 
@@ -64,10 +81,10 @@ def openvino(specification: dict[str, Any], feeds: Arrays) -> Runner:
         found = request.infer(feeds, share_inputs=True, share_outputs=True)
         return {output.get_any_name(): array for output, array in found.items()}
 
-    return run
+    return run, no_profile
 
 
-def pytorch(specification: dict[str, Any], feeds: Arrays) -> Runner:
+def pytorch(specification: dict[str, Any], feeds: Arrays) -> tuple[Runner, Profiler]:
     """PyTorch, on the module that onnx2torch makes of the file."""
     import onnx
     import onnx2torch
@@ -85,7 +102,7 @@ def pytorch(specification: dict[str, Any], feeds: Arrays) -> Runner:
         results = found if isinstance(found, (tuple, list)) else (found,)
         return {name: item.numpy() for name, item in zip(names, results, strict=True)}
 
-    return run
+    return run, no_profile
 
 
 ENGINES = {"ours": ours, "onnxruntime": onnxruntime, "openvino": openvino, "pytorch": pytorch}
@@ -112,16 +129,22 @@ def serve(specification: dict[str, Any], answers: TextIO) -> None:
     with np.load(specification["feeds"], allow_pickle=False) as archive:
         feeds = {name: archive[name] for name in archive.files}
     start = time.perf_counter()
-    run = ENGINES[specification["engine"]](specification, feeds)
+    run, profile = ENGINES[specification["engine"]](specification, feeds)
     outputs = run()
     loading = time.perf_counter() - start
     with open(specification["outputs"], "wb") as file:
         kept = {f"output {name}": array for name, array in outputs.items() if array.dtype != object}
         np.savez(file, allow_pickle=False, **kept)
+    warm = 0.0
     for _ in range(WARM_UP):
+        start = time.perf_counter()
         run()
-    answer({"first_result_seconds": loading})
+        warm = time.perf_counter() - start
+    answer({"first_result_seconds": loading, "warm_seconds": warm})
     for line in sys.stdin:
+        if line.startswith("profile "):
+            answer({"steps": profile(int(line.removeprefix("profile ")))})
+            continue
         seconds = []
         for _ in range(int(line)):
             start = time.perf_counter()

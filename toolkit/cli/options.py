@@ -13,6 +13,11 @@ DIM_HINT = " On the command line: --dim NAME=SIZE."
 def add_model(parser: argparse.ArgumentParser) -> None:
     """The model file, and what may have to be said to read it."""
     parser.add_argument("model", metavar="MODEL", help="the ONNX file")
+    add_batch_axis(parser)
+
+
+def add_batch_axis(parser: argparse.ArgumentParser) -> None:
+    """Which axis counts items, where the file does not tell."""
     parser.add_argument(
         "--batch-axis",
         metavar="NAME=AXIS",
@@ -46,6 +51,17 @@ def count(text: str) -> int:
     number = int(text) if text.isdigit() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"a whole number of at least 1 is expected, got {text!r}")
+    return number
+
+
+def seconds(text: str) -> float:
+    """A time of at least 0 seconds."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"a number of seconds of at least 0 is expected, got {text!r}")
     return number
 
 
