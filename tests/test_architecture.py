@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -115,33 +115,78 @@ def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
-@pytest.fixture(params=MODULES, ids=[dotted_name(path) for path in MODULES])
-def module(request: pytest.FixtureRequest) -> Path:
-    path = request.param
-    assert isinstance(path, Path)
-    return path
-
-
 def test_there_is_something_to_judge():
     assert len(MODULES) > 50
     assert {part(dotted_name(path)) for path in MODULES} <= set(MAY_IMPORT)
 
 
-def test_dependencies_point_one_way(module: Path):
+def dependencies_point_one_way(module: Path) -> Iterator[str]:
     own = part(dotted_name(module))
     allowed = MAY_IMPORT[own] | {own}
     origins = f"importers.{module.parent.name}."  # what the importer of a format left for the exporter of the same one
     if module.with_suffix("").is_relative_to(ONNX_BACKEND_INTERFACE):
         allowed = allowed | EVERYTHING | {""}
-    wrong = []
     for item in imports(parse(module)):
         if item.module.startswith("."):
-            wrong.append(f"line {item.line}: relative import {item.module}; write the full name")
+            yield f"line {item.line}: relative import {item.module}; write the full name"
         elif own == "exporters" and f"{item.module}.".startswith(origins):
             continue
         elif item.module.split(".")[0] in PACKAGES and part(item.module) not in allowed:
-            wrong.append(f"line {item.line}: {own or 'toolkit'} may not see {item.module}")
-    assert not wrong, f"{module.relative_to(ROOT)}: {wrong}"
+            yield f"line {item.line}: {own or 'toolkit'} may not see {item.module}"
+
+
+def libraries_stay_where_they_belong(module: Path) -> Iterator[str]:
+    own = part(dotted_name(module))
+    for item in imports(parse(module)):
+        if own not in RESERVED.get(item.module.split(".")[0], {own}):
+            yield f"line {item.line}: {own or 'toolkit'} must do without {item.module}"
+
+
+def imports_stand_at_the_top(module: Path) -> Iterator[str]:
+    optional = OPTIONAL_LIBRARIES if part(dotted_name(module)) == "backends" else set()
+    for item in imports(parse(module)):
+        is_excused = item.module.split(".")[0] in optional or dotted_name(module) == ONE_ENGINE_A_PROCESS
+        if item.is_local and not is_excused:
+            yield f"line {item.line}: {item.module} is imported inside a function"
+
+
+def names_say_something(module: Path) -> Iterator[str]:
+    for name in NAMELESS & set(module.relative_to(ROOT).with_suffix("").parts):
+        yield f"{name!r} says nothing about what the module owns"
+
+
+def only_the_command_line_prints(module: Path) -> Iterator[str]:
+    for node in ast.walk(parse(module)) if part(dotted_name(module)) != "cli" else ():
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+            yield f"line {node.lineno} prints"
+
+
+def modules_stay_readable(module: Path) -> Iterator[str]:
+    count = module.read_text(encoding="utf-8").count("\n")
+    if count > MOST_LINES:
+        yield f"{count} lines; split it by meaning"
+
+
+def modules_say_what_they_own(module: Path) -> Iterator[str]:
+    if not ast.get_docstring(parse(module)):
+        yield "does not open with a docstring"
+
+
+RULES = (
+    dependencies_point_one_way,
+    libraries_stay_where_they_belong,
+    imports_stand_at_the_top,
+    names_say_something,
+    only_the_command_line_prints,
+    modules_stay_readable,
+    modules_say_what_they_own,
+)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_every_module_keeps_the_rule(rule: Callable[[Path], Iterator[str]]):
+    broken = [f"{module.relative_to(ROOT)}: {what}" for module in MODULES for what in rule(module)]
+    assert not broken, "\n".join(broken)
 
 
 def test_the_order_of_dependence_has_no_cycle():
@@ -150,54 +195,6 @@ def test_the_order_of_dependence_has_no_cycle():
         if name in EVERYTHING:
             assert sees <= done, f"{name} may import {sees - done}, which come after it"
             done.add(name)
-
-
-def test_libraries_stay_where_they_belong(module: Path):
-    own = part(dotted_name(module))
-    wrong = [
-        f"line {item.line}: {item.module}"
-        for item in imports(parse(module))
-        if own not in RESERVED.get(item.module.split(".")[0], {own})
-    ]
-    assert not wrong, f"{module.relative_to(ROOT)} imports what {own or 'toolkit'} must do without: {wrong}"
-
-
-def test_imports_stand_at_the_top(module: Path):
-    if dotted_name(module) == ONE_ENGINE_A_PROCESS:
-        return
-    optional = OPTIONAL_LIBRARIES if part(dotted_name(module)) == "backends" else set()
-    wrong = [
-        f"line {item.line}: {item.module}"
-        for item in imports(parse(module))
-        if item.is_local and item.module.split(".")[0] not in optional
-    ]
-    assert not wrong, f"{module.relative_to(ROOT)} imports inside a function: {wrong}"
-
-
-def test_names_say_something(module: Path):
-    nameless = NAMELESS & set(module.relative_to(ROOT).with_suffix("").parts)
-    assert not nameless, f"{module.relative_to(ROOT)}: {nameless} says nothing about what the module owns"
-
-
-def test_only_the_command_line_prints(module: Path):
-    if part(dotted_name(module)) == "cli":
-        return
-    calls = [
-        node.lineno
-        for node in ast.walk(parse(module))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
-    ]
-    assert not calls, f"{module.relative_to(ROOT)} prints at lines {calls}"
-
-
-def test_modules_stay_readable(module: Path):
-    text = module.read_text(encoding="utf-8")
-    count = text.count("\n")
-    assert count <= MOST_LINES, f"{module.relative_to(ROOT)} has {count} lines; split it by meaning"
-
-
-def test_modules_say_what_they_own(module: Path):
-    assert ast.get_docstring(parse(module)), f"{module.relative_to(ROOT)} does not open with a docstring"
 
 
 @pytest.mark.parametrize(
@@ -213,3 +210,25 @@ def test_modules_say_what_they_own(module: Path):
 )
 def test_the_reader_of_imports_sees(source: str, found: list[Import]):
     assert list(imports(ast.parse(source))) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "rule", "complaint"),
+    [
+        ('"""."""\nfrom toolkit.cli import main', dependencies_point_one_way, "may not see toolkit.cli"),
+        ('"""."""\nfrom . import x', dependencies_point_one_way, "relative import"),
+        ('"""."""\nimport torch', libraries_stay_where_they_belong, "must do without torch"),
+        ('"""."""\ndef f():\n    import json', imports_stand_at_the_top, "json is imported inside a function"),
+        ('"""."""\nprint(1)', only_the_command_line_prints, "line 2 prints"),
+        ('"""."""' + "\n" * (MOST_LINES + 1), modules_stay_readable, "split it by meaning"),
+        ("x = 1", modules_say_what_they_own, "docstring"),
+    ],
+)
+def test_a_rule_notices(text: str, rule: Callable[[Path], Iterator[str]], complaint: str, monkeypatch, tmp_path: Path):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    module = tmp_path / "toolkit" / "graph" / "utils.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(text, encoding="utf-8")
+    (module.parents[1] / "cli").mkdir()
+    assert any(complaint in what for what in rule(module))
+    assert list(names_say_something(module))
