@@ -97,3 +97,23 @@ def test_importing_the_graph_alone_gives_networks_their_doors():
     code = "from toolkit.graph import Network; print(type(Network.runtime).__name__)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "_Runtime"
+
+
+def test_running_models_imports_neither_training_nor_authoring_nor_other_devices():
+    unneeded = [f"toolkit.{name}" for name in ("training", "layers", "estimators", "backends.cuda")]
+    code = f"import toolkit, importers, sys; print([name for name in {unneeded} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_what_is_imported_later_is_listed_from_the_start():
+    code = (
+        "import toolkit; print(set(toolkit.__all__) <= set(dir(toolkit)), toolkit.Trainer is toolkit.training.Trainer)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True True"
+
+
+def test_other_names_are_unknown():
+    with pytest.raises(AttributeError, match="module 'toolkit' has no attribute 'Juice'"):
+        tk.Juice  # noqa: B018

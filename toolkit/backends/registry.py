@@ -1,7 +1,8 @@
 """The backends by name, loaded when first asked for.
 
 ``cpu`` is oneDNN with numpy behind it where oneDNN has nothing; where its library is missing it is numpy, and says so
-once. ``cuda`` has the backends of ``cpu`` behind it. Every preference list therefore ends in numpy.
+once. ``cuda`` has the backends of ``cpu`` behind it; its modules are imported when somebody asks for it. Every
+preference list therefore ends in numpy.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib import import_module
 
-from toolkit.backends import cuda, onednn
-from toolkit.backends.cuda.backend import CudaBackend
-from toolkit.backends.cuda.registry import libraries
+from toolkit.backends import onednn
 from toolkit.backends.numpy.backend import NumpyBackend
 from toolkit.backends.onednn.backend import OneDNNBackend
 from toolkit.backends.onednn.registry import KERNELS
 from toolkit.backends.protocol import Backend
 from toolkit.errors import BackendError
+
+CUDA = "toolkit.backends.cuda"
 
 
 @cache
@@ -42,10 +44,11 @@ def _cpu() -> list[Backend]:
 
 @cache
 def _cuda_backend() -> Backend:
-    reason = cuda.unavailable_reason()
+    reason = import_module(CUDA).unavailable_reason()
     if reason is not None:
         raise BackendError(f"The backend 'cuda' cannot be used: {reason}")
-    return CudaBackend()
+    made: Backend = import_module(f"{CUDA}.backend").CudaBackend()
+    return made
 
 
 FACTORIES: dict[str, Callable[[], list[Backend]]] = {
@@ -77,4 +80,5 @@ def kernel_names(domain: str, operator: str) -> list[str]:
 
 def device_kernel_names(domain: str, operator: str) -> list[str]:
     """The same for ``cuda``, whose own kernels are called CUDA C."""
-    return libraries(domain, operator)
+    found: list[str] = import_module(f"{CUDA}.registry").libraries(domain, operator)
+    return found
