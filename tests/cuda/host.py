@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.backends.cuda.launch import Argument, Input, Kept, Launch, Scratch, SourceKernel
+from toolkit.backends.cuda.launch import Address, Argument, Input, Kept, Launch, Scratch, SourceKernel
 from toolkit.backends.cuda.source import ALWAYS, Function, header
 
 COMPILER = shutil.which("g++")
@@ -73,6 +73,8 @@ class HostKernels:
 
 
 def _address(item: Argument, inputs: Sequence[int], outputs: Sequence[int], scratch: int, kept: int) -> int:
+    if isinstance(item, Address):
+        return item.value
     if isinstance(item, Scratch):
         return scratch + item.offset
     return (

@@ -21,6 +21,7 @@ CUBLAS = next((item / "cu13/include" for item in _FOLDERS if (item / "cu13/inclu
 needs_cudnn = pytest.mark.skipif(CUDNN is None, reason="nvidia-cudnn-cu13 is not installed")
 needs_cublas = pytest.mark.skipif(CUBLAS is None, reason="nvidia-cublas is not installed")
 
+CUDNN_HEADERS = ("cudnn_graph.h", "cudnn_ops.h", "cudnn_adv.h")
 # What stands before and behind the names of each enumeration.
 CUDNN_NAMES: dict[type[IntEnum], tuple[str, str]] = {
     graph_constants.DescriptorType: ("CUDNN_BACKEND_", "_DESCRIPTOR"),
@@ -37,6 +38,15 @@ CUDNN_NAMES: dict[type[IntEnum], tuple[str, str]] = {
     legacy_constants.SoftmaxAlgorithm: ("CUDNN_SOFTMAX_", ""),
     legacy_constants.SoftmaxMode: ("CUDNN_SOFTMAX_MODE_", ""),
     legacy_constants.BatchNormMode: ("CUDNN_BATCHNORM_", ""),
+    legacy_constants.MathType: ("CUDNN_", ""),
+    legacy_constants.RecurrentAlgorithm: ("CUDNN_RNN_ALGO_", ""),
+    legacy_constants.RecurrentMode: ("CUDNN_", ""),
+    legacy_constants.BiasMode: ("CUDNN_RNN_", ""),
+    legacy_constants.DirectionMode: ("CUDNN_", ""),
+    legacy_constants.InputMode: ("CUDNN_", ""),
+    legacy_constants.ForwardMode: ("CUDNN_FWD_MODE_", ""),
+    legacy_constants.SequenceLayout: ("CUDNN_RNN_DATA_LAYOUT_", ""),
+    legacy_constants.WeightGradientMode: ("CUDNN_WGRAD_MODE_", ""),
 }
 CUBLAS_NAMES: dict[type[IntEnum], str] = {
     cublaslt.Epilogue: "CUBLASLT_EPILOGUE_",
@@ -82,9 +92,16 @@ def evaluated(text: str, known: dict[str, int]) -> int:
 @pytest.mark.parametrize("kind", CUDNN_NAMES, ids=lambda kind: kind.__name__)
 def test_cudnn_numbers(kind: type[IntEnum]) -> None:
     assert CUDNN is not None
-    known = enumerators(text_of(CUDNN, "cudnn_graph.h", "cudnn_ops.h"))
+    known = enumerators(text_of(CUDNN, *CUDNN_HEADERS))
     before, behind = CUDNN_NAMES[kind]
     assert {item.name: known[f"{before}{item.name}{behind}"] for item in kind} == {item.name: item for item in kind}
+
+
+@needs_cudnn
+def test_flags() -> None:
+    assert CUDNN is not None
+    flag = re.search(r"#define CUDNN_RNN_PADDED_IO_ENABLED \(1U << (\d+)\)", text_of(CUDNN, *CUDNN_HEADERS))
+    assert flag is not None and 1 << int(flag[1]) == legacy_constants.PADDED_SEQUENCES
 
 
 def test_every_enumeration_is_compared() -> None:
@@ -143,7 +160,7 @@ def letter_of(argument: str) -> str:
 @pytest.mark.parametrize("name", CUDNN_FUNCTIONS)
 def test_cudnn_signatures(name: str) -> None:
     assert CUDNN is not None
-    declared = letters_of(text_of(CUDNN, "cudnn_graph.h", "cudnn_ops.h"), name)
+    declared = letters_of(text_of(CUDNN, *CUDNN_HEADERS), name)
     assert CUDNN_FUNCTIONS[name] == declared
 
 

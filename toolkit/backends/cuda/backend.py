@@ -14,6 +14,7 @@ from toolkit.backends.cuda.elementwise import shapes_of
 from toolkit.backends.cuda.layouts import DEVICE
 from toolkit.backends.cuda.memory import DeviceMemory
 from toolkit.backends.cuda.queue import queue_of
+from toolkit.backends.cuda.recurrent import share_weights
 from toolkit.backends.cuda.registry import KERNELS
 from toolkit.backends.cuda.transfer import transfer
 from toolkit.backends.protocol import Backend, Kernel, Layout, Resources, Step
@@ -34,6 +35,7 @@ class CudaBackend(Backend):
         return KERNELS.entry_of(node) is not None
 
     def arrange(self, program: Program) -> None:
+        share_weights(program, self.name)
         form_elementwise_regions(program, self.name, shapes_of)
 
     def lower(self, node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:

@@ -7,12 +7,13 @@ while it runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from toolkit.backends.cuda.cudnn.graph import Graph
 from toolkit.backends.cuda.cudnn.session import Plan, Session
-from toolkit.backends.protocol import Buffer, Kernel, Layout, Step
+from toolkit.backends.cuda.launch import Address, Argument, Launch, enqueuing
+from toolkit.backends.protocol import Buffer, Kernel, Layout, Resources, Step
 
 ALIGNMENT = 256  # bytes, of every tensor in scratch memory
 
@@ -88,6 +89,25 @@ class CallPart:
 
     def bind(self, address: Addresses, workspace: int) -> Step:
         return self.make(address, workspace)
+
+
+@dataclass(frozen=True)
+class LaunchPart:
+    """A kernel of our own; ``places`` says where the tensors lie that its launch names by role."""
+
+    launch: Launch
+    places: Mapping[Argument, Place]
+    resources: Resources
+    workspace: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.launch.function.name
+
+    def bind(self, address: Addresses, workspace: int) -> Step:
+        found: dict[Argument, Argument] = {role: Address(address(place)) for role, place in self.places.items()}
+        arguments = tuple(found.get(item, item) for item in self.launch.arguments)
+        return enqueuing([replace(self.launch, arguments=arguments)], (), (), None, self.resources)
 
 
 class Scratch:

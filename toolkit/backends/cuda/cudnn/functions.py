@@ -20,7 +20,10 @@ _TYPES: dict[str, Any] = {
     "p": ctypes.c_void_p,
     "i": ctypes.c_int,
     "l": ctypes.c_int64,
+    "u": ctypes.c_uint32,
+    "q": ctypes.c_uint64,
     "z": ctypes.c_size_t,
+    "f": ctypes.c_float,
     "d": ctypes.c_double,
 }
 
@@ -34,6 +37,18 @@ SIGNATURES = {
     "cudnnCreateTensorDescriptor": "p",
     "cudnnSetTensorNdDescriptor": "piipp",
     "cudnnDestroyTensorDescriptor": "p",
+    "cudnnCreateDropoutDescriptor": "p",
+    "cudnnSetDropoutDescriptor": "ppfpzq",
+    "cudnnDestroyDropoutDescriptor": "p",
+    "cudnnCreateRNNDescriptor": "p",
+    "cudnnSetRNNDescriptor_v8": "piiiii" + "iii" + "iiii" + "pu",
+    "cudnnDestroyRNNDescriptor": "p",
+    "cudnnCreateRNNDataDescriptor": "p",
+    "cudnnSetRNNDataDescriptor": "piiiiipp",
+    "cudnnDestroyRNNDataDescriptor": "p",
+    "cudnnGetRNNWeightSpaceSize": "ppp",
+    "cudnnGetRNNWeightParams": "ppizpi" + "pppp",
+    "cudnnGetRNNTempSpaceSizes": "ppippp",
 }
 
 # What steps call: enqueued on the handle's stream.
@@ -43,6 +58,9 @@ ENQUEUED = {
     "cudnnSoftmaxBackward": "piip" + "pppp" + "ppp",
     "cudnnBatchNormalizationForwardTraining": "pipp" + "pppp" + "ppp" + "dpp" + "dpp",
     "cudnnBatchNormalizationBackward": "pipppp" + "pppppp" + "pppp" + "dpp",
+    "cudnnRNNForward": "ppip" + "pppp" + "ppp" + "ppp" + "zpzpzp",
+    "cudnnRNNBackwardData_v8": "ppp" + "ppp" + "pp" + "pppp" + "pppp" + "zpzpzp",
+    "cudnnRNNBackwardWeights_v8": "ppip" + "pppppp" + "zpzpzp",
 }
 
 

@@ -1,4 +1,4 @@
-"""Descriptors of cuDNN's functions beside the graphs: softmax and batch statistics."""
+"""Descriptors of cuDNN's functions beside the graphs: softmax, batch statistics, recurrent layers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ONE, ZERO = ctypes.c_float(1.0), ctypes.c_float(0.0)  # results replace what lie
 
 
 class Legacy:
-    """A tensor descriptor, destroyed with its last reference."""
+    """A descriptor of some kind (``Tensor``, ``RNN``), destroyed with its last reference."""
 
-    def __init__(self, functions: Functions) -> None:
+    def __init__(self, functions: Functions, kind: str = "Tensor") -> None:
         made = ctypes.c_void_p()
-        functions.CreateTensorDescriptor(ctypes.byref(made))
+        getattr(functions, f"Create{kind}Descriptor")(ctypes.byref(made))
         self.handle = made
-        weakref.finalize(self, functions.DestroyTensorDescriptor, made.value).atexit = False
+        weakref.finalize(self, getattr(functions, f"Destroy{kind}Descriptor"), made.value).atexit = False
 
 
 def integers(values: Sequence[int]) -> Any:

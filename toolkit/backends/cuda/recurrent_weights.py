@@ -1,0 +1,192 @@
+"""The weights of recurrent layers as cuDNN wants them: one space, in which it says where each gate's matrices begin.
+
+``RecurrentWeights`` is a node of this backend alone. It packs W, R and bias of ``Recurrent`` for the layer and its
+gradient, in every run where they learn, once where they do not. Gradients come back the other way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolkit.backends.cuda.cudnn.legacy_constants import RecurrentMode
+from toolkit.backends.cuda.cudnn.recurrent import Cell, Layer, layers_of
+from toolkit.backends.cuda.launch import Input, Launch, Output, SourceKernel, in_one_row
+from toolkit.backends.cuda.layouts import DEVICE, on_device
+from toolkit.backends.cuda.registry import kernel
+from toolkit.backends.cuda.source import Function
+from toolkit.backends.protocol import Kernel, Layout, Resources
+from toolkit.compiler.program import Node, Program, Variable
+from toolkit.operators.expression import TOOLKIT_DOMAIN
+from toolkit.operators.standard.recurrent_layer import INPUTS
+
+WEIGHTS = "RecurrentWeights"
+FLOAT32 = np.dtype(np.float32)
+MODES = {
+    "LSTM": RecurrentMode.LSTM,
+    "LinearGRU": RecurrentMode.GRU,
+    "Tanh": RecurrentMode.RNN_TANH,
+    "Relu": RecurrentMode.RNN_RELU,
+}
+NUMBERS = {
+    "LSTM": (0, 1, 2, 3),
+    "LinearGRU": (1, 0, 2),
+    "Tanh": (0,),
+    "Relu": (0,),
+}  # cuDNN's, by gate of ``Recurrent``
+BIAS = 3  # the input of ``Recurrent``
+NEW = 2  # the gate of GRU whose product with the state has a bias of its own
+TILE = 32
+NOWHERE = (1 << 64) - 1  # the place of a bias that there is none of
+
+
+@dataclass(frozen=True, slots=True)
+class WeightSpace:
+    """How it lies what cuDNN reads a layer's weights from."""
+
+    cell: Cell
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A part of a weight: where it begins in the tensor of ``Recurrent``, and where in the weight space."""
+
+    plain: int
+    packed: int
+
+
+def cell_of(kind: str, w: Variable, has_bias: bool, strict: bool) -> Cell:
+    """The cell of a node of that kind, whose W is given."""
+    directions, size, _, hidden = w.shape
+    return Cell(MODES[kind], directions, size, hidden, has_bias, strict)
+
+
+def space_layout(layer: Layer, elements: int) -> Layout:
+    """The layout of packed weights."""
+    return Layout(FLOAT32, (elements,), layer.weight_nbytes, WeightSpace(layer.cell), DEVICE)
+
+
+# the node -----------------------------------------------------------------------------------------------------------
+
+
+def pack_weights(program: Program, backend: str, serves: Callable[[Node], bool]) -> None:
+    """Let all nodes of the backend that ``serves`` accepts read packed weights, as a further input, the last one.
+
+    Nodes with the same weights share them. W, R and bias stay among the inputs, for their shapes.
+    """
+    made: dict[tuple[Variable | None, ...], Variable] = {}
+    nodes: list[Node] = []
+    for node in program.nodes:
+        if node.backend == backend and node.op_type in ("Recurrent", "RecurrentGradient") and serves(node):
+            weights = _weights_of(node)
+            if weights not in made:
+                packing = _packing(program, node, weights)
+                made[weights] = packing.y
+                nodes.append(packing)
+            left_out: list[Variable | None] = [None] * (INPUTS - len(node.inputs))
+            node.inputs = [*node.inputs, *left_out, made[weights]]
+        nodes.append(node)
+    program.nodes = nodes
+
+
+def _weights_of(node: Node) -> tuple[Variable | None, ...]:
+    """W, R, and bias or nothing."""
+    return (*node.inputs[1:4], None)[:3]
+
+
+def _packing(program: Program, reader: Node, weights: Sequence[Variable | None]) -> Node:
+    attributes = {"kind": reader.attributes["kind"]}
+    node = Node(WEIGHTS, TOOLKIT_DOMAIN, 1, list(weights), [], attributes, reader.layer)
+    node.role, node.backend, node.is_recomputed = reader.role, reader.backend, reader.is_recomputed
+    count = sum(item.size for item in weights if item is not None)
+    node.outputs = [Variable(program.fresh(f"{reader.layer}/{WEIGHTS}"), FLOAT32, (count,), node)]
+    return node
+
+
+@kernel(TOOLKIT_DOMAIN, WEIGHTS)
+def recurrent_weights(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """Each matrix turned into its place, the biases copied, those that there are none of zero."""
+    kind, has_bias = node.attributes["kind"], node.inputs[2] is not None
+    layer = layers_of(resources).layer(cell_of(kind, node.x, has_bias, resources.strict))
+    launches = [packing(layer, kind, index, Input(index - 1)) for index in ((1, 2, 3) if has_bias else (1, 2))]
+    given = [None if item is None else on_device(item.dtype, item.shape) for item in node.inputs]
+    return SourceKernel("pack", launches, given, [space_layout(layer, node.y.size)], resources)
+
+
+# moving -------------------------------------------------------------------------------------------------------------
+
+
+def packing(layer: Layer, kind: str, index: int, source: Input) -> Launch:
+    """Input ``index`` of ``Recurrent`` (W, R or bias) into the weight space."""
+    if index == BIAS:
+        return _copied("pack_biases", layer, list(_biases(layer, kind)), source, packs=True)
+    return _turned("pack_matrices", layer, kind, index, source, packs=True)
+
+
+def unpacking(layer: Layer, kind: str, index: int, source: Input) -> Launch:
+    """The weight space's part of input ``index`` into a tensor of its own."""
+    if index == BIAS:
+        known = [item for item in _biases(layer, kind) if item.plain != NOWHERE]
+        return _copied("unpack_biases", layer, known, source, packs=False)
+    return _turned("unpack_matrices", layer, kind, index, source, packs=False)
+
+
+def _matrices(layer: Layer, kind: str, index: int) -> Iterator[Move]:
+    """The gates of W (1) or R (2): (size, gates, hidden) of each direction, and (hidden, size) in the weight space."""
+    cell, numbers = layer.cell, NUMBERS[kind]
+    inner = cell.size if index == 1 else cell.hidden
+    for direction, places in enumerate(layer.matrices):
+        for gate, number in enumerate(numbers):
+            plain = direction * inner * len(numbers) * cell.hidden + gate * cell.hidden
+            yield Move(plain, places[number + (len(numbers) if index == 2 else 0)])
+
+
+def _biases(layer: Layer, kind: str) -> Iterator[Move]:
+    """A gate's bias stands beside the input; beside the state stands zero, but for the new gate of GRU."""
+    hidden, numbers = layer.cell.hidden, NUMBERS[kind]
+    count = len(numbers)
+    rows = count + (kind == "LinearGRU")
+    for direction, places in enumerate(layer.biases):
+        first = direction * rows * hidden
+        for gate, number in enumerate(numbers):
+            yield Move(first + gate * hidden, places[number])
+            has_second = kind == "LinearGRU" and gate == NEW
+            yield Move(first + count * hidden if has_second else NOWHERE, places[number + count])
+
+
+def _turned(name: str, layer: Layer, kind: str, index: int, source: Input, *, packs: bool) -> Launch:
+    moves, hidden = list(_matrices(layer, kind, index)), layer.cell.hidden
+    inner, row = layer.cell.size if index == 1 else hidden, len(NUMBERS[kind]) * hidden
+    sizes = (inner, hidden) if packs else (hidden, inner)
+    steps = (row, inner) if packs else (inner, row)
+    numbers = f"{sizes[0]}ull, {sizes[1]}ull, {steps[0]}ull, {steps[1]}ull"
+    body = f"    movement::turn<At>(x, y, {numbers});"
+    parameters = ("const float32* x", "float32* y")
+    function = Function(name, parameters, body, ("movement",), _places(moves, packs))
+    tiles = -(-sizes[0] // TILE) * -(-sizes[1] // TILE) * len(moves)
+    return Launch(function, (tiles, 1, 1), (TILE, 8, 1), (source, Output(0)))
+
+
+def _copied(name: str, layer: Layer, moves: Sequence[Move], source: Input, *, packs: bool) -> Launch:
+    hidden = layer.cell.hidden
+    count = len(moves) * hidden
+    lines = (
+        "const uint32 at = blockIdx.x * 256u + threadIdx.x;",
+        f"if (at >= {count}u) return;",
+        f"const uint64 from = At::source(at / {hidden}u), place = at % {hidden}u;",
+        f"y[At::target(at / {hidden}u) + place] = from == {NOWHERE}ull ? 0.0f : x[from + place];",
+    )
+    body = "\n    ".join(["", *lines])
+    function = Function(name, ("const float32* x", "float32* y"), body, (), _places(moves, packs))
+    return in_one_row(function, count, (source, Output(0)))
+
+
+def _places(moves: Sequence[Move], packs: bool) -> str:
+    """Where parts come from and go to, as functions of their number."""
+    found = []
+    for name, is_plain in (("source", packs), ("target", not packs)):
+        listed = ", ".join(f"{item.plain if is_plain else item.packed}ull" for item in moves)
+        found.append(f"    static uint64 {name}(uint64 at) {{ const uint64 all[] = {{{listed}}}; return all[at]; }}")
+    return "\n".join(["struct At {", *found, "};"])
