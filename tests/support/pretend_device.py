@@ -2,7 +2,8 @@
 
 It computes by numpy, but only when ``synchronise`` is called, and its buffers have no arrays for others. So whoever
 touches its memory from the host fails, and whoever does not wait reads zeros. What stands for a layout of a device's
-own is the reverse order of axes.
+own is the reverse order of axes. Copies beside the work have queues of their own, which run as early as their events
+let them, or as late: whoever forgets an event finds a tensor overwritten, or not there yet.
 """
 
 from __future__ import annotations
@@ -65,19 +66,75 @@ class Memory:
 
 
 @dataclass
-class Queue:
-    """What a context has enqueued, and a count of what has happened."""
+class Event:
+    """A place in a lane; ``recorded`` and ``reached`` count how often it was enqueued, and passed."""
 
-    pending: list[Callable[[], Any]] = field(default_factory=list)
+    recorded: int = 0
+    reached: int = 0
+
+
+@dataclass
+class Queue:
+    """What a context has enqueued, by lane (the work, uploads, downloads), and a count of what has happened.
+
+    An item is work, an event to record, or ``(event, count)`` to wait for. What fails takes everything pending with it.
+    ``is_eager``: copies beside the work are done at once where no
+    event holds them back.
+    """
+
+    pending: list[Any] = field(default_factory=list)
+    uploads: list[Any] = field(default_factory=list)
+    downloads: list[Any] = field(default_factory=list)
     done: int = 0
     fused: int = 0
     launches: int = 0
+    is_eager: bool = False
+
+    @property
+    def lanes(self) -> list[list[Any]]:
+        beside = [self.uploads, self.downloads]
+        return [*beside, self.pending] if self.is_eager else [self.pending, *beside]
+
+    def beside(self, lane: list[Any], items: Sequence[Any]) -> None:
+        lane += items
+        if self.is_eager:
+            self._advance(lane)
 
     def drain(self) -> None:
-        pending, self.pending = self.pending, []
-        for work in pending:
+        """Work off everything."""
+        while any(self.lanes):
+            assert any(self._advance(lane) for lane in self.lanes if lane), "the lanes wait for each other"
+
+    def reach(self, event: Event, count: int) -> None:
+        """Work on until an event is passed."""
+        while event.reached < count:
+            assert any(self._advance(lane, event, count) for lane in self.lanes if lane), "nobody records it"
+
+    def _advance(self, lane: list[Any], event: Event | None = None, count: int = 0) -> bool:
+        """Work off a lane up to an event that is not there yet; tells whether anything was done."""
+        had = len(lane)
+        while lane and (event is None or event.reached < count):
+            item = lane[0]
+            if isinstance(item, tuple) and item[0].reached < item[1]:
+                break
+            lane.pop(0)
+            if isinstance(item, Event):
+                item.reached += 1
+            elif not isinstance(item, tuple):
+                self._execute(item)
+        return len(lane) < had
+
+    def _execute(self, work: Callable[[], Any]) -> None:
+        try:
             work()
-            self.done += 1
+        except BaseException:
+            for lane in self.lanes:
+                for item in lane:
+                    if isinstance(item, Event):
+                        item.reached += 1
+                lane.clear()
+            raise
+        self.done += 1
 
 
 @dataclass
@@ -131,6 +188,10 @@ class Transfer(Kernel):
         self.name, self.workspace = f"{source.device} to {target.device}", source.nbytes
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any], workspace: Any) -> Step:
+        return partial(_enqueue, self._queue, self.work(inputs, outputs, workspace))
+
+    def work(self, inputs: Sequence[Any], outputs: Sequence[Any], workspace: Any) -> Callable[[], Any]:
+        """What is done when the device comes to it."""
         source, target = (item.opened() if isinstance(item, Buffer) else item.array for item in (*inputs, *outputs))
         lent = None if workspace is None else weakref.ref(workspace.block)  # a native step knows an address, no more
 
@@ -138,7 +199,45 @@ class Transfer(Kernel):
             assert lent is None or lent() is not None, "scratch memory was freed before it was used"
             np.copyto(target, source)
 
-        return partial(_enqueue, self._queue, work)
+        return work
+
+
+class PretendCrossing:
+    """Copies beside the work, in the lanes of the queue."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources, self._queue = resources, queue_of(resources)
+        self._crossed, self._met = Event(), Event()
+
+    def over(self, source: Layout, target: Layout) -> Kernel:
+        lane = self._queue.downloads if source.device == DEVICE else self._queue.uploads
+        return Ordered(Transfer(source, target, self._resources), self._queue, lane, self._met, self._crossed)
+
+    def beside(self, source: Layout, target: Layout) -> Kernel:
+        inner = Transfer(source, target, self._resources)
+        return Ordered(inner, self._queue, self._queue.pending, self._crossed, self._met)
+
+    def wait(self) -> None:
+        self._queue.reach(self._crossed, self._crossed.recorded)
+
+
+class Ordered(Kernel):
+    """A copy in a lane that waits for one event before, and records another one behind."""
+
+    is_capturable = False
+
+    def __init__(self, inner: Transfer, queue: Queue, lane: list[Any], before: Event, after: Event) -> None:
+        self.inputs, self.outputs, self.name = inner.inputs, inner.outputs, f"{inner.name}, beside"
+        self._inner, self._queue, self._lane, self._before, self._after = inner, queue, lane, before, after
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any], workspace: Any) -> Step:
+        work, before, after = self._inner.work(inputs, outputs, workspace), self._before, self._after
+
+        def step() -> None:
+            after.recorded += 1
+            self._queue.beside(self._lane, [(before, before.recorded), work, after])
+
+        return step
 
 
 class PretendBackend(Backend):
@@ -151,6 +250,7 @@ class PretendBackend(Backend):
 
     def __init__(self, only: Sequence[str] = ()) -> None:
         self._numpy, self._only = NumpyBackend(), frozenset(only)
+        self.is_eager = False
         self.queues: list[Queue] = []
 
     def supports(self, node: Node) -> bool:
@@ -170,6 +270,7 @@ class PretendBackend(Backend):
     def enter(self, resources: Resources) -> None:
         queue = queue_of(resources)
         if not any(queue is known for known in self.queues):
+            queue.is_eager = self.is_eager
             self.queues.append(queue)
 
     def synchronise(self, resources: Resources) -> None:
@@ -180,7 +281,8 @@ class PretendBackend(Backend):
         assert not queue.pending, "what is fused has been executed and waited for"
         for step in steps:
             step()
-        recorded, queue.pending = queue.pending, []
+        recorded = queue.pending[:]
+        queue.pending.clear()
         queue.fused += len(recorded)
 
         def launch() -> None:
@@ -189,9 +291,15 @@ class PretendBackend(Backend):
 
         return launch
 
-    def is_finite(self, buffers: Sequence[Any], resources: Resources) -> bool:
-        queue_of(resources).drain()
-        return all(np.isfinite(item.opened()).all() for item in buffers)
+    def finiteness(self, buffers: Sequence[Any], resources: Resources) -> Callable[[], bool]:
+        seen: list[bool] = []
+        queue_of(resources).pending.append(
+            lambda: seen.append(all(np.isfinite(item.opened()).all() for item in buffers))
+        )
+        return lambda: seen[0]
+
+    def crossing(self, resources: Resources) -> PretendCrossing:
+        return PretendCrossing(resources)
 
     def mark(self, resources: Resources) -> Moment:
         moment = Moment()

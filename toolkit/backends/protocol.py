@@ -80,6 +80,27 @@ class Memory(Protocol):
         ...
 
 
+class Crossing(Protocol):
+    """The way of one tensor over the border of a device, beside the device's work.
+
+    The bytes are copied on a queue of their own, from or to memory at the border that only this tensor uses. There a
+    second kernel, in the queue of the work, takes them away, or lays them ready. Each of the two waits for what the
+    other did last, so what goes over the border next may do so while the work goes on.
+    """
+
+    def over(self, source: Layout, target: Layout) -> Kernel:
+        """The copy between host and device; both layouts are plain."""
+        ...
+
+    def beside(self, source: Layout, target: Layout) -> Kernel:
+        """The copy between the memory at the border and where the work has the tensor, into another layout as well."""
+        ...
+
+    def wait(self) -> None:
+        """Until the last copy over the border is done, and the host may use its side again."""
+        ...
+
+
 class Mark(Protocol):
     """A moment of a device's work; what it says is known once the device has come that far."""
 
@@ -198,8 +219,12 @@ class Backend(ABC):
         """One step that does what ``steps``, executed before, do in turn; ``None`` where that wins nothing."""
 
     @abstractmethod
-    def is_finite(self, buffers: Sequence[Any], resources: Resources) -> bool:
-        """Whether no NaN and no infinity is in buffers of plain layouts; waits for the answer."""
+    def finiteness(self, buffers: Sequence[Any], resources: Resources) -> Callable[[], bool]:
+        """Look for NaN and infinity in buffers of plain layouts; ask what was found once the device was waited for."""
+
+    def crossing(self, resources: Resources) -> Crossing | None:
+        """A way over the border for one tensor, ``None`` where copies cannot go on beside the work."""
+        return None
 
     @abstractmethod
     def mark(self, resources: Resources) -> Mark:

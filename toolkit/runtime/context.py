@@ -7,7 +7,7 @@ is not thread-safe: make one per thread.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,7 @@ class Context:
         self._backends = resolve(backend)
         self._dims = dict(dims or {})
         self.resources = resources(threads, seed, self.is_training, precision != RELAXED)
-        self.is_profiled = False
+        self.is_profiled = self._is_streaming = False
         self.decisions: Decisions | None = None
         self._outputs = outputs
         self._segments = Segments(self._first_segment, self)
@@ -125,11 +125,61 @@ class Context:
             check_shapes(self.network, arrays, self.shapes)
             with np.errstate(all="ignore"):
                 return _given_out(self._segments.run(list(arrays.values())), out)
+        self._require_free()
         plan.refresh()
         if not load_exactly(feeds, plan.input_arrays):
             self._load(plan, named(self.network, feeds))
         plan.run("forward")
         return self._results(plan, out)
+
+    def stream(self, batches: Iterable[Mapping[str, Any] | np.ndarray]) -> Iterator[Arrays]:
+        """What ``run`` gives for each of ``batches``, one after another.
+
+        On a device the copies of one batch go on while another is computed: the next batch is read, checked and sent
+        ahead before the results of the last one are handed out. Until the iterator ends or is closed, the context runs
+        nothing else. Raises what ``run`` raises.
+        """
+        plan = self._plan
+        if plan is None or not plan.is_streamed:
+            return map(self.run, batches)
+        return self._streamed(plan, batches)
+
+    def _streamed(self, plan: Plan, batches: Iterable[Mapping[str, Any] | np.ndarray]) -> Iterator[Arrays]:
+        self._require_free()
+        self._is_streaming, is_pending = True, False
+        try:
+            for feeds in batches:
+                if is_pending and plan.is_stale:
+                    yield self._fetched(plan)
+                    is_pending = False
+                plan.refresh()
+                arrays = named(self.network, feeds)
+                check_shapes(self.network, arrays, self.shapes)
+                plan.send_ahead(arrays)
+                if plan.launch("forward"):
+                    found = [self._fetched(plan)] if is_pending else []
+                    plan.fetch("forward")
+                    is_pending = True
+                    yield from found
+                else:  # the first time, or while times are taken
+                    plan.run("forward")
+                    yield self._results(plan, None)
+            if is_pending:
+                yield self._fetched(plan)
+        finally:
+            plan.settle()
+            self._is_streaming = False
+
+    def _fetched(self, plan: Plan) -> Arrays:
+        plan.fetched()
+        return self._results(plan, None)
+
+    def _require_free(self) -> None:
+        if self._is_streaming:
+            raise GraphError(
+                "This context is in the midst of stream(...), whose results a run would overwrite. Exhaust or close "
+                "its iterator, or build another context."
+            )
 
     def forward(self, feeds: Mapping[str, Any] | np.ndarray) -> Arrays:
         """Only with ``training=True``; see ``TrainingContext``."""
@@ -142,9 +192,7 @@ class Context:
     def _load(self, plan: Plan, arrays: Arrays) -> None:
         check_shapes(self.network, arrays, self.shapes)
         plan.refresh()
-        for name, target in plan.input_arrays.items():
-            if name in arrays:
-                np.copyto(target, arrays[name])
+        plan.load(arrays)
 
     def _results(self, plan: Plan, out: Arrays | None) -> Arrays:
         found = {name: array for name, array in plan.output_arrays.items() if name in self.network.outputs}

@@ -7,14 +7,14 @@ row-major order on the host.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from toolkit.backends.host import HostBuffer, HostMemory
-from toolkit.backends.protocol import HOST, Backend, Kernel, Layout, Mark, Resources, plain
+from toolkit.backends.protocol import HOST, Backend, Crossing, Kernel, Layout, Mark, Resources, plain
 from toolkit.errors import BackendError
 from toolkit.runtime.tensors import AnyBuffer, host_buffer
 
@@ -85,6 +85,10 @@ class Devices:
         backend = self._first[device]
         return backend, backend.reorder(source, target, self.resources)
 
+    def crossing(self, device: str) -> Crossing | None:
+        """A way for one tensor over the border of a device, beside its work; ``None`` where it has none."""
+        return None if device == HOST else self.others[device].crossing(self.resources)
+
     def convert(self, source: AnyBuffer, target: AnyBuffer) -> None:
         """Copy a tensor from one buffer to another, whatever their layouts, and wait for it."""
         between = self.between(source.layout, target.layout)
@@ -131,9 +135,10 @@ class Devices:
         """A mark behind what a device has been given so far."""
         return self._first[device].mark(self.resources)
 
-    def is_finite(self, buffers: Sequence[AnyBuffer]) -> bool:
-        """Whether no NaN and no infinity is in buffers, each judged where it lies."""
+    def finiteness(self, buffers: Sequence[AnyBuffer]) -> Callable[[], bool]:
+        """Look for NaN and infinity in buffers, each where it lies; ask what was found once all was waited for."""
         by_device: dict[str, list[AnyBuffer]] = {}
         for item in buffers:
             by_device.setdefault(item.layout.device, []).append(item)
-        return all(self._first[device].is_finite(items, self.resources) for device, items in by_device.items())
+        found = [self._first[device].finiteness(items, self.resources) for device, items in by_device.items()]
+        return lambda: all(answer() for answer in found)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from toolkit.backends.protocol import HOST
-from toolkit.runtime.plan import Plan, Span
+from toolkit.runtime.execution import Span
+from toolkit.runtime.plan import Plan
 from toolkit.runtime.segments import Stage
 
 

@@ -15,6 +15,7 @@ from toolkit.backends.protocol import Layout, plain
 from toolkit.compiler.passes.common_subexpressions import attribute_key, identity
 from toolkit.compiler.program import UPDATE_ROLES, Node, Program, Variable
 from toolkit.errors import malformed, naming
+from toolkit.runtime.border import Border
 from toolkit.runtime.devices import Devices
 from toolkit.runtime.store import Store
 from toolkit.runtime.tensors import Task, Tensor, host_buffer
@@ -32,6 +33,7 @@ class Lowering:
         self.tensors: dict[Variable, list[Tensor]] = {}
         self.undecided: set[Tensor] = set()
         self.kept = {target for target, _ in program.assignments}
+        self.border = Border(program, devices)
 
     def run(self) -> Lowering:
         """Lower everything; returns itself."""
@@ -40,13 +42,20 @@ class Lowering:
             self.tensors[variable] = [Tensor(variable, plain(variable.dtype, variable.shape))]
         for node in self.program.nodes:
             self._lower(node)
-        self.outputs = {
-            name: self.tensor(variable, plain(variable.dtype, variable.shape), _role(variable))
-            for name, variable in self.program.outputs.items()
-        }
+        self.outputs = {name: self._output(variable) for name, variable in self.program.outputs.items()}
         for target, content in self.program.assignments:
             self._assign(target, content)
+        self.tasks = [*self.border.uploads, *self.tasks, *self.border.downloads]
         return self
+
+    def _output(self, variable: Variable) -> Tensor:
+        """Where the caller finds an output: on the host, row-major."""
+        layout, first = plain(variable.dtype, variable.shape), self.places(variable)[0]
+        if first.storage == "arena" and variable.producer is not None:
+            crossed = self.border.download(first, layout, _role(variable))
+            if crossed is not None:
+                return crossed
+        return self.tensor(variable, layout, _role(variable))
 
     def tensor(self, variable: Variable, layout: Layout, role: str) -> Tensor:
         """The variable in ``layout``, converted if it lies nowhere in it yet."""
@@ -59,6 +68,10 @@ class Lowering:
             if place.layout == layout:
                 return place
         source = next((place for place in places if place.layout.device == layout.device), first)
+        crossed = self.border.upload(source, layout, role)
+        if crossed is not None:
+            places.append(crossed)
+            return crossed
         between = self.devices.between(source.layout, layout)
         if between is not None:
             source = self.tensor(variable, between, role)

@@ -7,27 +7,24 @@ device beside the host are enqueued, waited for where the host needs them, and f
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Hashable, MutableMapping, Sequence
-from functools import partial
+from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from toolkit.backends.protocol import HOST, Backend, Resources, Step, plain
 from toolkit.compiler.program import Program, Variable
-from toolkit.errors import MALFORMED, BackendError, InputError, ToolkitError, malformed, naming
+from toolkit.errors import BackendError, malformed, naming
 from toolkit.graph.parameter import CLOCK, Parameter
 from toolkit.runtime.arrangement import Arrangement, arrange
 from toolkit.runtime.devices import BYTE, Devices
-from toolkit.runtime.schedule import Section, calls, fused, sections
+from toolkit.runtime.execution import Execution, Span
+from toolkit.runtime.feeding import Feed, load
 from toolkit.runtime.schedule import Span as HostSpan
 from toolkit.runtime.store import Store
 from toolkit.runtime.tensors import AnyBuffer, ObjectBuffer, Task, Tensor, host_buffer
 
-NUMPY = "numpy"  # the name of the backend
 Packed = MutableMapping[Hashable, "PackedBuffer"]
-Span = tuple[float, float]  # when a step began, on the clock of ``time.perf_counter``, and how many seconds it took
 
 
 class PackedBuffer:
@@ -60,7 +57,6 @@ class Plan:
     ) -> None:
         self.resources = resources
         self._devices = Devices(backends, resources)
-        self._backends = tuple(self._devices.backends.values())
         found = arrange(program, backends, resources, store=store, groups=groups, gradients=gradients)
         lowering = found.lowering
         self.store = lowering.store
@@ -68,8 +64,8 @@ class Plan:
         self.static = [task for task in lowering.static if not task.kernel.is_free]
         self._packed = packed
         self._held: list[PackedBuffer] = []
-        self.spans: list[list[Span]] | None = None
         self.arenas = found.arenas
+        self.execution = Execution(self.tasks, self._devices, self._reach)
         self._place(found)
         self._clock = -1
         self._readers = self._static_readers()
@@ -140,7 +136,7 @@ class Plan:
                 if item is not None and item.buffer is None:
                     item.buffer = self._devices.fresh(item.layout)
             scratch = self._devices.scratch(task.device, task.kernel.workspace)  # the step knows its address alone
-            self._execute(self._step(task, scratch), task)
+            self.execution.execute(self._step(task, scratch), task)
             for shared in held or ():
                 shared.stamp = self._stamp(task)
             self._drop_finished(task, position)
@@ -232,16 +228,18 @@ class Plan:
     # execution -------------------------------------------------------------------------------------------------------
 
     def _bind(self) -> None:
-        self._steps: dict[str, list[tuple[Step, Task]]] = {}
-        self._position = {id(task): position for position, task in enumerate(self.tasks)}
+        """Fix the addresses of everything that a run executes, and what callers see of them."""
+        pairs: list[tuple[Step, Task]] = []
+        self.feeds: dict[str, Feed] = {}
+        self._scratch_of = {id(task): scratch for task, scratch in zip(self.tasks, self._scratch, strict=True)}
         for task, scratch in zip(self.tasks, self._scratch, strict=True):
-            if task.kernel.is_free:
-                continue
-            step = self._step(task, scratch)
-            self._steps.setdefault(task.role, []).append((step, task))
-        self._calls: dict[tuple[str, ...], tuple[tuple[Step, ...], bool]] = {}
+            if not task.kernel.is_free:
+                step = self._step(task, scratch)
+                pairs.append((self._fed(task, step) if task.is_upload else step, task))
+        self.execution.bind(pairs)
         self.input_arrays = {name: self._array(item) for name, item in self.inputs.items()}
         self.output_arrays = {name: self._array(item) for name, item in self.outputs.items()}
+        self.is_streamed = bool(self.feeds) and self.feeds.keys() == self.input_arrays.keys()
 
     def _step(self, task: Task, scratch: AnyBuffer | None) -> Step:
         """The kernel of a task bound to its memory."""
@@ -254,138 +252,94 @@ class Plan:
         assert buffer is not None
         return buffer.array
 
-    def run(self, *roles: str) -> None:
-        """Execute the steps of the given roles in order.
-
-        Raises ``BackendError`` naming the layer that failed, ``InputError`` when the data does not fit a layer.
-        """
-        found = self._calls.get(roles)
-        if found is None:
-            found = self._calls[roles] = self._prepared(roles)
-        calls, is_numeric = found
-        for backend in self._backends:
-            backend.enter(self.resources)
-        if self.spans is not None:
-            with np.errstate(all="ignore"):
-                self._run_timed(roles)
-        elif is_numeric:
-            with np.errstate(all="ignore"):
-                self._run_calls(calls, roles)
-        else:
-            self._run_calls(calls, roles)
-
-    def _prepared(self, roles: Sequence[str]) -> tuple[tuple[Step, ...], bool]:
-        """The steps of the roles in order, and whether numpy computes any: it would warn where IEEE has an answer."""
-        pairs = self._ordered(roles)
-        is_numeric = any(task.backend == NUMPY for _, task in pairs)
-        if all(task.device == HOST for _, task in pairs):
-            return tuple(step for step, _ in pairs), is_numeric
-        found = sections(pairs, self._reach, self._devices)
-        return (*calls(found), partial(self._fuse, tuple(roles), found, is_numeric)), is_numeric
-
-    def _fuse(self, roles: tuple[str, ...], found: Sequence[Section], is_numeric: bool) -> None:
-        """The last call of a first run: from the next one on, what can be fused is."""
-        self._calls[roles] = fused(found, self._devices), is_numeric
+    def _fed(self, task: Task, step: Step) -> Step:
+        """The step of an upload, which an input that was sent ahead does without."""
+        given, crossing = task.inputs[0], task.crossing
+        assert given is not None and crossing is not None
+        feed = Feed(self._array(given), step, crossing)
+        self.feeds[next(name for name, item in self.inputs.items() if item is given)] = feed
+        return feed.follow
 
     def _reach(self, task: Task) -> list[HostSpan]:
         """The host memory that a task touches."""
         buffers = [(self._buffer(item), False) for item in task.inputs if item is not None]
         buffers += [(self._buffer(item), True) for item in task.outputs if item is not None]
-        buffers.append((self._scratch[self._position[id(task)]], True))
+        buffers.append((self._scratch_of[id(task)], True))
         return [
             HostSpan(item.address, item.address + item.layout.nbytes, is_written)
             for item, is_written in buffers
             if item is not None and item.layout.device == HOST and item.layout.dtype != object
         ]
 
-    def _run_calls(self, calls: Sequence[Step], roles: Sequence[str]) -> None:
-        try:
-            for call in calls:
-                status = call()
-                if status.__class__ is int and status:
-                    self._raise_failed(roles)
-        except MALFORMED as error:
-            if isinstance(error, ToolkitError):
-                self._devices.settle()
-                raise
-            self._raise_failed(roles)
-        except BaseException:  # whatever it is: nothing may be pending when the next run loads its inputs
-            self._devices.settle()
-            raise
+    def load(self, arrays: Mapping[str, Any]) -> None:
+        """Put arrays where the next run reads them; names of no input are passed over."""
+        load(self.input_arrays, self.feeds, arrays)
+
+    def send_ahead(self, arrays: Mapping[str, Any]) -> None:
+        """Bring what crosses to its device now, for the next run that loads these very arrays."""
+        self._devices.enter()
+        for name, feed in self.feeds.items():
+            if name in arrays and feed.send_ahead(arrays[name]):
+                raise BackendError(f"Input {name!r} could not be sent to its device; run once more.")
+
+    def run(self, *roles: str, meanwhile: Callable[[], None] | None = None) -> None:
+        """Execute the steps of the given roles in order, and ``meanwhile`` while devices are at it.
+
+        Raises ``BackendError`` naming the layer that failed, ``InputError`` when the data does not fit a layer.
+        """
+        self._devices.enter()
+        self.execution.run(roles, meanwhile)
+
+    def launch(self, *roles: str) -> bool:
+        """Like ``run``, but wait for nothing, nor copy results; where that cannot be, do nothing and say so."""
+        self._devices.enter()
+        return self.execution.launch(roles)
+
+    def fetch(self, *roles: str) -> None:
+        """Begin to copy the results of what was launched last."""
+        self.execution.fetch(roles)
+
+    def fetched(self) -> None:
+        """Wait until what was fetched is there."""
+        for task in self.tasks:
+            if task.is_download and task.crossing is not None:
+                task.crossing.wait()
+
+    def settle(self) -> None:
+        """Wait until nothing is under way, and forget what was sent ahead."""
+        self._devices.settle()
+        for feed in self.feeds.values():
+            feed.forget()
 
     def synchronised(self) -> None:
         """Note that the last write to any parameter was this plan's own."""
         self._clock = CLOCK.now
 
-    def observe(self, roles: Sequence[str], look: Callable[[Task], Any]) -> None:
-        """Execute step by step and call ``look(task)`` after each; stops when it returns something true."""
-        with np.errstate(all="ignore"):
-            for step, task in self._ordered(roles):
-                self._execute(step, task)
-                if look(task):
-                    return
+    @property
+    def is_stale(self) -> bool:
+        """Whether a parameter was written since the last run."""
+        return self._clock != CLOCK.now
 
-    def _ordered(self, roles: Sequence[str]) -> list[tuple[Step, Task]]:
-        pairs = [pair for role in roles for pair in self._steps.get(role, ())]
-        return sorted(pairs, key=lambda pair: self._position[id(pair[1])])
+    # watching --------------------------------------------------------------------------------------------------------
 
     def output_bytes(self, task: Task) -> list[np.ndarray]:
         """What a task has just written, as flat arrays in memory order."""
         buffers = [self._buffer(item) for item in task.outputs if item is not None]
         return [self._devices.flat(item) for item in buffers if not isinstance(item, ObjectBuffer)]
 
-    def _run_timed(self, roles: Sequence[str]) -> None:
-        assert self.spans is not None
-        devices, pairs = self._devices, self._ordered(roles)
-        devices.synchronise()
-        started = time.perf_counter()
-        origins = {device: devices.mark(device) for device in dict.fromkeys(task.device for _, task in pairs)}
-        found, before_task = [], HOST
-        for step, task in pairs:
-            if task.device != before_task:
-                devices.synchronise()
-            before = devices.mark(task.device)
-            _execute(step, task)
-            found.append((task, before, devices.mark(task.device)))
-            before_task = task.device
-        devices.synchronise()
-        for task, before, after in found:
-            begun = started + before.since(origins[task.device])
-            self.spans[self._position[id(task)]].append((begun, after.since(before)))
+    def observe(self, roles: Sequence[str], look: Callable[[Task], Any]) -> None:
+        """Execute step by step and call ``look(task)`` after each; stops when it returns something true."""
+        self.execution.observe(roles, look)
+
+    @property
+    def spans(self) -> list[list[Span]] | None:
+        """By task the times of its runs, while they are recorded."""
+        return self.execution.spans
 
     def profile(self, enabled: bool = True) -> None:
         """Start (or stop) recording the time of every step; ``explain`` shows the medians."""
-        self.spans = [[] for _ in self.tasks] if enabled else None
-
-    def _raise_failed(self, roles: Sequence[str]) -> None:
-        self._devices.settle()
-        for step, task in self._ordered(roles):
-            self._execute(step, task)
-        raise BackendError("A kernel reported an error that it does not report again; run once more.")
-
-    def _execute(self, step: Step, task: Task) -> None:
-        """Execute one step and wait for it."""
-        _execute(step, task)
-        try:
-            self._devices.synchronise(task.device)
-        except BackendError as error:
-            raise BackendError(
-                f"{task.operator} {task.layer!r}: kernel {task.kernel.name!r} failed: {error}"
-            ) from error
-
-
-def data_error(operator: str, layer: str, why: str) -> InputError:
-    """The error for a layer that data does not fit, from what its kernel said."""
-    return InputError(f"{operator} {layer!r} cannot be computed on this data: {why}.")
+        self.execution.profile(enabled)
 
 
 def _is_source(tensor: Tensor) -> bool:
     return isinstance(tensor.key, tuple) and tensor.key[0] == "parameter"
-
-
-def _execute(step: Step, task: Task) -> None:
-    """Execute one step; what goes wrong names its layer."""
-    with naming(lambda why: data_error(task.operator, task.layer, why)):
-        status = step()
-    if isinstance(status, int) and status:
-        raise BackendError(f"{task.operator} {task.layer!r}: kernel {task.kernel.name!r} failed with status {status}.")

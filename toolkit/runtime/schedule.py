@@ -3,6 +3,8 @@
 Steps of a device only enqueue. The next step of the host, or of another device, waits if it touches host memory that a
 pending copy writes, or overwrites what one still reads; at the end everything is waited for. Sections of steps that
 may be fused are offered to their backend once they have been executed.
+
+Copies from the device beside the work are its last steps, apart from the others: they overwrite what the last run left.
 """
 
 from __future__ import annotations
@@ -40,8 +42,31 @@ class Section:
     is_fusible: bool = False
 
 
-def sections(pairs: Iterable[tuple[Step, Task]], reach: Reach, devices: Devices) -> list[Section]:
-    """The steps of a run in sections, the waits between them included."""
+class Calls:
+    """A run: its ``steps`` in order, the ``downloads`` behind them, and the ``waits`` until all of it is there.
+
+    ``begun`` and ``whole`` are these together. ``is_numeric``: numpy computes some of it. ``is_apart``: all of it
+    happens on devices, and only ``downloads`` write memory of the host, so the next run may begin before the waits.
+    """
+
+    __slots__ = ("begun", "downloads", "is_apart", "is_numeric", "steps", "waits", "whole")
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        downloads: Sequence[Step] = (),
+        waits: Sequence[Step] = (),
+        is_numeric: bool = False,
+        is_apart: bool = False,
+    ) -> None:
+        self.steps, self.downloads, self.waits = tuple(steps), tuple(downloads), tuple(waits)
+        self.begun = (*self.steps, *self.downloads)
+        self.whole = (*self.begun, *self.waits)
+        self.is_numeric, self.is_apart = is_numeric, is_apart
+
+
+def sections(pairs: Iterable[tuple[Step, Task]], reach: Reach, devices: Devices) -> tuple[list[Section], list[Step]]:
+    """The steps of a run in sections, the waits between them included; and the waits at its end."""
     found: list[Section] = []
     pending: dict[str, list[Span]] = {}
     used: dict[str, None] = {}
@@ -59,7 +84,13 @@ def sections(pairs: Iterable[tuple[Step, Task]], reach: Reach, devices: Devices)
             found[-1].steps.append(step)
         else:
             found.append(Section(task.device, [step], is_fusible))
-    return [*found, *(_wait(device, devices) for device in used)]
+    return found, [partial(devices.synchronise, device) for device in used]
+
+
+def is_apart(tasks: Sequence[Task], reach: Reach) -> bool:
+    """Whether no task computes on the host, and none but copies beside the work write there."""
+    writing = (task for task in tasks if any(span.is_written for span in reach(task)))
+    return all(task.device != HOST for task in tasks) and all(task.is_download for task in writing)
 
 
 def calls(found: Sequence[Section]) -> tuple[Step, ...]:

@@ -26,7 +26,8 @@ from toolkit.graph.network import Network
 from toolkit.operators.inference import explicit_attributes, since_version
 from toolkit.operators.long_tail import reference_for
 from toolkit.operators.record import TensorType, lookup
-from toolkit.runtime.plan import Plan, Span, data_error
+from toolkit.runtime.execution import Span, data_error
+from toolkit.runtime.plan import Plan
 
 KEPT_SUCCESSORS = 32  # bound forms that a segment keeps; more only cost memory when every run brings new sizes
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,9 +38,8 @@ from toolkit.runtime.explain import Explanation, explain
 from toolkit.runtime.feeds import named, sizes
 from toolkit.runtime.plan import Plan
 from toolkit.runtime.scout import Scout, Sizes
-from toolkit.runtime.step_plan import LossScale, StepPlan
+from toolkit.runtime.step_plan import LossScale, StepPlan, first_non_finite
 from toolkit.runtime.store import Store
-from toolkit.runtime.tensors import Task
 from toolkit.runtime.training_program import (
     LOSS,
     LOSS_SCALE,
@@ -114,6 +113,8 @@ class TrainingSession:
         self._accumulates, self._loss_scale = accumulates, loss_scale
         self._is_factored = accumulates or loss_scale is not None
         self._last: StepPlan | None = None
+        self._last_key = ""
+        self._coming: tuple[Mapping[str, Any], Labels] | None = None
         self._devices = Devices([*self._backends, *(self._loss_backends or ())], self._resources)
         self._store = Store(self._devices)
         self._outputs = outputs
@@ -132,20 +133,29 @@ class TrainingSession:
         the mean of), until ``update``. Raises ``NonFiniteLossError`` naming the layer, before anything is updated.
         """
         scale = 1.0 if self._loss_scale is None else self._loss_scale.value
-        plan = self._forward_backward(feeds, labels)
+        plan, is_finite = self._forward_backward(feeds, labels)
         result = _result(plan.plan)
-        if not self._require_finite(plan, feeds, labels, result.loss):
+        if not self._require_finite(plan, feeds, labels, result.loss, is_finite):
             self.gathered = 0.0
             return replace(result, is_skipped=True)
         if self._accumulates:
             plan.load_weights(float(self.gathered > 0), weight / scale)
-            plan.plan.run("statistics", "accumulate")
+            _launch(plan.plan, "statistics", "accumulate")
             self._store.mark_written(plan.statistics)
             plan.plan.synchronised()
             self.gathered, self._last = self.gathered + weight, plan
         else:
             self._move(plan, step, 1.0 / scale, "statistics", "update")
         return result
+
+    @property
+    def has_device(self) -> bool:
+        """Whether a device beside the host takes part, to which batches may be sent ahead."""
+        return bool(self._devices.others)
+
+    def expect(self, feeds: Mapping[str, Any], labels: Labels) -> None:
+        """Say which batch comes behind the next step: it goes to the device while that one is computed."""
+        self._coming = feeds, labels
 
     def update(self, step: int) -> None:
         """Move the parameters by the weighted mean of what was gathered since the last time."""
@@ -155,13 +165,13 @@ class TrainingSession:
 
     def _move(self, plan: StepPlan, step: int, factor: float, *roles: str) -> None:
         plan.load_numbers(self.optimizer, step, factor if self._is_factored else None)
-        plan.plan.run(*roles)
+        _launch(plan.plan, *roles)
         self._store.mark_written(plan.kept)
         plan.plan.synchronised()
 
     def gradients(self, feeds: Mapping[str, Any] | np.ndarray, labels: Labels) -> Arrays:
         """The gradient of the mean loss for every parameter that learns; nothing is updated."""
-        plan = self._forward_backward(feeds, labels)
+        plan, _ = self._forward_backward(feeds, labels)
         found = {item.name: self._devices.to_host(self._store.gradients[item]) for item in plan.trained}
         if self._loss_scale is not None:
             for grad in found.values():
@@ -182,7 +192,7 @@ class TrainingSession:
         key = repr((bound, self.network.revision, labels is None))
         plan = self._scout.plan(self._evaluations, key, bound, arrays, build)
         plan.refresh()
-        _load(plan, arrays, labels)
+        plan.load({**arrays, **label_arrays(labels)})
         plan.run("forward", "loss")
         return _result(plan)
 
@@ -229,21 +239,42 @@ class TrainingSession:
 
     # compiling ----------------------------------------------------------------------------------------------------
 
-    def _forward_backward(self, feeds: Mapping[str, Any] | np.ndarray, labels: Labels) -> StepPlan:
+    def _forward_backward(
+        self, feeds: Mapping[str, Any] | np.ndarray, labels: Labels
+    ) -> tuple[StepPlan, Callable[[], bool]]:
+        """Everything before an update, and whether its gradients are finite."""
         arrays = named(self.network, feeds)
         plan = self._plan_for(arrays)
         plan.plan.refresh()
-        _load(plan.plan, arrays, labels)
+        plan.plan.load({**arrays, **label_arrays(labels)})
         if self._loss_scale is not None:
             plan.plan.input_arrays[LOSS_SCALE].fill(self._loss_scale.value)
-        plan.plan.run(*PASSES)
-        return plan
+        looks: list[Callable[[], bool]] = []
+
+        def meanwhile() -> None:
+            looks.append(self._devices.finiteness(self._store.gradient_regions))
+            self._send_ahead(plan)
+
+        plan.plan.run(*PASSES, meanwhile=meanwhile)
+        return plan, looks[0]
+
+    def _send_ahead(self, plan: StepPlan) -> None:
+        """Let the batch that comes next cross while this one is computed, where it is of the same sizes."""
+        coming, self._coming = self._coming, None
+        if coming is not None:
+            arrays = named(self.network, coming[0])
+            if self._plan_key(arrays) == self._last_key:
+                plan.plan.send_ahead({**arrays, **label_arrays(coming[1])})
 
     def _plan_for(self, arrays: Arrays) -> StepPlan:
-        bound = sizes(self.network, arrays)
-        trained = tuple(name for name, item in self.network.parameters.items() if item.requires_grad)
-        key = repr((bound, trained, self.network.revision, training_choices(self.network, *self._asked)))
+        bound, key = sizes(self.network, arrays), self._plan_key(arrays)
+        self._last_key = key
         return self._scout.plan(self._plans, key, bound, arrays, lambda decisions: self._build(bound, decisions))
+
+    def _plan_key(self, arrays: Arrays) -> str:
+        trained = tuple(name for name, item in self.network.parameters.items() if item.requires_grad)
+        choices = training_choices(self.network, *self._asked)
+        return repr((sizes(self.network, arrays), trained, self.network.revision, choices))
 
     def _bind(self, bound: Sizes, decisions: Decisions | None) -> Program:
         return bind(self.network, *bound, outputs=self._outputs, decisions=decisions)
@@ -309,11 +340,13 @@ class TrainingSession:
                 stacklevel=2,
             )
 
-    def _require_finite(self, plan: StepPlan, feeds: Any, labels: Labels, loss: float | None) -> bool:
+    def _require_finite(
+        self, plan: StepPlan, feeds: Any, labels: Labels, loss: float | None, is_finite: Callable[[], bool]
+    ) -> bool:
         """Whether the step may update; ``False`` where gradients overflowed by the loss scale alone."""
         scale = self._loss_scale
         if loss is not None and np.isfinite(loss):
-            if self._devices.is_finite(self._store.gradient_regions):
+            if is_finite():
                 if scale is not None:
                     scale.succeeded()
                 return True
@@ -322,8 +355,9 @@ class TrainingSession:
             what = "gradients that are not finite"
         else:
             what = f"a loss of {loss}"
-        _load(plan.plan, named(self.network, feeds), labels)
-        where = _first_non_finite(plan.plan)
+        plan.plan.settle()
+        plan.plan.load({**named(self.network, feeds), **label_arrays(labels)})
+        where = first_non_finite(plan.plan, PASSES)
         raise NonFiniteLossError(
             f"This batch gives {what}; the first layer whose values are not finite is {where}. Nothing was updated. "
             "Check the batch for NaN, or lower the learning rate."
@@ -335,12 +369,10 @@ def _rounds(shortfall: Shortfall) -> bool:
     return any(stop.operator in OFFERED for stop in shortfall.stops)
 
 
-def _load(plan: Plan, arrays: Mapping[str, np.ndarray], labels: Labels | None) -> None:
-    for name, array in arrays.items():
-        if name in plan.input_arrays:
-            np.copyto(plan.input_arrays[name], array)
-    for name, array in label_arrays(labels).items():
-        np.copyto(plan.input_arrays[name], array, casting="same_kind")
+def _launch(plan: Plan, *roles: str) -> None:
+    """Run what nobody waits for: a device is still at it when the next batch is prepared."""
+    if not plan.launch(*roles):
+        plan.run(*roles)
 
 
 def _result(plan: Plan) -> StepResult:
@@ -355,19 +387,3 @@ def _result(plan: Plan) -> StepResult:
 
 def _number(array: np.ndarray) -> float:
     return float(array.reshape(-1)[0])
-
-
-def _first_non_finite(plan: Plan) -> str:
-    """Execute once more, step by step, up to the first one that writes NaN or infinity."""
-    found: list[str] = []
-
-    def look(task: Task) -> bool:
-        if task.node is None:  # a copy, which makes nothing
-            return False
-        written = [array for array in plan.output_bytes(task) if array.dtype.kind == "f"]
-        if not all(np.isfinite(array).all() for array in written):
-            found.append(f"{task.operator} {task.layer!r}")
-        return bool(found)
-
-    plan.observe(PASSES, look)
-    return found[0] if found else "unknown"

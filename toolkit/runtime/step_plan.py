@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from toolkit.graph.parameter import Parameter
 from toolkit.runtime.plan import Plan
+from toolkit.runtime.tensors import Task
 from toolkit.runtime.updates import Optimizer
 
 
@@ -46,3 +50,19 @@ class StepPlan:
         """Say how much of what was gathered counts, and how much of the gradients at hand."""
         for index in range(len(self.multipliers)):
             self.plan.input_arrays[f"accumulation {index}"][:] = kept, weight
+
+
+def first_non_finite(plan: Plan, roles: Sequence[str]) -> str:
+    """Execute once more, step by step, up to the first layer that writes NaN or infinity; returns which it is."""
+    found: list[str] = []
+
+    def look(task: Task) -> bool:
+        if task.node is None:  # a copy, which makes nothing
+            return False
+        written = [array for array in plan.output_bytes(task) if array.dtype.kind == "f"]
+        if not all(np.isfinite(array).all() for array in written):
+            found.append(f"{task.operator} {task.layer!r}")
+        return bool(found)
+
+    plan.observe(roles, look)
+    return found[0] if found else "unknown"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.backends.host import HostBuffer, aligned
-from toolkit.backends.protocol import HOST, Kernel, Layout
+from toolkit.backends.protocol import HOST, Crossing, Kernel, Layout
 from toolkit.compiler.program import Node, Variable
 
 
@@ -44,9 +44,10 @@ AnyBuffer = Any  # a ``HostBuffer``, an ``ObjectBuffer``, or what the memory of 
 class Tensor:
     """A variable in one layout.
 
-    ``storage`` is ``arena`` (planned by lifetime), ``static`` (depends on parameters and constants only), ``kept``
-    (belongs to the store and outlives a run) or ``gradient`` (the store's place for the gradient of ``key``). ``key``
-    identifies static and kept content across plans.
+    ``storage`` is ``arena`` (planned by lifetime), ``border`` (memory of its own, which copies beside the work fill or
+    empty), ``static`` (depends on parameters and constants only), ``kept`` (belongs to the store and outlives a run) or
+    ``gradient`` (the store's place for the gradient of ``key``). ``key`` identifies static and kept content across
+    plans.
     """
 
     variable: Variable
@@ -68,7 +69,8 @@ class Tensor:
 class Task:
     """A lowered kernel with the tensors it reads and writes; ``node`` is ``None`` for conversions between layouts.
 
-    ``device`` is the one whose steps it joins, and where its scratch memory lies.
+    ``device`` is the one whose steps it joins, and where its scratch memory lies. ``crossing`` is there for a copy over
+    the border beside the work.
     """
 
     kernel: Kernel
@@ -81,6 +83,18 @@ class Task:
     node: Node | None = None
     fused: tuple[str, ...] = ()
     device: str = HOST
+    crossing: Crossing | None = None
+
+    @property
+    def is_upload(self) -> bool:
+        """Whether it brings an input to its device beside the work."""
+        given = self.inputs[0] if self.crossing is not None else None
+        return given is not None and given.layout.device == HOST
+
+    @property
+    def is_download(self) -> bool:
+        """Whether it brings an output to the host beside the work."""
+        return self.crossing is not None and not self.is_upload
 
     @property
     def nbytes(self) -> int:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from toolkit.backends.cuda import library
 from toolkit.backends.cuda.capture import captured
+from toolkit.backends.cuda.crossing import StreamCrossing
 from toolkit.backends.cuda.device import device
 from toolkit.backends.cuda.elementwise import shapes_of
+from toolkit.backends.cuda.finiteness import finiteness
 from toolkit.backends.cuda.layouts import DEVICE
 from toolkit.backends.cuda.memory import DeviceMemory
 from toolkit.backends.cuda.queue import queue_of
@@ -55,12 +54,12 @@ class CudaBackend(Backend):
     def fuse(self, steps: Sequence[Step], resources: Resources) -> Step | None:
         return captured(steps, queue_of(resources))
 
-    def is_finite(self, buffers: Sequence[Any], resources: Resources) -> bool:
-        cupy: Any = library.module("cupy")
+    def finiteness(self, buffers: Sequence[Any], resources: Resources) -> Callable[[], bool]:
         self.enter(resources)
-        queue_of(resources).array_stream.use()
-        sums = [cupy.add.reduce(item.flat, dtype=np.float32) for item in buffers]
-        return bool(cupy.isfinite(cupy.stack(sums)).all()) if sums else True
+        return finiteness(buffers, resources)
+
+    def crossing(self, resources: Resources) -> StreamCrossing:
+        return StreamCrossing(resources)
 
     def mark(self, resources: Resources) -> Event:
         return Event(queue_of(resources).stream)

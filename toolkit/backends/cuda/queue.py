@@ -1,4 +1,4 @@
-"""What a context owns on the device: a stream, and the library handles that enqueue on it, each made when needed.
+"""What a context owns on the device: streams and library handles, each made when needed.
 
 Several contexts have several queues, which the device works off side by side.
 """
@@ -19,7 +19,10 @@ NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: the stream does not wait for the leg
 
 
 class Queue:
-    """One stream of work. ``strict``: products of float32 are computed in float32, without TF32."""
+    """A stream of work, and one for each direction of copies beside it.
+
+    ``strict``: products of float32 are computed in float32, without TF32.
+    """
 
     def __init__(self, resources: Resources) -> None:
         self.strict = resources.strict
@@ -28,10 +31,18 @@ class Queue:
 
     @cached_property
     def stream(self) -> Any:
-        """The stream, pycuda's."""
-        owner = device()
-        with owner.active() as driver:
-            return driver.Stream(NON_BLOCKING)
+        """The stream of the work, pycuda's."""
+        return _stream()
+
+    @cached_property
+    def uploads(self) -> Any:
+        """The stream of copies to the device beside the work."""
+        return _stream()
+
+    @cached_property
+    def downloads(self) -> Any:
+        """The stream of copies from the device beside the work."""
+        return _stream()
 
     @cached_property
     def handle(self) -> int:
@@ -71,11 +82,21 @@ class Queue:
 
     def synchronise(self) -> None:
         """Wait until everything enqueued is done. Raises ``BackendError`` with what the device said."""
-        if "stream" in self.__dict__:
-            try:
-                self.stream.synchronize()
-            except device().driver.Error as error:
-                raise BackendError(f"The device stopped at an error: {error}. Start a new process.") from error
+        for name in ("uploads", "stream", "downloads"):
+            if name in self.__dict__:
+                _wait(getattr(self, name))
+
+
+def _stream() -> Any:
+    with device().active() as driver:
+        return driver.Stream(NON_BLOCKING)
+
+
+def _wait(stream: Any) -> None:
+    try:
+        stream.synchronize()
+    except device().driver.Error as error:
+        raise BackendError(f"The device stopped at an error: {error}. Start a new process.") from error
 
 
 class _Foreign:

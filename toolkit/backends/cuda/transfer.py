@@ -6,26 +6,25 @@ on the host; another order on the device is made there, from and in scratch memo
 
 from __future__ import annotations
 
-import ctypes
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from toolkit.backends.cuda import library
+from toolkit.backends.cuda.driver import call
 from toolkit.backends.cuda.launch import Input, Launch, Output, SourceKernel, enqueuing
 from toolkit.backends.cuda.layouts import memory_order, on_device, strides
 from toolkit.backends.cuda.movement import copy
-from toolkit.backends.cuda.queue import Queue, queue_of
+from toolkit.backends.cuda.queue import queue_of
 from toolkit.backends.protocol import HOST, Kernel, Layout, Resources, Step
 
 TO_DEVICE, FROM_DEVICE, ON_DEVICE = "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuMemcpyDtoDAsync_v2"
-DRIVER_TYPES = [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_size_t, ctypes.c_void_p]
 
 
 class Copy(Kernel):
-    """Bytes from one address to another, on one side of the border or across it."""
+    """Bytes from one address to another, on one side of the border or across it; ``handle`` gives the stream."""
 
-    def __init__(self, source: Layout, target: Layout, queue: Queue) -> None:
-        self.inputs, self.outputs, self._queue = [source], [target], queue
+    def __init__(self, source: Layout, target: Layout, handle: Callable[[], int]) -> None:
+        self.inputs, self.outputs, self._handle = [source], [target], handle
         if source.device == HOST:
             self._function, self.name = TO_DEVICE, "host to device"
         elif target.device == HOST:
@@ -34,18 +33,18 @@ class Copy(Kernel):
             self._function, self.name = ON_DEVICE, "copy"
 
     def bind(self, inputs: Any, outputs: Any, workspace: Any) -> Step:
-        return copying(self._function, inputs[0], outputs[0], self._queue)
+        return copying(self._function, inputs[0], outputs[0], self._handle())
 
 
-def copying(function: str, source: Any, target: Any, queue: Queue) -> Step:
+def copying(function: str, source: Any, target: Any, stream: int) -> Step:
     """A step that copies the bytes of one buffer to another; it holds on to both."""
-    call = getattr(library.load("driver"), function)
-    call.argtypes = DRIVER_TYPES
-    enqueue = partial(call, target.address, source.address, source.layout.nbytes, queue.handle)
-    return partial(_call, enqueue, source, target) if source.layout.nbytes else _nothing
+    if not source.layout.nbytes:
+        return _nothing
+    enqueue = partial(call(function), target.address, source.address, source.layout.nbytes, stream)
+    return partial(_enqueue, enqueue, source, target)
 
 
-def _call(enqueue: Step, *owners: Any) -> Any:
+def _enqueue(enqueue: Step, *owners: Any) -> Any:
     return enqueue()
 
 
@@ -74,7 +73,7 @@ class Unpack(Kernel):
 
     def bind(self, inputs: Any, outputs: Any, workspace: Any) -> Step:
         middle = workspace.over(self._middle)
-        first = copying(TO_DEVICE, inputs[0], middle, queue_of(self._resources))
+        first = copying(TO_DEVICE, inputs[0], middle, queue_of(self._resources).handle)
         return _both(first, enqueuing([self._launch], [middle], outputs, None, self._resources))
 
 
@@ -92,7 +91,7 @@ class Pack(Kernel):
     def bind(self, inputs: Any, outputs: Any, workspace: Any) -> Step:
         middle = workspace.over(self._middle)
         first = enqueuing([self._launch], inputs, [middle], None, self._resources)
-        return _both(first, copying(FROM_DEVICE, middle, outputs[0], queue_of(self._resources)))
+        return _both(first, copying(FROM_DEVICE, middle, outputs[0], queue_of(self._resources).handle))
 
 
 def _both(first: Step, second: Step) -> Step:
@@ -102,7 +101,7 @@ def _both(first: Step, second: Step) -> Step:
 def transfer(source: Layout, target: Layout, resources: Resources) -> Kernel:
     """The kernel that converts between two layouts, at least one of them on the device."""
     if source.opaque == target.opaque:
-        return Copy(source, target, queue_of(resources))
+        return Copy(source, target, lambda: queue_of(resources).handle)
     if source.device == HOST:
         return Unpack(source, target, resources)
     if target.device == HOST:

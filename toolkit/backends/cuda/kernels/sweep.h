@@ -16,13 +16,17 @@ template <class T> void squares(const T* x, float64* parts, uint64 count) {
     if (threadIdx.x == 0) parts[blockIdx.x] = total;
 }
 
-// Sets a flag where anything is NaN or infinite; the flag's value does not depend on who comes first.
-template <class T> void look(const T* x, uint32* flag, uint64 count) {
-    const uint64 step = (uint64)gridDim.x * THREADS;
+// Sets a flag where anything is NaN or infinite: such a number less itself is not zero. Who comes first does not matter.
+template <int PACK, class T> void look(const T* x, uint32* flag, uint64 count) {
+    const uint64 step = (uint64)gridDim.x * THREADS * PACK;
     bool is_odd = false;
-    for (uint64 at = (uint64)blockIdx.x * THREADS + threadIdx.x; at < count; at += step) {
-        const float64 value = wide(x[at]);
-        is_odd |= !(fabs(value) < infinity_of<float64>());
+    for (uint64 at = ((uint64)blockIdx.x * THREADS + threadIdx.x) * PACK; at < count; at += step) {
+        const Pack<T, PACK> pack = load_some<PACK>(x + at, count - at);
+#pragma unroll
+        for (int lane = 0; lane < PACK; ++lane) {
+            const auto value = wide(pack.items[lane]);
+            is_odd |= !(value - value == 0);
+        }
     }
     if (is_odd) atomicOr(flag, 1u);
 }
