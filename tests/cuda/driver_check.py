@@ -12,10 +12,15 @@ import os
 import sys
 import threading
 import warnings
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+
+from toolkit.backends.cuda import library
 
 
 def memory() -> dict[str, Any]:
@@ -82,6 +87,94 @@ def network(log: Path) -> dict[str, Any]:
     }
 
 
+class Recording:
+    """The driver, which notes calls that enqueue, record or wait, with what they are given."""
+
+    def __init__(self, real: Any, names: Sequence[str]) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        for name in names:
+            setattr(self, name, self._noting(getattr(real, name), name))
+
+    def _noting(self, function: Any, name: str) -> Any:
+        class Noting:
+            argtypes: Any = None
+
+            def __call__(noting, *given: Any) -> Any:  # noqa: N805 - the driver is the other one
+                self.calls.append((name, *given))
+                function.argtypes = noting.argtypes
+                return function(*given)
+
+        return Noting()
+
+
+def overlap() -> dict[str, Any]:
+    """Batches of a stream: what is enqueued on which stream, and which events stand between."""
+    from toolkit import layers
+    from toolkit.backends.cuda import driver, launch
+    from toolkit.backends.cuda.queue import queue_of
+
+    recording = Recording(library.load("driver"), driver.SIGNATURES)
+    driver.call.cache_clear()
+    library_load, launch_loaded = library.load, launch.loaded
+    library.load = lambda name: recording if name == "driver" else library_load(name)
+
+    def loaded(function: Any) -> Any:
+        kernel = launch_loaded(function)
+        call = partial(_noted, recording, kernel)
+        return SimpleNamespace(prepare=kernel.prepare, prepared_async_call=call)
+
+    launch.loaded = loaded
+    try:
+        network = layers.Sequential([layers.Tanh(), layers.ReLU()]).network((1 << 14,))
+        context = network.context(batch_size=2, backend="cuda")
+        x = np.ones((2, 1 << 14), np.float32)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            context.run(x)
+        recording.calls.clear()
+        results = context.stream([x + number for number in range(3)])
+        for _ in results:
+            recording.calls.append(("results",))
+        queue = queue_of(context.resources)
+        names = {int(getattr(queue, name).handle): name for name in ("stream", "uploads", "downloads")}
+    finally:
+        library.load, launch.loaded = library_load, launch_loaded
+        driver.call.cache_clear()
+    return {"calls": [_told(call, names) for call in recording.calls]}
+
+
+def _noted(recording: Recording, kernel: Any, blocks: Any, threads: Any, stream: Any, *given: Any) -> None:
+    recording.calls.append(("launch", int(stream.handle)))
+    kernel.prepared_async_call(blocks, threads, stream, *given)
+
+
+def _told(call: tuple[Any, ...], names: dict[int, str]) -> list[Any]:
+    """A call as (what, stream, event or addresses)."""
+    what, *given = call
+    stream = [names[item] for item in given if item in names]
+    rest = [item for item in given if item not in names]
+    return [what, *stream, *rest]
+
+
+def looks() -> dict[str, Any]:
+    """Gradients in two pieces: one look at each, one number back."""
+    from toolkit.backends.cuda.finiteness import finiteness
+    from toolkit.backends.cuda.layouts import on_device
+    from toolkit.backends.cuda.memory import DeviceMemory
+    from toolkit.backends.cuda.queue import queue_of
+    from toolkit.backends.protocol import Resources
+
+    resources, lender = Resources(1), DeviceMemory()
+    queue_of(resources).enter()
+    layouts = [on_device(np.dtype(np.float32), (size,)) for size in (100, 50, 70)]
+    blocks = [lender.allocate(1024) for _ in range(2)]
+    places = ((blocks[0], 0), (blocks[0], 512), (blocks[1], 0))
+    buffers = [lender.buffer(layout, *place) for layout, place in zip(layouts, places, strict=True)]
+    answers = [finiteness(buffers, resources) for _ in range(2)]
+    queue_of(resources).synchronise()
+    return {"finite": [answer() for answer in answers], "of nothing": finiteness([], resources)()}
+
+
 def exhaustion() -> dict[str, Any]:
     """Memory that is not there is refused with figures."""
     from toolkit.backends.cuda.memory import DeviceMemory
@@ -98,7 +191,10 @@ def main() -> None:
     libcuda, log = sys.argv[1], Path(sys.argv[2])
     os.environ["FAKECUDA_LOG"] = str(log)
     ctypes.CDLL(libcuda, ctypes.RTLD_GLOBAL)  # before pycuda, which then finds it by its name
-    print(json.dumps({"memory": memory(), "copies": copies(), "network": network(log), "exhaustion": exhaustion()}))
+    found = {"memory": memory(), "copies": copies(), "network": network(log), "exhaustion": exhaustion()}
+    log.unlink()
+    found["looks"] = {**looks(), "launches": log.read_text().splitlines()}
+    print(json.dumps({**found, "overlap": overlap()}))
 
 
 if __name__ == "__main__":

@@ -77,6 +77,8 @@ def _address(item: Argument, inputs: Sequence[int], outputs: Sequence[int], scra
         return item.value
     if isinstance(item, Scratch):
         return scratch + item.offset
+    if isinstance(item, Address):
+        return item.value
     return (
         kept + item.offset if isinstance(item, Kept) else (inputs if isinstance(item, Input) else outputs)[item.index]
     )

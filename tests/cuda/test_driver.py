@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,107 @@ def test_each_run_launches_it_once_on_the_stream_of_its_context(found: dict[str,
 
 def test_a_driver_that_cannot_record_graphs_is_worked_with_and_told_of(found: dict[str, Any]) -> None:
     assert [line for line in found["network"]["warnings"] if "launched one by one" in line]
+
+
+def test_gradients_are_looked_at_piece_by_piece(found: dict[str, Any]) -> None:
+    assert found["looks"]["finite"] == [True, True]
+    assert found["looks"]["of nothing"]
+    assert len(found["looks"]["launches"]) == 4, "two pieces, looked at twice"
+
+
+# copies beside the work -----------------------------------------------------------------------------------------------
+
+Moments = dict[str, int]  # how far each stream, and the host, is known to have come
+
+
+@dataclass
+class Access:
+    """An access to memory, and what has happened before it."""
+
+    where: str
+    at: int
+    before: Moments
+    start: int
+    end: int
+    is_written: bool
+
+
+class Replay:
+    """The calls of a stream of batches in the order of happening, as far as streams, events and waits decide it."""
+
+    def __init__(self, calls: list[list[Any]]) -> None:
+        self.moments: dict[str, Moments] = {name: {} for name in ("host", "stream", "uploads", "downloads")}
+        self.events: dict[int, Moments] = {}
+        self.accesses: list[Access] = []
+        self.launches: list[Access] = []
+        for what, *given in calls:
+            getattr(self, what, self.results)(*given)
+
+    def _enqueued(self, stream: str) -> Moments:
+        _join(self.moments[stream], self.moments["host"])
+        self.moments[stream][stream] = self.moments[stream].get(stream, 0) + 1
+        return self.moments[stream]
+
+    def _touch(self, where: str, start: int, nbytes: int, is_written: bool) -> Access:
+        moments = self.moments[where]
+        access = Access(where, moments.get(where, 0), dict(moments), start, start + nbytes, is_written)
+        self.accesses.append(access)
+        return access
+
+    def _copy(self, stream: str, target: int, source: int, nbytes: int) -> None:
+        self._enqueued(stream)
+        self._touch(stream, source, nbytes, is_written=False)
+        self._touch(stream, target, nbytes, is_written=True)
+
+    def cuMemcpyHtoDAsync_v2(self, stream: str, target: int, source: int, nbytes: int) -> None:  # noqa: N802
+        self.moments["host"]["host"] = self.moments["host"].get("host", 0) + 1
+        self._touch("host", source, nbytes, is_written=True)  # the batch was put there just before
+        self._copy(stream, target, source, nbytes)
+
+    cuMemcpyDtoHAsync_v2 = cuMemcpyDtoDAsync_v2 = _copy  # noqa: N815
+
+    def cuEventRecord(self, stream: str, event: int) -> None:  # noqa: N802
+        self.events[event] = dict(self._enqueued(stream))
+
+    def cuStreamWaitEvent(self, stream: str, event: int, flags: int) -> None:  # noqa: N802
+        assert flags == 0
+        _join(self._enqueued(stream), self.events.get(event, {}))
+
+    def cuEventSynchronize(self, event: int) -> None:  # noqa: N802
+        _join(self.moments["host"], self.events.get(event, {}))
+
+    def launch(self, stream: str) -> None:
+        self._enqueued(stream)
+        self.launches.append(self._touch(stream, 0, 0, is_written=True))
+
+    def results(self) -> None:
+        """They are handed out: what was fetched last is read by the host."""
+
+
+def _join(moments: Moments, other: Moments) -> None:
+    for name, at in other.items():
+        moments[name] = max(moments.get(name, 0), at)
+
+
+def _is_behind(later: Access, earlier: Access) -> bool:
+    return later.before.get(earlier.where, 0) >= earlier.at
+
+
+def test_no_copy_beside_the_work_meets_memory_in_use(found: dict[str, Any]) -> None:
+    accesses = Replay(found["overlap"]["calls"]).accesses
+    for index, later in enumerate(accesses):
+        for earlier in accesses[:index]:
+            meets = earlier.start < later.end and later.start < earlier.end
+            if meets and (earlier.is_written or later.is_written):
+                assert _is_behind(later, earlier), f"{earlier} and {later} are in no order"
+
+
+def test_the_next_batch_crosses_while_the_present_one_is_computed(found: dict[str, Any]) -> None:
+    replay = Replay(found["overlap"]["calls"])
+    uploads = [item for item in replay.accesses if item.where == "uploads" and item.is_written]
+    downloads = [item for item in replay.accesses if item.where == "downloads" and item.is_written]
+    assert len(uploads) == len(downloads) == len(replay.launches) == 3
+    for number in (0, 1):
+        assert _is_behind(replay.launches[number], uploads[number])
+        assert not _is_behind(uploads[number + 1], replay.launches[number])
+        assert not _is_behind(replay.launches[number + 1], downloads[number])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.backends.cuda import cublaslt
+from toolkit.backends.cuda import cublaslt, driver
 from toolkit.backends.cuda.cudnn import functions, graph_constants, legacy_constants
 
 _SPEC = importlib.util.find_spec("nvidia")
@@ -170,6 +170,17 @@ def test_cublas_signatures(name: str) -> None:
     assert CUBLAS is not None
     declared = letters_of(text_of(CUBLAS, "cublasLt.h"), name)
     assert CUBLAS_FUNCTIONS[name] == declared
+
+
+@needs_cublas
+@pytest.mark.parametrize("name", driver.SIGNATURES)
+def test_driver_signatures(name: str) -> None:
+    assert CUBLAS is not None
+    text = text_of(CUBLAS, "cuda.h").replace("CUdeviceptr", "uint64_t").replace("unsigned int", "uint32_t")
+    for kind in ("CUstream", "CUevent"):
+        text = re.sub(rf"\b{kind}\b", "CUhandle_t", text)
+    declared = letters_of(text, name.removesuffix("_v2"))
+    assert driver.SIGNATURES[name] == declared.replace("i", "p")  # handles are no enumerations here
 
 
 @needs_cublas

@@ -86,6 +86,8 @@ def fit(
     told = Callbacks([*bar, *callbacks, *([] if report is None else [Report(report)])])
     saving = Saving(run, told, checkpoint, checkpoint_every, keep_checkpoints)
 
+    ahead = (lambda batch: trainer.expect(*batch)) if trainer.looks_ahead else None
+
     def judge() -> dict[str, float]:
         return trainer.evaluate(validation, batch_size=batches.batch_size, metrics=chosen)
 
@@ -101,7 +103,7 @@ def fit(
                 unfreezing.apply(trainer.network, run.epoch)
             told.tell("epoch_begins", run)
             try:
-                for x, labels in batches(random, shuffle=shuffle):
+                for x, labels in batches(random, shuffle=shuffle, ahead=ahead):
                     feeds, accepted = trainer.accept(x, labels)
                     pace.before_step()
                     loss, outputs = trainer.train_minibatch(feeds, accepted)

@@ -16,7 +16,14 @@ import numpy as np
 from toolkit.autodiff import Rematerialise, Shortfall
 from toolkit.compiler.bind import bind
 from toolkit.compiler.training_choices import Asked
-from toolkit.errors import DataDependentShapeError, GraphError, InputError, NonFiniteLossError, TrainingError
+from toolkit.errors import (
+    DataDependentShapeError,
+    GraphError,
+    InputError,
+    NonFiniteLossError,
+    ToolkitError,
+    TrainingError,
+)
 from toolkit.graph.network import Network
 from toolkit.graph.value import Value
 from toolkit.operators.record import TensorType
@@ -108,6 +115,7 @@ class Trainer:
             "loss_scale": loss_scale,
         }
         self._first: dict[str, Any] | None = None
+        self._expected: list[tuple[Any, Any, Arrays, Labels]] = []  # the present batch and the next
         self._start(network)
 
     # the network --------------------------------------------------------------------------------------------------
@@ -228,10 +236,31 @@ class Trainer:
 
         Labels may be names of classes where the model's metadata has such names (``surgery.class_names``).
         """
+        for known in self._expected:
+            if x is known[0] and labels is known[1]:
+                self._expected = [item for item in self._expected if item is not known]
+                return known[2:]
         labels = arrayed(labels) if hasattr(labels, "__dlpack__") else labels
         x, labels = self.loss.feeds(x, labels, list(self._network.inputs))
         feeds, labels = feeds_of(self._network, x), indices_of_names(self._network, labels, self.judged_outputs)
         return feeds, self.loss.accepted(labels, self._judged_types(feeds), feeds)
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether it wins anything by ``expect``: a device beside the host takes part."""
+        return self._session.has_device
+
+    def expect(self, x: Any, labels: Any) -> None:
+        """Say which batch is trained on behind the next one, as it is now: it goes to the device meanwhile.
+
+        The arrays are not to be written to before. A batch that does not fit is refused when its turn comes.
+        """
+        try:
+            feeds, accepted = self.accept(x, labels)
+        except ToolkitError:
+            return
+        self._expected = [*self._expected[-1:], (x, labels, feeds, accepted)]
+        self._session.expect(feeds, accepted)
 
     def items(self, feeds: Arrays) -> int:
         """How many items a batch of accepted ``feeds`` holds."""

@@ -5,7 +5,7 @@ What the data is, is the affair of ``recognition`` and the sources. Nothing is c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from toolkit.errors import InputError
 from toolkit.runtime.feeds import arrayed
 from toolkit.training.data.items import grouped
-from toolkit.training.data.prefetch import prefetched, read_ahead
+from toolkit.training.data.prefetch import announced, prefetched, read_ahead
 from toolkit.training.data.recognition import elements, source_of
 from toolkit.training.data.sampling import item_weights
 from toolkit.training.data.source import Batch, Rows, Source, arrays_of
@@ -72,8 +72,17 @@ class Batches:
         """One pass in the order of the data, nothing drawn: what ``evaluate`` goes through."""
         return self()
 
-    def __call__(self, random: np.random.Generator | None = None, *, shuffle: bool = True) -> Iterator[Batch]:
+    def __call__(
+        self,
+        random: np.random.Generator | None = None,
+        *,
+        shuffle: bool = True,
+        ahead: Callable[[Batch], None] | None = None,
+    ) -> Iterator[Batch]:
         """One pass. ``random`` decides the order (``shuffle``), what is drawn by ``weights``, and augmentations.
+
+        ``ahead`` is told of every batch before the one in front of it is handed out. It hears nothing of an iterable
+        that is read in turn (``workers=0``), which may have but one batch at a time.
 
         After ``restore`` the first pass is the rest of the one that was under way, whatever ``random`` is.
         """
@@ -84,7 +93,8 @@ class Batches:
         state = None if random is None else random.bit_generator.state
         self._position, self._began = start, {"random": state, "shuffle": shuffle}
         batches = self._from_source(random, shuffle, start) if self.items is not None else self._from_stream(start)
-        return self._counted(batches)
+        told = None if self.items is None and not self.workers else ahead
+        return self._counted(batches if told is None else announced(batches, told))
 
     def _counted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:

@@ -49,3 +49,23 @@ def read_ahead(elements: Iterable[T], ahead: int) -> Generator[T]:
         results.close()  # first the thread, then what it reads
         if hasattr(iterator, "close"):
             iterator.close()
+
+
+def announced(elements: Iterable[T], tell: Callable[[T], None]) -> Generator[T]:
+    """The elements of an iterable; each is told of before the one in front of it is handed out.
+
+    An error of the iterable comes where its element would have come.
+    """
+    iterator, error = iter(elements), None
+    element = next(iterator, _END)
+    while element is not _END:
+        try:
+            following = next(iterator, _END)
+        except Exception as found:  # whatever the source raises, once its turn has come
+            following, error = _END, found
+        if following is not _END:
+            tell(following)
+        yield element
+        if error is not None:
+            raise error
+        element = following
