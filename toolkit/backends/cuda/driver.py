@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from toolkit.backends.cuda import library
-from toolkit.backends.cuda.device import device
+from toolkit.backends.cuda.device import Device, device
 from toolkit.errors import BackendError
 
 WITHOUT_TIME = 2  # CU_EVENT_DISABLE_TIMING: such events are the cheapest
@@ -44,12 +44,12 @@ class Happening:
     """
 
     def __init__(self) -> None:
-        made = ctypes.c_void_p()
-        device().enter()
+        made, owner = ctypes.c_void_p(), device()
+        owner.enter()
         if status := call("cuEventCreate")(ctypes.byref(made), WITHOUT_TIME):
             raise BackendError(f"cuEventCreate failed: {library.driver_message(status)}.")
         self.handle: int = made.value or 0
-        weakref.finalize(self, _destroy, self.handle)
+        weakref.finalize(self, _destroy, owner, self.handle)
 
     def wait(self) -> None:
         """Until the device has come there. Raises ``BackendError`` with what the device said."""
@@ -57,6 +57,6 @@ class Happening:
             raise BackendError(f"The device stopped at an error: {library.driver_message(status)}.")
 
 
-def _destroy(handle: int) -> None:
-    device().enter()
+def _destroy(owner: Device, handle: int) -> None:
+    owner.enter()
     call("cuEventDestroy_v2")(handle)
