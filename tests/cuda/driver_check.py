@@ -111,19 +111,23 @@ def overlap() -> dict[str, Any]:
     """Batches of a stream: what is enqueued on which stream, and which events stand between."""
     from toolkit import layers
     from toolkit.backends.cuda import driver, launch
+
     from toolkit.backends.cuda.queue import queue_of
+
+    libraries: Any = library
+    launching: Any = launch
 
     recording = Recording(library.load("driver"), driver.SIGNATURES)
     driver.call.cache_clear()
-    library_load, launch_loaded = library.load, launch.loaded
-    library.load = lambda name: recording if name == "driver" else library_load(name)
+    library_load, launch_loaded = libraries.load, launching.loaded
+    libraries.load = lambda name: recording if name == "driver" else library_load(name)
 
     def loaded(function: Any) -> Any:
         kernel = launch_loaded(function)
         call = partial(_noted, recording, kernel)
         return SimpleNamespace(prepare=kernel.prepare, prepared_async_call=call)
 
-    launch.loaded = loaded
+    launching.loaded = loaded
     try:
         network = layers.Sequential([layers.Tanh(), layers.ReLU()]).network((1 << 14,))
         context = network.context(batch_size=2, backend="cuda")
@@ -138,7 +142,7 @@ def overlap() -> dict[str, Any]:
         queue = queue_of(context.resources)
         names = {int(getattr(queue, name).handle): name for name in ("stream", "uploads", "downloads")}
     finally:
-        library.load, launch.loaded = library_load, launch_loaded
+        libraries.load, launching.loaded = library_load, launch_loaded
         driver.call.cache_clear()
     return {"calls": [_told(call, names) for call in recording.calls]}
 

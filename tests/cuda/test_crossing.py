@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toolkit.backends.cuda import crossing, driver, finiteness, transfer
+from toolkit.backends.cuda import crossing, driver, finiteness, library, transfer
 from toolkit.backends.cuda.crossing import StreamCrossing
 from toolkit.backends.cuda.layouts import on_device
 from toolkit.backends.protocol import Resources, plain
@@ -26,7 +26,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     told: list[tuple[Any, ...]] = []
 
     def call(name: str) -> Callable[..., int]:
-        return lambda *given: told.append((name, *given)) or 0  # type: ignore[func-returns-value]
+        return lambda *given: told.append((name, *given)) or 0
 
     handles = {name: SimpleNamespace(handle=number) for name, number in STREAMS.items()}
     for module in (crossing, driver, transfer):
@@ -71,7 +71,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, calls: list[tuple[Any, ...]]) -> No
     """From now on every call fails."""
     for module in (driver, finiteness):
         monkeypatch.setattr(module, "call", lambda name: lambda *given: 700)
-    monkeypatch.setattr(driver.library, "driver_message", lambda status: f"CUDA_ERROR_{status}")
+    monkeypatch.setattr(library, "driver_message", lambda status: f"CUDA_ERROR_{status}")
 
 
 def test_an_event_that_cannot_be_made_is_told(failing: None) -> None:
@@ -85,7 +85,7 @@ def test_what_the_device_stopped_at_is_told_where_it_is_waited_for(
     way = StreamCrossing(Resources(1))
     assert way.crossed.handle == 0
     monkeypatch.setattr(driver, "call", lambda name: lambda *given: 700)
-    monkeypatch.setattr(driver.library, "driver_message", lambda status: f"CUDA_ERROR_{status}")
+    monkeypatch.setattr(library, "driver_message", lambda status: f"CUDA_ERROR_{status}")
     with pytest.raises(BackendError, match="stopped at an error: CUDA_ERROR_700"):
         way.wait()
 

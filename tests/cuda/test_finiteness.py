@@ -10,7 +10,7 @@ import pytest
 
 from tests.cuda.host import COMPILER, HostKernels, placed
 from toolkit.backends.cuda.finiteness import looking
-from toolkit.backends.cuda.launch import Input, Output
+from toolkit.backends.cuda.launch import Input, Launch, Output
 
 TYPES = [np.dtype(name) for name in (np.float32, np.float16, ml_dtypes.bfloat16, np.float64)]
 COUNTS = (1, 3, 1000, 20_001)
@@ -25,9 +25,9 @@ def test_one_number_that_is_none_is_found(tmp_path: Path) -> None:
         x = placed(np.full(count, np.finfo(dtype).max if dtype.kind == "f" else 3e38, dtype))
         flag = np.zeros(1, np.uint32)
 
-        def seen(x: np.ndarray = x, flag: np.ndarray = flag, launch: object = launch) -> bool:
+        def seen(x: np.ndarray = x, flag: np.ndarray = flag, launch: Launch = launch) -> bool:
             flag[:] = 0
-            kernels.launch(launch, [x.ctypes.data], [flag.ctypes.data], 0)  # type: ignore[arg-type]
+            kernels.launch(launch, [x.ctypes.data], [flag.ctypes.data], 0)
             return bool(flag[0])
 
         assert not seen(), (dtype, count)

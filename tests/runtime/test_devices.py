@@ -245,7 +245,7 @@ def test_a_stream_reads_the_next_batch_before_it_hands_out_the_last_results(cros
     context = network().context(batch_size=16, backend=DEVICE)
     context.run(IMAGES)
     read: list[int] = []
-    results = context.stream(read.append(index) or x for index, x in enumerate(PICTURES))  # type: ignore[func-returns-value]
+    results = context.stream(read.append(index) or x for index, x in enumerate(PICTURES))
     next(results)
     assert read == [0, 1]
     with pytest.raises(GraphError, match=r"in the midst of stream\(...\).*Exhaust or close"):
@@ -289,9 +289,10 @@ def test_a_fit_sends_the_next_batch_ahead(options: dict[str, object], is_eager: 
     sent = []
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Feed, "send_ahead", lambda feed, x, real=Feed.send_ahead: sent.append(x) or real(feed, x))
-        histories = [made.fit(data, epochs=2, batch_size=16, keep_best=False) for made in (found, expected)]
+        first, second = (made.fit(data, epochs=2, batch_size=16, keep_best=False) for made in (found, expected))
     assert sum(x.ndim == 4 for x in sent) == 2 * (len(PICTURES) - 1)  # all but the first of an epoch
-    np.testing.assert_allclose(*([epoch.training["loss"] for epoch in history] for history in histories), rtol=1e-4)
+    for epoch, wanted in zip(first, second, strict=True):
+        np.testing.assert_allclose(epoch.training["loss"], wanted.training["loss"], rtol=1e-4)
     for name, parameter in expected.network.parameters.items():
         np.testing.assert_allclose(found.network.parameters[name].array, parameter.array, rtol=1e-3, atol=1e-5)
 
@@ -314,8 +315,8 @@ def test_what_was_sent_ahead_is_not_mistaken_for_another_batch(crossing: Registe
         made.expect(PICTURES[0], LABELS)
         made.train_minibatch(IMAGES, LABELS)
     for x in (PICTURES[1], PICTURES[0]):
-        pair = [made.train_minibatch(x, LABELS)[0] for made in (found, expected)]
-        np.testing.assert_allclose(*pair, rtol=1e-4)
+        loss, wanted = (made.train_minibatch(x, LABELS)[0] for made in (found, expected))
+        np.testing.assert_allclose(loss, wanted, rtol=1e-4)
 
 
 def test_an_input_that_cannot_be_sent_is_named(crossing: Register, monkeypatch: pytest.MonkeyPatch) -> None:
