@@ -111,7 +111,6 @@ def overlap() -> dict[str, Any]:
     """Batches of a stream: what is enqueued on which stream, and which events stand between."""
     from toolkit import layers
     from toolkit.backends.cuda import driver, launch
-
     from toolkit.backends.cuda.queue import queue_of
 
     libraries: Any = library

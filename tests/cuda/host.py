@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.backends.cuda.launch import Address, Argument, Input, Kept, Launch, Scratch, SourceKernel
+from toolkit.backends.cuda.launch import Address, Argument, Input, Kept, Launch, Scratch, SourceKernel, Table
 from toolkit.backends.cuda.source import ALWAYS, Function, header
 
 COMPILER = shutil.which("g++")
@@ -79,6 +79,8 @@ def _address(item: Argument, inputs: Sequence[int], outputs: Sequence[int], scra
         return scratch + item.offset
     if isinstance(item, Address):
         return item.value
+    if isinstance(item, Table):
+        return ctypes.cast(ctypes.c_char_p(item.content), ctypes.c_void_p).value or 0
     return (
         kept + item.offset if isinstance(item, Kept) else (inputs if isinstance(item, Input) else outputs)[item.index]
     )

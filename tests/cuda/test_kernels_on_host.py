@@ -46,7 +46,7 @@ def lowered(node: Node) -> SourceKernel | None:
     return kernel if isinstance(kernel, SourceKernel) else None
 
 
-OURS = ("elementwise", "reduction", "movement", "embedding", "optimization", "rows", "loss", "dropout")
+OURS = ("elementwise", "reduction", "movement", "embedding", "optimization", "rows", "loss", "dropout", "resampling")
 
 
 def rows() -> Iterator[Row]:

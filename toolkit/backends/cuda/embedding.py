@@ -1,4 +1,4 @@
-"""Gather and Scatter in their forms, the gradient of Gather, Trilu, and running totals.
+"""Gather and Scatter in their forms, the gradient of Gather, OneHot, Trilu, and running totals.
 
 Results do not depend on which thread comes first: sums are taken in the order of the indices, so a step repeats bit by
 bit. Refused: scatters that combine so many values in one place that one thread after the other would be slow.
@@ -64,8 +64,9 @@ def _types(node: Node) -> tuple[str, str]:
 
 
 @kernel("", "Gather", accepts=_gathers)
+@kernel("ai.onnx.ml", "ArrayFeatureExtractor", accepts=_gathers)
 def lower_gather(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
-    axis = int(node.attributes.get("axis", 0)) % len(node.x.shape)
+    axis = int(node.attributes.get("axis", 0 if node.op_type == "Gather" else -1)) % len(node.x.shape)
     index, unit, size = node.inputs[1], node.x.dtype.itemsize, node.x.shape[axis]
     assert index is not None
     inner, count = math.prod(node.x.shape[axis + 1 :]), node.y.size
@@ -254,6 +255,25 @@ def _chains(unit: str, kind: str, count: int, inner: int, size: int) -> list[Lau
             (Input(0), Input(1), following, preceded, Output(0)),
         ),
     ]
+
+
+def _is_hot(node: Node) -> bool:
+    index, depth, values = node.inputs
+    assert index is not None and depth is not None and values is not None
+    return index.dtype in NUMBER_TYPES and depth.constant is not None and values.dtype.itemsize in UNITS
+
+
+@kernel("", "OneHot", accepts=_is_hot)
+def lower_one_hot(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    values = node.inputs[2]
+    assert values is not None
+    axis, unit = int(node.attributes.get("axis", -1)) % len(node.y.shape), UNITS[values.dtype.itemsize]
+    depth, inner = node.y.shape[axis], math.prod(node.y.shape[axis + 1 :])
+    parameters = (f"const {type_name(node.x.dtype)}* index", f"const {unit}* values", f"{unit}* y")
+    call = f"one_hot(index, values, y, {depth}ull, {max(inner, 1)}ull, {node.y.size}ull)"
+    launch = _rows("OneHot", parameters, call, node.y.size, (Input(0), Input(2), Output(0)))
+    given = [on_device(node.x.dtype, node.x.shape), None, on_device(values.dtype, values.shape)]
+    return SourceKernel("kernel", [launch], given, [on_device(values.dtype, node.y.shape)], resources)
 
 
 def _has_diagonal(node: Node) -> bool:

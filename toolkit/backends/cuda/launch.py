@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolkit.backends.cuda.kernel_cache import loaded
-from toolkit.backends.cuda.memory import DeviceBlock
+from toolkit.backends.cuda.memory import DeviceBlock, filled
 from toolkit.backends.cuda.queue import queue_of
 from toolkit.backends.cuda.source import Function
 from toolkit.backends.protocol import Buffer, Kernel, Layout, Resources, Step
@@ -56,7 +56,18 @@ class Address:
     value: int
 
 
-Argument = Input | Output | Scratch | Kept | Address | np.generic
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The address of numbers that the kernel brings along: the bytes of an array, on the device once it is bound."""
+
+    content: bytes
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Table:
+        return cls(np.ascontiguousarray(array).tobytes())
+
+
+Argument = Input | Output | Scratch | Kept | Address | Table | np.generic
 NOTHING = np.uint64(0)  # the address of a tensor that is left out
 
 
@@ -116,16 +127,21 @@ def enqueuing(
     resources: Resources,
     kept: int = 0,
 ) -> Step:
-    """The call that enqueues ``launches`` in turn; it holds on to the memory that they keep."""
+    """The call that enqueues ``launches`` in turn; it holds on to the memory that they keep, and to their tables."""
     stream, own = queue_of(resources).stream, DeviceBlock(kept) if kept else None
+    given = (item for launch in launches for item in launch.arguments)
+    tables = {item: filled(item.content) for item in given if isinstance(item, Table)}
     calls = []
     for launch in launches:
         function = loaded(launch.function)
         function.prepare("".join(map(_format, launch.arguments)))
-        values = [_value(item, inputs, outputs, workspace, own) for item in launch.arguments]
+        values = [
+            tables[item].address if isinstance(item, Table) else _value(item, inputs, outputs, workspace, own)
+            for item in launch.arguments
+        ]
         calls.append((function.prepared_async_call, launch.blocks, launch.threads, stream, *values))
 
-    def step(own: DeviceBlock | None = own) -> None:
+    def step(owned: tuple[DeviceBlock | None, ...] = (own, *tables.values())) -> None:
         for enqueue, *given in calls:
             enqueue(*given)
 
@@ -138,7 +154,7 @@ def _format(argument: Argument) -> str:
 
 
 def _value(
-    argument: Argument,
+    argument: Input | Output | Scratch | Kept | Address | np.generic,
     inputs: Sequence[Buffer | None],
     outputs: Sequence[Buffer | None],
     workspace: Buffer | None,

@@ -114,3 +114,12 @@ class DeviceMemory:
 def scratch(nbytes: int) -> DeviceBuffer:
     """A buffer of bytes of its own."""
     return DeviceBuffer(on_device(np.dtype(np.uint8), (nbytes,)), DeviceBlock(nbytes))
+
+
+def filled(content: bytes) -> DeviceBlock:
+    """A block that holds these bytes."""
+    block = DeviceBlock(len(content))
+    if content:
+        with device().active() as driver:
+            driver.memcpy_htod(block.address, content)
+    return block

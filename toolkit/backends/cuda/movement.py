@@ -1,7 +1,7 @@
 """Tensors moved and not changed: Transpose, Concat, Split, Slice, Pad, Expand, Tile, depth and space, and views.
 
 All are copies between strides, in units as large as the strides allow. Where rows become columns, tiles go through
-shared memory. Refused: bounds that are not known beforehand, and pads that are not constant.
+shared memory. Refused: bounds that are not known beforehand.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from toolkit.backends.cuda.gathering import gather
 from toolkit.backends.cuda.iteration import LARGEST_PACK, broadcast_strides, coordinates, iterate, row_major
 from toolkit.backends.cuda.launch import Input, Launch, Output, SourceKernel, in_one_row
-from toolkit.backends.cuda.layouts import on_device, strides
+from toolkit.backends.cuda.layouts import like, on_device, strides
 from toolkit.backends.cuda.registry import kernel
-from toolkit.backends.cuda.source import Function, index_type
+from toolkit.backends.cuda.source import ELEMENT_TYPES, LARGEST_32_BIT, Function, index_type
 from toolkit.backends.protocol import Kernel, Layout, Resources, Step
 from toolkit.compiler.program import Node
-from toolkit.operators.standard.slicing import pad_widths, slices
+from toolkit.operators.standard.interpolation import Taps
+from toolkit.operators.standard.slicing import pad_widths, padded, slices
 
 Shape = tuple[int, ...]
 UNITS = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64", 16: "Pack<uint64, 2>"}
@@ -242,6 +244,29 @@ def lower_pad(node: Node, inputs: Sequence[Layout | None], resources: Resources)
         source, target = (Input(0), own, first_in), (Output(0), made, first_out)
         launches.append(copy("Pad", layout.dtype.itemsize, sizes, source, target))
     return _kernel(node, launches, layout, resources)
+
+
+def _pads_by_copies(node: Node) -> bool:
+    is_small = 0 < node.x.size <= LARGEST_32_BIT and 0 < node.y.size <= LARGEST_32_BIT
+    return moves(node) and node.x.dtype in ELEMENT_TYPES and is_small and not _pads_by_constant(node)
+
+
+@kernel("", "Pad", accepts=_pads_by_copies)
+def lower_pad_by_copies(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """Edges, reflections and turns around the corner are known for each axis by itself: which place is copied where."""
+    layout, mode = _layout(inputs), node.attributes["mode"]
+    given = [None if item is None else item.constant for item in (*node.inputs[1:], None, None, None)]
+    pads = given[0] if given[0] is not None else node.attributes.get("pads", node.attributes.get("paddings"))
+    steps = [
+        (axis, Taps(padded(np.arange(size), pair, mode=mode)[:, None], None))
+        for axis, (size, pair) in enumerate(
+            zip(layout.shape, pad_widths(len(layout.shape), pads, given[2]), strict=True)
+        )
+        if pair != (0, 0)
+    ]
+    made = like(layout, node.y.dtype, node.y.shape)
+    rest: list[Layout | None] = [None] * (len(node.inputs) - 1)
+    return SourceKernel("copy", [gather("Pad", layout, made, steps)], [layout, *rest], [made], resources)
 
 
 class View(Kernel):

@@ -32,34 +32,16 @@ from toolkit.backends.onednn.primitive import (
 )
 from toolkit.backends.onednn.registry import FLOAT32, kernel
 from toolkit.backends.protocol import Buffer, Kernel, Layout, Resources, Step, plain
+from toolkit.backends.stretches import Stretches, stretches
 from toolkit.compiler.memory import align
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.standard.interpolation import Taps
-from toolkit.operators.standard.resampling import CROPPING, resampling_steps
-from toolkit.operators.standard.resize import canonical_resampling
 
 NEAREST, LINEAR = 0x2FFF0, 0x2FFF1
 LONGEST = 512  # elements of an axis that a product may sum over, of which only two or four count
 LARGEST = 1 << 22  # elements of the weights of one axis
 CLOSE = 1e-5  # weights that differ by less are the same
-Stretches = list[tuple[int, Taps]]
-
-
-def _canonical(node: Node) -> tuple[dict[str, Any], Stretches] | None:
-    """The attributes of the interpolation that a node is, and its taps by axis; ``None`` where data decides them."""
-    roi = node.inputs[1] if len(node.inputs) > 1 else None
-    if node.domain == TOOLKIT_DOMAIN:
-        found = dict(node.attributes)
-    else:
-        types = [None if item is None else (item.dtype, item.shape) for item in node.inputs]
-        content = [None if item is None else item.constant for item in node.inputs]
-        found = canonical_resampling(node.version, types, node.attributes, content)
-    crops = found["coordinate_transformation_mode"] == CROPPING
-    if crops and (roi is None or roi.constant is None):
-        return None
-    source = node.y.shape if node.op_type == "InterpolationGradient" else node.x.shape
-    return found, resampling_steps(source, roi.constant if crops and roi is not None else None, found)
 
 
 def _algorithm(node: Node, canonical: dict[str, Any], steps: Stretches) -> int | None:
@@ -106,7 +88,7 @@ def _agree(one: Taps, other: Taps) -> bool:
 def _accepts(node: Node) -> bool:
     if node.x.dtype != FLOAT32 or not node.x.size or not node.y.size:
         return False
-    found = _canonical(node)
+    found = stretches(node)
     if found is None or not found[1]:
         return False
     canonical, steps = found
@@ -122,7 +104,7 @@ def _accepts(node: Node) -> bool:
 @kernel(TOOLKIT_DOMAIN, "Interpolation", "InterpolationGradient", accepts=_accepts)
 def lower_resampling(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """In the layout of the input; products bring one in blocks to channels last."""
-    found, layout = _canonical(node), inputs[0]
+    found, layout = stretches(node), inputs[0]
     assert found is not None and layout is not None
     canonical, steps = found
     others: list[Layout | None] = [None] * (len(node.inputs) - 1)

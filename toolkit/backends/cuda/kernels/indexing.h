@@ -31,6 +31,16 @@ void gather_elements(const T* x, const I* index, T* y, uint64 size, uint64 step,
     if (at < count) y[at] = x[At::line(at) + within(index[at], size) * step];
 }
 
+// values[1] where the place along an axis is the index, else values[0]; an index out of range is nowhere.
+template <class T, class I>
+void one_hot(const I* index, const T* values, T* y, uint64 depth, uint64 inner, uint64 count) {
+    const uint64 at = (uint64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (at >= count) return;
+    const uint64 column = at % inner, rest = at / inner, place = rest % depth;
+    const int64 given = (int64)wide(index[rest / depth * inner + column]);
+    y[at] = values[(uint64)(given < 0 ? given + (int64)depth : given) == place];
+}
+
 // One thread for each line along the axis: it applies the updates of the line in order.
 template <class At, class Apply, class T, class I>
 void scatter_elements(T* y, const I* index, const T* updates, uint64 size, uint64 step, uint64 length, uint64 between, uint64 lines) {
