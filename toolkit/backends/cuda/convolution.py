@@ -1,8 +1,8 @@
 """Convolutions in one to three dimensions, their two gradients, and transposed convolutions: graphs of cuDNN.
 
 Everything lies with its channels last, where cuDNN has the most engines; weights are brought there once. Bias, residual
-and activation are part of the graph; where no engine does all of it, it is done in parts. Refused: ``auto_pad``, which
-the compiler writes out before, residuals that broadcast, and windows that step over part of their padding.
+and activation are part of the graph; where no engine does all of it, it is done in parts. Refused: ``auto_pad`` of Conv
+(the compiler writes it out before), residuals that broadcast, and windows that step over part of their padding.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from toolkit.backends.cuda.registry import kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node, Variable
 from toolkit.operators.expression import TOOLKIT_DOMAIN
+from toolkit.operators.standard.transposed_convolution import canonical_transposed_convolution
+from toolkit.operators.standard.windows import span
 
 LIBRARY = "cuDNN"
 
@@ -136,7 +138,7 @@ def weight_gradient(node: Node, inputs: Sequence[Layout | None], resources: Reso
 
 
 def _accepts_transposed(node: Node) -> bool:
-    if not _is_image(node) or node.attributes.get("output_shape"):
+    if not is_float(node) or not 3 <= len(node.x.shape) <= 5:
         return False
     _, begins, ends, _ = _transposed_geometry(node)
     return min(*begins, *ends) >= 0
@@ -145,14 +147,18 @@ def _accepts_transposed(node: Node) -> bool:
 def _transposed_geometry(node: Node) -> tuple[tuple[int, ...], ...]:
     """Strides, pads on both sides and dilations of the convolution whose gradient this is.
 
-    What ``output_padding`` adds behind is not cut off.
+    The pads at the end are those with which that convolution gives exactly the input's sizes.
     """
-    rank = len(node.x.shape) - 2
-    pads = tuple(node.attributes.get("pads") or (0,) * 2 * rank)
-    strides, dilations = (tuple(node.attributes.get(name) or (1,) * rank) for name in ("strides", "dilations"))
-    extra = node.attributes.get("output_padding") or (0,) * rank
-    ends = tuple(end - more for end, more in zip(pads[rank:], extra, strict=True))
-    return strides, pads[:rank], ends, dilations
+    weight, shape, rank = optional(node, 1), node.x.shape, len(node.x.shape) - 2
+    assert weight is not None
+    found = canonical_transposed_convolution(node.attributes, shape, weight.shape)
+    strides, begins, dilations = (tuple(found[name][:rank]) for name in ("strides", "pads", "dilations"))
+    covered = span(weight.shape[2:], dilations)
+    ends = tuple(
+        (shape[2 + axis] - 1) * strides[axis] + covered[axis] - node.y.shape[2 + axis] - begins[axis]
+        for axis in range(rank)
+    )
+    return strides, begins, ends, dilations
 
 
 @kernel("", "ConvTranspose", accepts=_accepts_transposed)

@@ -223,6 +223,7 @@ def _pads_by_constant(node: Node) -> bool:
 
 
 @kernel("", "Pad", accepts=_pads_by_constant)
+@kernel("com.microsoft", "Pad", accepts=_pads_by_constant)
 def lower_pad(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """The result is filled, then the source copied into it; negative pads leave its edges out."""
     layout, shape = _layout(inputs), node.y.shape
@@ -252,6 +253,7 @@ def _pads_by_copies(node: Node) -> bool:
 
 
 @kernel("", "Pad", accepts=_pads_by_copies)
+@kernel("com.microsoft", "Pad", accepts=_pads_by_copies)
 def lower_pad_by_copies(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """Edges, reflections and turns around the corner are known for each axis by itself: which place is copied where."""
     layout, mode = _layout(inputs), node.attributes["mode"]
