@@ -77,6 +77,8 @@ class Event:
 class Queue:
     """What a context has enqueued, by lane (the work, uploads, downloads), and a count of what has happened.
 
+    ``crossed`` counts bytes that went over the border.
+
     An item is work, an event to record, or ``(event, count)`` to wait for. What fails takes everything pending with it.
     ``is_eager``: copies beside the work are done at once where no
     event holds them back.
@@ -88,6 +90,7 @@ class Queue:
     done: int = 0
     fused: int = 0
     launches: int = 0
+    crossed: int = 0
     is_eager: bool = False
 
     @property
@@ -186,6 +189,7 @@ class Transfer(Kernel):
             assert side.device == DEVICE or side.is_plain, f"{side} does not cross the border"
         self.inputs, self.outputs, self._queue = [source], [target], queue_of(resources)
         self.name, self.workspace = f"{source.device} to {target.device}", source.nbytes
+        self._crossing = source.nbytes if source.device != target.device else 0
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any], workspace: Any) -> Step:
         return partial(_enqueue, self._queue, self.work(inputs, outputs, workspace))
@@ -198,6 +202,7 @@ class Transfer(Kernel):
         def work() -> None:
             assert lent is None or lent() is not None, "scratch memory was freed before it was used"
             np.copyto(target, source)
+            self._queue.crossed += self._crossing
 
         return work
 

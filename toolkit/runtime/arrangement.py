@@ -5,8 +5,9 @@ So the size of a plan can be known without making it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from toolkit.backends.protocol import Backend, Resources
 from toolkit.compiler.memory import Lifetime, plan_arena
@@ -47,13 +48,15 @@ def arrange(
     store: Store | None = None,
     groups: Groups = (),
     gradients: Pins = (),
+    given: Mapping[str, str] = MappingProxyType({}),
+    staying: Collection[str] = (),
 ) -> Arrangement:
-    """Lower a placed program and share its memory; ``groups`` and ``gradients`` as in ``Plan``.
+    """Lower a placed program and share its memory; the options are those of ``Plan``.
 
     What the program keeps is given its place in ``store``.
     """
     devices = Devices(backends, resources)
-    lowering = Lowering(program, devices, store).run()
+    lowering = Lowering(program, devices, store, given, staying).run()
     read = gradient_layouts(lowering.tasks, gradients)
     for parameters, slots in groups:
         lowering.store.allocate_group(parameters, slots, read)

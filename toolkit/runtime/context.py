@@ -106,11 +106,11 @@ class Context:
         first = self._segments.prepare(types)  # type: ignore[arg-type]  # what has a shape has a type
         return first.plan if first.is_whole else None
 
-    def compile(self, program: Program) -> Plan:
-        """A plan for a program on this context's backends."""
+    def compile(self, program: Program, **options: Any) -> Plan:
+        """A plan for a program on this context's backends; the options are those of ``Plan``."""
         require_affordable(program)
         place(compute_in(program, self._precision, self._backends), self._backends)
-        return Plan(program, self._backends, self.resources, packed=state_of(self.network).packed)
+        return Plan(program, self._backends, self.resources, packed=state_of(self.network).packed, **options)
 
     # running ---------------------------------------------------------------------------------------------------------
 

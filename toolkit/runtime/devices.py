@@ -25,7 +25,8 @@ HOST_MEMORY = HostMemory()
 class Devices:
     """The devices of ``backends``, as one context with its ``resources`` uses them.
 
-    ``others`` has a backend for each device beside the host.
+    ``others`` has a backend for each device beside the host. ``spare`` are blocks by device and size that the context
+    lends to values which outlive a run.
     """
 
     def __init__(self, backends: Sequence[Backend], resources: Resources) -> None:
@@ -35,6 +36,7 @@ class Devices:
         for backend in backends:
             self._first.setdefault(backend.device, backend)
         self.others = {device: backend for device, backend in self._first.items() if device != HOST}
+        self.spare: dict[tuple[str, int], list[Any]] = resources.own("spare blocks", dict)
 
     def enter(self) -> None:
         """Prepare the calling thread for kernels of every backend."""
@@ -102,6 +104,13 @@ class Devices:
         scratch = self.scratch(backend.device, kernel.workspace)  # steps know its address alone
         kernel.bind([source], [target], scratch)()
         backend.synchronise(self.resources)
+
+    def copy(self, source: AnyBuffer, target: AnyBuffer) -> None:
+        """Copy a tensor from one place of a device to another of the same layout, in turn with its work."""
+        backend, kernel = self.reorder(source.layout, target.layout)
+        backend.enter(self.resources)
+        if kernel.bind([source], [target], None)():
+            raise BackendError(f"{backend.name} could not copy {source.layout.nbytes} bytes; run once more.")
 
     def to_host(self, buffer: AnyBuffer) -> np.ndarray:
         """A new row-major array with the content of a buffer."""

@@ -8,10 +8,11 @@ in every run.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
-from toolkit.backends.protocol import Layout, plain
+from toolkit.backends.protocol import HOST, Layout, plain
 from toolkit.compiler.passes.common_subexpressions import attribute_key, identity
 from toolkit.compiler.program import UPDATE_ROLES, Node, Program, Variable
 from toolkit.errors import malformed, naming
@@ -22,10 +23,21 @@ from toolkit.runtime.tensors import Task, Tensor, host_buffer
 
 
 class Lowering:
-    """Lowers one program; afterwards ``tasks`` and ``static`` hold the work, ``tensors`` the variables' places."""
+    """Lowers one program; afterwards ``tasks`` and ``static`` hold the work, ``tensors`` the variables' places.
 
-    def __init__(self, program: Program, devices: Devices, store: Store | None = None) -> None:
-        self.program = program
+    ``given`` are the devices on which inputs lie, by name, the host where it says nothing; the outputs in ``staying``
+    are left on the device that computes them.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        devices: Devices,
+        store: Store | None = None,
+        given: Mapping[str, str] = MappingProxyType({}),
+        staying: Collection[str] = (),
+    ) -> None:
+        self.program, self._given, self._staying = program, given, staying
         self.devices = devices
         self.store = store if store is not None else Store(devices)
         self.tasks: list[Task] = []
@@ -38,19 +50,22 @@ class Lowering:
     def run(self) -> Lowering:
         """Lower everything; returns itself."""
         self.devices.enter()
-        for variable in self.program.inputs.values():
-            self.tensors[variable] = [Tensor(variable, plain(variable.dtype, variable.shape))]
+        for name, variable in self.program.inputs.items():
+            layout = plain(variable.dtype, variable.shape, self._given.get(name, HOST))
+            self.tensors[variable] = [Tensor(variable, layout)]
         for node in self.program.nodes:
             self._lower(node)
-        self.outputs = {name: self._output(variable) for name, variable in self.program.outputs.items()}
+        self.outputs = {name: self._output(name, variable) for name, variable in self.program.outputs.items()}
         for target, content in self.program.assignments:
             self._assign(target, content)
         self.tasks = [*self.border.uploads, *self.tasks, *self.border.downloads]
         return self
 
-    def _output(self, variable: Variable) -> Tensor:
-        """Where the caller finds an output: on the host, row-major."""
+    def _output(self, name: str, variable: Variable) -> Tensor:
+        """Where the caller finds an output: row-major, on the host or where it was computed."""
         layout, first = plain(variable.dtype, variable.shape), self.places(variable)[0]
+        if name in self._staying:
+            return self.tensor(variable, replace(layout, device=first.layout.device), _role(variable))
         if first.storage == "arena" and variable.producer is not None:
             crossed = self.border.download(first, layout, _role(variable))
             if crossed is not None:

@@ -7,7 +7,8 @@ device beside the host are enqueued, waited for where the host needs them, and f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, MutableMapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from toolkit.runtime.arrangement import Arrangement, arrange
 from toolkit.runtime.devices import BYTE, Devices
 from toolkit.runtime.execution import Execution, Span
 from toolkit.runtime.feeding import Feed, load
+from toolkit.runtime.residence import Resident
 from toolkit.runtime.schedule import Span as HostSpan
 from toolkit.runtime.store import Store
 from toolkit.runtime.tensors import AnyBuffer, ObjectBuffer, Task, Tensor, host_buffer
@@ -42,6 +44,9 @@ class Plan:
 
     ``packed`` is the network's table of static content, shared between plans. ``gradients`` lists (variable, key) pairs
     that are to be computed in the store's gradient buffers. Steps are executed by role: ``run("forward", "loss")``.
+
+    Inputs in ``given`` are read on the device it names, outputs in ``staying`` are left on that which computes them:
+    such are no arrays, but ``Resident`` values, in ``take`` and ``give``.
     """
 
     def __init__(
@@ -54,10 +59,13 @@ class Plan:
         store: Store | None = None,
         groups: Sequence[tuple[Sequence[Parameter], Sequence[str]]] = (),
         gradients: Sequence[tuple[Variable, Hashable]] = (),
+        given: Mapping[str, str] = MappingProxyType({}),
+        staying: Collection[str] = (),
     ) -> None:
         self.resources = resources
         self._devices = Devices(backends, resources)
-        found = arrange(program, backends, resources, store=store, groups=groups, gradients=gradients)
+        pins: dict[str, Any] = {"store": store, "groups": groups, "gradients": gradients}
+        found = arrange(program, backends, resources, **pins, given=given, staying=staying)
         lowering = found.lowering
         self.store = lowering.store
         self.inputs, self.outputs, self.tasks = found.inputs, lowering.outputs, found.tasks
@@ -237,8 +245,8 @@ class Plan:
                 step = self._step(task, scratch)
                 pairs.append((self._fed(task, step) if task.is_upload else step, task))
         self.execution.bind(pairs)
-        self.input_arrays = {name: self._array(item) for name, item in self.inputs.items()}
-        self.output_arrays = {name: self._array(item) for name, item in self.outputs.items()}
+        self.input_arrays = {name: self._array(item) for name, item in self.inputs.items() if _is_on_host(item)}
+        self.output_arrays = {name: self._array(item) for name, item in self.outputs.items() if _is_on_host(item)}
         self.is_streamed = bool(self.feeds) and self.feeds.keys() == self.input_arrays.keys()
 
     def _step(self, task: Task, scratch: AnyBuffer | None) -> Step:
@@ -274,6 +282,19 @@ class Plan:
     def load(self, arrays: Mapping[str, Any]) -> None:
         """Put arrays where the next run reads them; names of no input are passed over."""
         load(self.input_arrays, self.feeds, arrays)
+
+    def take(self, values: Mapping[str, Any]) -> None:
+        """Put every input where the next run reads it; those that lie on a device are ``Resident`` values."""
+        for name, item in self.inputs.items():
+            if _is_on_host(item):
+                np.copyto(self.input_arrays[name], values[name])
+            else:
+                values[name].put_into(self._buffer(item))
+
+    def give(self, name: str) -> Any:
+        """An output of the last run, for good: a new array, or a ``Resident`` where it stays on its device."""
+        item = self.outputs[name]
+        return self.output_arrays[name].copy() if _is_on_host(item) else Resident(self._buffer(item), self._devices)
 
     def send_ahead(self, arrays: Mapping[str, Any]) -> None:
         """Bring what crosses to its device now, for the next run that loads these very arrays."""
@@ -339,6 +360,10 @@ class Plan:
     def profile(self, enabled: bool = True) -> None:
         """Start (or stop) recording the time of every step; ``explain`` shows the medians."""
         self.execution.profile(enabled)
+
+
+def _is_on_host(tensor: Tensor) -> bool:
+    return tensor.layout.device == HOST
 
 
 def _is_source(tensor: Tensor) -> bool:

@@ -1,34 +1,37 @@
 """Running a graph in segments: compiled plans with calls on the data between them.
 
 What a segment gives decides how the next one is bound, so each keeps the ones that followed it by the types it gave.
-The bodies of If, Loop and Scan are graphs of their own and run the same way.
+The bodies of If, Loop and Scan are graphs of their own and run the same way. Floating-point values that only segments
+read, and the state that a loop carries, stay on the device that computed them.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from toolkit.autodiff import expand_gradients
-from toolkit.backends.protocol import Resources
+from toolkit.backends.protocol import HOST, Resources
 from toolkit.compiler.bind import body_segment, next_segment
 from toolkit.compiler.decisions import Decisions
 from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.segment import Deferred, Item, Perhaps, Scope, Segment, Several, Unknown, is_carried, parts
 from toolkit.errors import InputError, naming
-from toolkit.graph.layer import Graph
+from toolkit.graph.layer import Graph, Leaf
 from toolkit.graph.network import Network
 from toolkit.operators.inference import explicit_attributes, since_version
 from toolkit.operators.long_tail import reference_for
 from toolkit.operators.record import TensorType, lookup
 from toolkit.runtime.execution import Span, data_error
 from toolkit.runtime.plan import Plan
+from toolkit.runtime.residence import Resident, fetched
 
+PASSING_ON = frozenset({("", "If"), ("", "Loop")})  # they look at conditions and counts alone
 KEPT_SUCCESSORS = 32  # bound forms that a segment keeps; more only cost memory when every run brings new sizes
 
 Types = list[TensorType | None]
@@ -44,17 +47,23 @@ class Workshop(Protocol):
     is_profiled: bool
     decisions: Decisions | None  # where what the data decides is recorded, if somebody asked for it
 
-    def compile(self, program: Program) -> Plan: ...
+    def compile(self, program: Program, *, given: Mapping[str, str], staying: Collection[str]) -> Plan: ...
 
 
 class Stage:
-    """A segment made ready: its plan, its calls, and the stages that have followed it."""
+    """A segment made ready: its plan, its calls, and the stages that have followed it.
 
-    def __init__(self, segment: Segment, workshop: Workshop) -> None:
-        self.segment = segment
+    ``devices`` are those where the values that it takes lie; ``keeps`` names outputs that the caller takes on a device.
+    """
+
+    def __init__(self, segment: Segment, workshop: Workshop, devices: Sequence[str], keeps: Collection[str]) -> None:
+        self.segment, self.keeps = segment, keeps
         self.plan = None
         if segment.program.outputs:
-            self.plan = workshop.compile(optimise_for_inference(expand_gradients(segment.program)))
+            where = dict(zip(segment.takes, devices, strict=True))
+            given = {name: where[item] for name, item in segment.program.inputs.items()}
+            program = optimise_for_inference(expand_gradients(segment.program))
+            self.plan = workshop.compile(program, given=given, staying=_staying(segment, keeps))
         self.calls = [DataCall(waiting, workshop) for waiting in segment.calls]
         self.carries = segment.carried() if not segment.is_last else []
         self.following: OrderedDict[Hashable, Stage] = OrderedDict()
@@ -73,13 +82,11 @@ class Stage:
         if self.plan is not None:
             if self._workshop.is_profiled != (self.plan.spans is not None):
                 self.plan.profile(self._workshop.is_profiled)
-            names = self.segment.program.inputs
-            for name, place in self.plan.input_arrays.items():
-                np.copyto(place, held[names[name]])
             self.plan.refresh()
+            self.plan.take({name: held[item] for name, item in self.segment.program.inputs.items()})
             self.plan.run("forward")
             for name, item in self.segment.crossing.items():
-                held[item] = self.plan.output_arrays[name].copy()
+                held[item] = self.plan.give(name)
         for call in self.calls:
             started = time.perf_counter()
             call.run(held)
@@ -94,20 +101,26 @@ class Stage:
     def next(self, held: Held) -> tuple[Stage, list[Any]]:
         """The stage that follows for the values held now, and what it takes."""
         values = [held[item] for item in self.carries]
-        types = [type_of(value) for value in values]
+        types, devices = [type_of(value) for value in values], [device_of(value) for value in values]
 
         def build() -> Stage:
-            return Stage(next_segment(self._workshop.network, self.segment, types), self._workshop)
+            following = next_segment(self._workshop.network, self.segment, types)
+            return Stage(following, self._workshop, devices, self.keeps)
 
-        self.last_followed = remembered(self.following, tuple(types), build)
+        self.last_followed = remembered(self.following, (*types, *devices), build)
         return self.last_followed, values
 
 
 class Segments:
-    """Runs one graph; ``first(types)`` binds its first segment for the types of the values that ``run`` is given."""
+    """Runs one graph; ``first(types)`` binds its first segment for the types of the values that ``run`` is given.
 
-    def __init__(self, first: Callable[[Types], Segment], workshop: Workshop) -> None:
-        self._first = first
+    The outputs in ``keeps`` may be given as ``Resident`` values.
+    """
+
+    def __init__(
+        self, first: Callable[[Types], Segment], workshop: Workshop, keeps: Collection[str] = frozenset()
+    ) -> None:
+        self._first, self._keeps = first, keeps
         self._workshop = workshop
         self._stages: OrderedDict[Hashable, Stage] = OrderedDict()
         self.last: Stage | None = None
@@ -115,20 +128,26 @@ class Segments:
     def run(self, values: Values) -> dict[str, Any]:
         """The outputs by name: arrays, lists for sequences, ``None`` for empty optionals, dicts for maps."""
         values = [as_value(value) for value in values]
-        stage = self.prepare([type_of(value) for value in values])
+        stage = self.prepare([type_of(value) for value in values], [device_of(value) for value in values])
         held = stage.run(values)
         while not stage.segment.is_last:
             stage, values = stage.next(held)
             held = stage.run(values)
-        return {name: content(item, held) for name, item in stage.segment.outputs.items()}
+        found = {name: content(item, held) for name, item in stage.segment.outputs.items()}
+        return {name: value if name in self._keeps else fetched(value) for name, value in found.items()}
 
     def path(self) -> list[Stage]:
         """The stages of the latest run, or what is known of the first one."""
         return [] if self.last is None else self.last.path()
 
-    def prepare(self, types: Types) -> Stage:
-        """The first stage for values of ``types``."""
-        self.last = remembered(self._stages, tuple(types), lambda: Stage(self._first(types), self._workshop))
+    def prepare(self, types: Types, devices: Sequence[str] | None = None) -> Stage:
+        """The first stage for values of ``types`` that lie on ``devices``, on the host where nothing is said."""
+        where = [HOST] * len(types) if devices is None else devices
+
+        def build() -> Stage:
+            return Stage(self._first(types), self._workshop, where, self._keeps)
+
+        self.last = remembered(self._stages, (*types, *where), build)
         return self.last
 
 
@@ -137,7 +156,7 @@ class DataCall:
 
     def __init__(self, waiting: Deferred, workshop: Workshop) -> None:
         leaf = waiting.leaf
-        self.operator, self.layer = leaf.operator, waiting.layer
+        self.operator, self.layer, self._operator = leaf.operator, waiting.layer, (leaf.domain, leaf.op_type)
         self._inside, self._workshop = waiting.inside, workshop
         self.spans: list[Span] = []
         self._reference: Callable[..., Any]
@@ -162,6 +181,8 @@ class DataCall:
     def run(self, held: dict[Variable | Unknown, Any]) -> None:
         """Add the outputs to ``held``. Raises ``InputError`` naming the layer when the data does not fit it."""
         values = [None if item is None else content(item, held) for item in self._inputs]
+        if self._operator not in PASSING_ON:
+            values = [fetched(value) for value in values]
         for body in self.bodies.values():
             body.capture(held)
         with naming(lambda why: data_error(self.operator, self.layer, why)):
@@ -175,7 +196,7 @@ class DataCall:
         held.update((item, value) for item, value in zip(self._outputs, results, strict=False) if item is not None)
         if self._workshop.decisions is not None:
             times = max((body.times for body in self.bodies.values()), default=0)
-            self._workshop.decisions.record(self._inside, self.layer, values, results, times)
+            self._workshop.decisions.record(self._inside, self.layer, values, fetched(results), times)
 
 
 class Body:
@@ -198,7 +219,7 @@ class Body:
             known = dict(zip(names, types, strict=True))
             return body_segment(workshop.network, graph, self._known, known, f"{waiting.layer}/")
 
-        self.segments = Segments(first, workshop)
+        self.segments = Segments(first, workshop, _passed_on(waiting.leaf, graph))
 
     def capture(self, held: Held) -> None:
         """Take what the body reads from outside as it is now, before it is called any number of times."""
@@ -222,6 +243,27 @@ class Body:
         return tuple(found[name] for name in self.graph.outputs)
 
 
+def _passed_on(leaf: Leaf, graph: Graph) -> frozenset[str]:
+    """The outputs of a body that only bodies or later segments read: what a loop carries, what a branch gives."""
+    names = list(graph.outputs)
+    if leaf.op_type == "Loop":
+        return frozenset(names[1 : len(leaf.inputs) - 1])
+    return frozenset(names if leaf.op_type == "If" else ())
+
+
+def _staying(segment: Segment, keeps: Collection[str]) -> list[str]:
+    """The values of a segment that nobody on the host is known to read: numbers, no sizes or positions."""
+    read: set[Variable | Unknown] = set()
+    for waiting in segment.calls:
+        leaf = waiting.leaf
+        if (leaf.domain, leaf.op_type) not in PASSING_ON:
+            read.update(part for name in leaf.inputs if name for part in parts(waiting.scope[name]))
+    for name, item in segment.outputs.items():
+        if name not in keeps:
+            read.update(parts(item))
+    return [name for name, item in segment.crossing.items() if item not in read and item.dtype.kind == "f"]
+
+
 def content(item: Item, held: Held) -> Any:
     """The value behind an item: a constant, a parameter, or what is held."""
     if isinstance(item, Variable):
@@ -243,7 +285,12 @@ def as_value(value: Any) -> Any:
 
 def type_of(value: Any) -> TensorType | None:
     """Element type and shape of an array, ``None`` for every other kind of value."""
-    return (value.dtype, value.shape) if isinstance(value, np.ndarray) else None
+    return (value.dtype, value.shape) if isinstance(value, (np.ndarray, Resident)) else None
+
+
+def device_of(value: Any) -> str:
+    """Where a value lies."""
+    return value.device if isinstance(value, Resident) else HOST
 
 
 def remembered(kept: OrderedDict[Hashable, Stage], key: Hashable, build: Callable[[], Stage]) -> Stage:
