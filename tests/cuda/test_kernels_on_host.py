@@ -46,7 +46,10 @@ def lowered(node: Node) -> SourceKernel | None:
     return kernel if isinstance(kernel, SourceKernel) else None
 
 
-OURS = ("elementwise", "reduction", "movement", "embedding", "optimization", "rows", "loss", "dropout", "resampling")
+OURS = (
+    *("elementwise", "reduction", "movement", "embedding", "optimization", "rows", "loss", "dropout", "resampling"),
+    "temporal_classification",
+)
 
 
 def rows() -> Iterator[Row]:
