@@ -19,7 +19,23 @@ from toolkit.errors import InputError
 from toolkit.runtime.plan import Plan
 
 BLOCK = np.stack(np.meshgrid([0, 1], [2, 3], indexing="ij"), axis=-1)
+CROSS_ENTROPIES = [
+    Case(
+        name,
+        [*given, integers("N", low=0, high=3)],
+        {"reduction": reduction},
+        domain=domain,
+        version=version,
+        note=note,
+    )
+    for reduction, g in (("mean", uniform()), ("sum", uniform()), ("none", uniform("N")))
+    for name, domain, version, given, note in (
+        ("SoftmaxCrossEntropyLoss", "", 13, [uniform("N", 3)], f"of rows, {reduction}"),
+        ("SoftmaxCrossEntropyGradient", "toolkit", 1, [g, uniform("N", 3)], f"of rows, {reduction}"),
+    )
+]
 EDGES = [
+    *CROSS_ENTROPIES,
     Case("Slice", [uniform("N", 6), constant([-1]), constant([-7]), constant([1]), constant([-2])], note="backwards"),
     Case("Slice", [uniform("N", 6), constant([4]), constant([2]), constant([1])], note="nothing is left"),
     Case("Pad", [uniform("N", 4, 5), constant([0, 1, -2, 0, -1, 3]), uniform()], note="grown and cropped"),
@@ -61,6 +77,9 @@ REFERRED = [
     Case("ReduceMean", [integers("N", 4, low=0, high=9), constant([1])], note="whole numbers"),
     Case("Pow", [integers("N", low=0, high=9), constant(2)], note="whole base"),
     Case("Max", [uniform(3), uniform(3), uniform(3)], note="three"),
+    Case("SoftmaxCrossEntropyLoss", [uniform(2, 3), integers(2, low=0, high=2), uniform(3)], note="weighted"),
+    Case("SoftmaxCrossEntropyLoss", [uniform(2, 3), integers(2, low=0, high=2)], {"ignore_index": 1}, note="ignored"),
+    Case("SoftmaxCrossEntropyLoss", [uniform(2, 3, 2), integers(2, 2, low=0, high=2)], note="of positions"),
 ]
 ROWS = [case for case in all_cases() if (case.domain, case.operator) in DIRECT and not case.is_data_dependent]
 
@@ -129,4 +148,14 @@ def test_known_index_out_of_range_is_refused_when_run() -> None:
     plan = Plan(program, [numpy_backend()], Resources(1), packed={})
     np.copyto(plan.input_arrays["x0"], feeds["x0"])
     with pytest.raises(InputError, match="out of range for axis 0 of size 3"):
+        plan.run("forward")
+
+
+@pytest.mark.parametrize("label", [3, -1])
+def test_a_label_that_is_no_class_is_refused_when_run(label: int) -> None:
+    program, node, feeds = built(Case("SoftmaxCrossEntropyLoss", [uniform(2, 3), constant([0, label])], version=13), 1)
+    program.outputs["y"] = node.y
+    plan = Plan(program, [numpy_backend()], Resources(1), packed={})
+    np.copyto(plan.input_arrays["x0"], feeds["x0"])
+    with pytest.raises(InputError, match=f"label {label} is none of the 3 classes"):
         plan.run("forward")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.backends.numpy.bound import Arrays, Direct, Lower
+from toolkit.backends.numpy.loss import LOSSES
 from toolkit.backends.numpy.parts import PARTS, known_input
 from toolkit.backends.numpy.quantized import QUANTIZED
 from toolkit.backends.protocol import Step
@@ -147,4 +148,5 @@ DIRECT: dict[tuple[str, str], Lower] = {
     ("", "MatMul"): _matmul,
     **PARTS,
     **QUANTIZED,
+    **LOSSES,
 }

@@ -35,14 +35,19 @@ def _label_weights(
         safe = np.clip(safe, 0, classes - 1)
         counts = np.ones(labels.shape, dtype, like=labels) if weight is None else weight[safe]
         return safe, np.where(is_ignored, dtype.type(0), np.where(is_known, counts, dtype.type(np.nan)))
-    if safe.size and (safe.min() < 0 or safe.max() >= classes):
-        wrong = safe.min() if safe.min() < 0 else safe.max()
+    require_known_labels(safe, classes, ignore_index)
+    counts = np.ones(labels.shape, dtype) if weight is None else weight[safe]
+    return safe, np.where(is_ignored, dtype.type(0), counts)
+
+
+def require_known_labels(labels: np.ndarray, classes: int, ignore_index: int | None) -> None:
+    """Raise ``InputError`` for a label that is no class; those that count nowhere are any class here."""
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+        wrong = labels.min() if labels.min() < 0 else labels.max()
         raise InputError(
             f"label {wrong} is none of the {classes} classes (0 to {classes - 1}). "
             f"Number them from 0, or set ignore_index (now {ignore_index}) to it."
         )
-    counts = np.ones(labels.shape, dtype) if weight is None else weight[safe]
-    return safe, np.where(is_ignored, dtype.type(0), counts)
 
 
 def _reduced(losses: np.ndarray, counts: np.ndarray, reduction: str) -> np.ndarray:
