@@ -19,6 +19,7 @@ from toolkit.compiler.passes.operand_views import absorb_views
 from toolkit.compiler.passes.precision import Precision, use_precision
 from toolkit.compiler.passes.quantised_arithmetic import use_float_arithmetic
 from toolkit.compiler.passes.recurrent_layers import use_recurrent_layers
+from toolkit.compiler.passes.rejoined_pieces import rejoin_pieces
 from toolkit.compiler.passes.straight_through import use_straight_through
 from toolkit.compiler.passes.training_forms import use_training_forms
 from toolkit.compiler.passes.widening import Computing, widen
@@ -37,6 +38,7 @@ def optimise_for_inference(program: Program, *, literal: bool = True) -> Program
     use_products(program)
     canonicalise(program, training=False, literal=literal)
     use_recurrent_layers(program, training=False)
+    rejoin_pieces(program)
     fold_constants(program)
     share_common_subexpressions(program)
     recognise_spellings(program)
@@ -55,6 +57,7 @@ def prepare_for_training(program: Program, choices: TrainingChoices | None = Non
     use_products(program)
     canonicalise(program, training=True)
     use_recurrent_layers(program, training=True)
+    rejoin_pieces(program)
     fold_constants(program)
     share_common_subexpressions(program)
     use_straight_through(program, chosen.straight_through)

@@ -57,7 +57,7 @@ def joined_bias(bias: Expression, kind: str) -> Expression:
         update, reset, new, *more = split(parts, 2 * gates, 1)
         return emit("Concat", update + more[0], reset + more[1], new, more[2], axis=1)
     beside_input, beside_state = split(parts, 2, 1)
-    return _ordered(beside_input + beside_state, GATE_ORDER[kind])
+    return _ordered(beside_input, GATE_ORDER[kind]) + _ordered(beside_state, GATE_ORDER[kind])
 
 
 def _ordered(parts: Expression, order: Sequence[int]) -> Expression:
