@@ -351,7 +351,17 @@ CASES += [
 ]
 
 
-def layer_case(kind: str, gates: int, direction: str = "forward", *, bias: bool = True, initial: bool = True) -> Case:
+Lengths = tuple[int, ...]  # of sequences; the batch takes as many as it has, all of X's steps where there are none
+
+
+def settings_of(own: Lengths, **settings: Any) -> dict[str, Any] | Callable[[int], dict[str, Any]]:
+    """Attributes, with the lengths of the batch."""
+    return (lambda batch: {**settings, "lengths": list(own[:batch])}) if own else settings
+
+
+def layer_case(
+    kind: str, gates: int, direction: str = "forward", *, bias: bool = True, initial: bool = True, own: Lengths = ()
+) -> Case:
     """A row of ``Recurrent``, judged by the loop behind the weights turned back."""
     directions, biases = 2 if direction == "bidirectional" else 1, gates + (kind == "LinearGRU")
     state = uniform(directions, "N", HIDDEN)
@@ -365,11 +375,11 @@ def layer_case(kind: str, gates: int, direction: str = "forward", *, bias: bool 
     ]
     while inputs[-1] is None:
         inputs.pop()
-    note = f"{kind} {direction}{'' if bias else ' unbiased'}{'' if initial else ' from zero'}"
+    note = f"{kind} {direction}{'' if bias else ' unbiased'}{'' if initial else ' from zero'}{' lengths' * bool(own)}"
     return Case(
         "Recurrent",
         inputs,
-        {"kind": kind, "direction": direction},
+        settings_of(own, kind=kind, direction=direction),
         version=1,
         domain="toolkit",
         outputs=1 + count,
@@ -378,7 +388,9 @@ def layer_case(kind: str, gates: int, direction: str = "forward", *, bias: bool 
     )
 
 
-def by_turned_loop(x: Any, w: Any, r: Any, b: Any = None, *states: Any, kind: str, direction: str) -> Any:
+def by_turned_loop(
+    x: Any, w: Any, r: Any, b: Any = None, *states: Any, kind: str, direction: str, lengths: Any = None
+) -> Any:
     """The loop on weights in ONNX's form."""
     order = [0, 3, 1, 2] if kind == "LSTM" else list(range(w.shape[2]))
     turned = [v.transpose(0, 2, 3, 1)[:, order].reshape(len(v), -1, v.shape[1]) for v in (w, r)]
@@ -393,11 +405,11 @@ def by_turned_loop(x: Any, w: Any, r: Any, b: Any = None, *states: Any, kind: st
     if kind == "LinearGRU":
         settings["linear_before_reset"] = 1
     name = {"LSTM": "LSTM", "GRU": "GRU", "LinearGRU": "GRU"}.get(kind, "RNN")
-    y, *last = by_loop(name)(x, *turned, b, None, *states, **settings)
+    y, *last = by_loop(name)(x, *turned, b, lengths, *states, **settings)
     return y.transpose(0, 2, 1, 3).reshape(*y.shape[:1], y.shape[2], -1), *last
 
 
-def by_differences_of_turned(*inputs: Any, kind: str, direction: str, wrt: list[int]) -> tuple[np.ndarray, ...]:
+def by_differences_of_turned(*inputs: Any, kind: str, wrt: list[int], **settings: Any) -> tuple[np.ndarray, ...]:
     """The gradients of ``Recurrent``: every element moved up and down. Of the outputs only their gradients count."""
     count = 2 if kind == "LSTM" else 1
     seeds = inputs[6 + count + 2 :]
@@ -405,7 +417,7 @@ def by_differences_of_turned(*inputs: Any, kind: str, direction: str, wrt: list[
     def projected(index: int, place: tuple[int, ...], step: float) -> float:
         moved = [None if item is None else item.copy() for item in inputs[:6]]
         moved[index][place] += step
-        outputs = by_turned_loop(*moved[: 4 + count], kind=kind, direction=direction)
+        outputs = by_turned_loop(*moved[: 4 + count], kind=kind, **settings)
         return sum(float((g * y).sum()) for g, y in zip(seeds, outputs, strict=True))
 
     found = [np.empty_like(inputs[index]) for index in wrt]
@@ -415,7 +427,7 @@ def by_differences_of_turned(*inputs: Any, kind: str, direction: str, wrt: list[
     return tuple(found)
 
 
-def layer_gradient_case(kind: str, gates: int, direction: str, wrt: list[int]) -> Case:
+def layer_gradient_case(kind: str, gates: int, direction: str, wrt: list[int], *, own: Lengths = ()) -> Case:
     """A row of ``RecurrentGradient`` that kept nothing; oneDNN's own kernel has a test with what was kept."""
     directions, biases = 2 if direction == "bidirectional" else 1, gates + (kind == "LinearGRU")
     count = 2 if kind == "LSTM" else 1
@@ -431,12 +443,12 @@ def layer_gradient_case(kind: str, gates: int, direction: str, wrt: list[int]) -
     return Case(
         "RecurrentGradient",
         [*inputs, *outputs, None, *outputs],
-        {"kind": kind, "direction": direction, "wrt": wrt},
+        settings_of(own, kind=kind, direction=direction, wrt=wrt),
         version=1,
         domain="toolkit",
         outputs=len(wrt),
         judge=by_differences_of_turned,
-        note=f"{kind} {direction}",
+        note=f"{kind} {direction}{' lengths' * bool(own)}",
     )
 
 
@@ -450,8 +462,11 @@ CASES += [
     layer_case("LinearGRU", 3, "reverse", bias=False, initial=False),
     layer_case("Tanh", 1, "bidirectional"),
     layer_case("Relu", 1, "reverse"),
+    layer_case("LSTM", 4, "bidirectional", own=(2, 4, 1)),
+    layer_case("GRU", 3, "reverse", own=(3, 0, 4)),
     layer_gradient_case("LSTM", 4, "bidirectional", [0, 1, 2, 3, 4, 5]),
     layer_gradient_case("GRU", 3, "reverse", [1, 3]),
     layer_gradient_case("LinearGRU", 3, "forward", [2, 3, 4]),
     layer_gradient_case("Relu", 1, "forward", [0, 2]),
+    layer_gradient_case("LinearGRU", 3, "bidirectional", [0, 2, 3], own=(2, 4, 1)),
 ]

@@ -157,8 +157,13 @@ class Recurrences(Recorder):
         shape, state = self.made[of_y].attributes["shape"], self.made[of_h].attributes["shape"]
         np.testing.assert_array_equal(floats(y, shape), written)
         apart = floats(dy, shape).reshape(*shape[:2], state[0], -1)
-        cell.back(np.moveaxis(apart, 2, 1), *(None if item is None else floats(item, state) for item in (dh, dc)))
-        floats(dx, self.made[of_x].attributes["shape"])[...] = cell.input_grad()
+        seeds = [None if item is None else floats(item, state) for item in (dh, dc)[: len(cell.carried)]]
+        cell.back(np.moveaxis(apart, 2, 1), *seeds)
+        grad = floats(dx, self.made[of_x].attributes["shape"])
+        grad[...] = cell.input_grad()
+        if cell.over is not None:  # what lies behind the end of a short sequence is nowhere said
+            told = np.array(self.made[of_x].attributes["lengths"])
+            grad[np.arange(len(grad))[:, None] >= told] = np.nan
         for target, array in zip((first_dh, first_dc), cell.dinitial, strict=False):
             if target is not None:
                 floats(target, state)[...] = array

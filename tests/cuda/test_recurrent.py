@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,7 +36,7 @@ from toolkit.runtime.arrangement import arrange
 STEPS, BATCH, SIZE, HIDDEN = 5, 3, 6, 20
 DIRECTIONS = ("forward", "reverse", "bidirectional")
 GATES = {"LSTM": 4, "LinearGRU": 3, "Tanh": 1, "Relu": 1}
-FEWEST_ROWS = 16  # of RNN, GRU and LSTM that cuDNN serves
+FEWEST_ROWS = 30  # of RNN, GRU and LSTM that cuDNN serves
 OURS = ("Recurrent", "RecurrentGradient", "RecurrentWeights")
 Array = np.ndarray
 
@@ -117,11 +117,20 @@ def drawn(kind: str, direction: str, *, bias: bool, initial: bool) -> list[Array
 
 
 def layer(
-    kind: str, direction: str = "forward", *, bias: bool = True, initial: bool = True, kept: bool = True
+    kind: str,
+    direction: str = "forward",
+    *,
+    bias: bool = True,
+    initial: bool = True,
+    kept: bool = True,
+    lengths: Sequence[int] = (),
 ) -> Lowered:
     """A layer, and its gradient if it keeps what that needs."""
     arrays, program = drawn(kind, direction, bias=bias, initial=initial), Program(layer="recorded")
-    attributes, count = {"kind": kind, "direction": direction}, 2 + (kind == "LSTM")
+    attributes: dict[str, Any] = {"kind": kind, "direction": direction}
+    if lengths:
+        attributes["lengths"] = list(lengths)
+    count = 2 + (kind == "LSTM")
     given: dict[Variable, Array] = {}
 
     def operand(array: Array) -> Variable:
@@ -143,7 +152,7 @@ def layer(
         inputs = [*operands, *node.outputs, *map(operand, seeds)]
         gradient = program.append("RecurrentGradient", inputs, backward, domain="toolkit", outputs=len(wrt))
         wanted |= dict(zip(gradient.outputs, slopes, strict=True))
-    name = f"{kind} {direction}{' biased' * bias}{' begun' * initial}"
+    name = f"{kind} {direction}{' biased' * bias}{' begun' * initial} {lengths}"
     return Lowered(name, program, given, wanted)
 
 
@@ -152,6 +161,8 @@ def every_layer() -> Iterator[Lowered]:
     others = ((True, True, True), (True, False, True), (False, False, True), (False, True, False))
     for kind, direction, (bias, initial, kept) in product(GATES, DIRECTIONS, others):
         yield layer(kind, direction, bias=bias, initial=initial, kept=kept)
+    for kind, direction in product(("LSTM", "LinearGRU"), DIRECTIONS):
+        yield layer(kind, direction, lengths=(2, STEPS, 1))
 
 
 def case_rows() -> Iterator[Lowered]:
@@ -248,3 +259,7 @@ def test_what_is_left_to_others() -> None:
     assert [serves(node) for node in node_of("LinearGRU", kept=False)] == [True, False]
     assert [serves(node) for node in node_of("LinearGRU", "float64")] == [False, False]
     assert [serves(node) for node in node_of("GRU")] == [False, False]  # its reset comes before the product
+    short = layer("Tanh", kept=False, lengths=(STEPS, 1, 2)).program.nodes[1]
+    assert serves(short)
+    short.attributes["lengths"] = [STEPS, 1, 0]
+    assert not serves(short)

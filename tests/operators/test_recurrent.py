@@ -171,3 +171,11 @@ def test_a_recurrent_network_learns_what_its_sequences_began_with(name: str, gat
     )
     trainer.fit((x, labels), epochs=25, batch_size=32)
     assert trainer.evaluate((x, labels))["accuracy"] > 0.95
+
+
+@pytest.mark.parametrize("lengths", [[2, 4], [2, 5, 1], [-1, 4, 1]], ids=["too few", "too long", "negative"])
+def test_lengths_of_a_layer_are_checked(lengths: list[int]) -> None:
+    shapes = [(STEPS, BATCH, WIDTH), (1, WIDTH, 1, HIDDEN), (1, HIDDEN, 1, HIDDEN)]
+    operands = [Variable(f"x{index}", np.dtype(np.float32), shape) for index, shape in enumerate(shapes)]
+    with pytest.raises(ShapeError, match=r"lengths must be 3 numbers in \[0, 4\], got \["):
+        Program().append("Recurrent", operands, {"kind": "Tanh", "lengths": lengths}, domain="toolkit", outputs=3)

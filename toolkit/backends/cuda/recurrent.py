@@ -3,8 +3,8 @@
 One call multiplies the inputs of all steps at once and then walks through the steps, gates included. In training it
 keeps its own memory for the gradient, which spends it. No layer walks backwards alone: one in reverse is a forward
 one between two kernels that turn the sequences around. Refused: a GRU whose reset comes before the product with the
-state, which cuDNN has no cell for, a gradient whose forward node kept nothing, or ran elsewhere, and everything but
-float32.
+state, which cuDNN has no cell for, sequences of no steps, a gradient whose forward node kept nothing, or ran elsewhere,
+and everything but float32.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from toolkit.backends.cuda.cudnn.legacy import call
 from toolkit.backends.cuda.cudnn.legacy_constants import ForwardMode, WeightGradientMode
 from toolkit.backends.cuda.cudnn.recurrent import ELEMENT_BYTES, Batch, Cell, Sequences, layers_of
 from toolkit.backends.cuda.images import FLOAT32, LARGEST
-from toolkit.backends.cuda.launch import Argument, Input, Output, in_one_row
+from toolkit.backends.cuda.launch import Argument, Input, Launch, Output, in_one_row
 from toolkit.backends.cuda.layouts import DEVICE, on_device
 from toolkit.backends.cuda.parts import (
     Addresses,
@@ -55,7 +55,7 @@ def serves(node: Node) -> bool:
     """Whether there is a kernel for a ``Recurrent`` node, or for its gradient."""
     present = [item for item in (*node.inputs, *node.outputs) if item is not None]
     known = node.attributes["kind"] in MODES and all(item.dtype == FLOAT32 for item in present)
-    if not known or any(not 0 < item.size <= LARGEST for item in present):
+    if not known or any(not 0 < item.size <= LARGEST for item in present) or 0 in node.attributes.get("lengths", ()):
         return False
     if node.op_type == "Recurrent":
         return True
@@ -84,7 +84,8 @@ class _Reading:
         assert w is not None
         cell = cell_of(node.attributes["kind"], w, node.inputs[BIAS] is not None, resources.strict)
         steps, batch = node.x.shape[:2]
-        return cls(node, layers_of(resources).batch(cell, Sequences(steps, (steps,) * batch)), resources)
+        lengths = tuple(node.attributes.get("lengths", (steps,) * batch))
+        return cls(node, layers_of(resources).batch(cell, Sequences(steps, lengths)), resources)
 
     @property
     def is_reverse(self) -> bool:
@@ -107,16 +108,41 @@ class _Reading:
         return Layout(FLOAT32, kept.shape, nbytes, Kept(self.batch.layer.cell, self.batch.sequences), DEVICE)
 
     def turned(self, variable: Variable, source: Place, target: Place) -> Part:
-        """The sequences of a tensor (steps, batch, size) from their ends to their beginnings."""
-        steps, width = variable.shape[0], variable.shape[1] * variable.shape[2]
+        """The sequences of a tensor (steps, batch, size) from their ends to their beginnings; 0 behind short ones."""
+        launch = self._launch(
+            "turn_sequences",
+            variable,
+            "y[at] = step < length ? x[(length - 1 - step) * width + column] : 0.0f;",
+            Input(0),
+            Output(0),
+        )
+        return LaunchPart(launch, {Input(0): source, Output(0): target}, self.resources)
+
+    def cut(self, variable: Variable, place: Place) -> list[Part]:
+        """0 behind short sequences, where there are such."""
+        if "lengths" not in self.node.attributes:
+            return []
+        launch = self._launch("cut_sequences", variable, "if (step >= length) y[at] = 0.0f;", Output(0))
+        return [LaunchPart(launch, {Output(0): place}, self.resources)]
+
+    def _launch(self, name: str, variable: Variable, line: str, *roles: Input | Output) -> Launch:
+        """``line`` for every number of a tensor (steps, batch, size)."""
+        steps, batch, size = variable.shape
+        lengths = self.node.attributes.get("lengths")
+        length, before = f"{steps}u", ""
+        if lengths is not None:
+            listed = ", ".join(f"{item}u" for item in lengths)
+            before = f"static uint32 length_of(uint32 item) {{ const uint32 all[] = {{{listed}}}; return all[item]; }}"
+            length = f"length_of(column / {size}u)"
         lines = (
             "const uint32 at = blockIdx.x * 256u + threadIdx.x;",
             f"if (at >= {variable.size}u) return;",
-            f"y[at] = x[({steps - 1}u - at / {width}u) * {width}u + at % {width}u];",
+            f"const uint32 width = {batch * size}u, step = at / width, column = at % width, length = {length};",
+            line,
         )
-        function = Function("turn_sequences", ("const float32* x", "float32* y"), "\n    ".join(["", *lines]))
-        launch = in_one_row(function, variable.size, (Input(0), Output(0)))
-        return LaunchPart(launch, {Input(0): source, Output(0): target}, self.resources)
+        parameters = ("const float32* x", "float32* y")[-len(roles) :]
+        function = Function(name, parameters, "\n    ".join(["", *lines]), (), before)
+        return in_one_row(function, variable.size, roles)
 
 
 def _laid(variable: Variable | None) -> Layout | None:
@@ -214,8 +240,9 @@ def recurrent_gradient(node: Node, inputs: Sequence[Layout | None], resources: R
         places[name] = writes(wrt.index(index)) if index in wrt else None
     places |= {"weights": reads(reading.packed), "kept": reads(kept)}
     parts.append(CallPart("cudnnRNNBackwardData", partial(_backward, reading, places, sizes), sizes[0]))
-    if dx is not None and reading.is_reverse:
-        parts.append(reading.turned(node.x, _known(places["dx"]), dx))
+    if dx is not None:
+        back = [reading.turned(node.x, _known(places["dx"]), dx)]
+        parts += back if reading.is_reverse else reading.cut(node.x, dx)
     parts += _weight_gradients(reading, wrt, places, sizes, memory)
     layouts = [_laid(item) for item in node.inputs]
     layouts[W : BIAS + 1] = [None] * BIAS

@@ -2,7 +2,8 @@
 
 One primitive multiplies the inputs of all steps at once and then walks through the steps, gates included. The weights
 lie as it asks for. In training it keeps its own workspace for the primitive of the gradient, so that nothing is
-computed twice. Refused: a gradient whose forward node kept nothing, or ran elsewhere.
+computed twice. Refused: sequences shorter than others, which it knows nothing of, and a gradient whose forward node
+kept nothing, or ran elsewhere.
 """
 
 from __future__ import annotations
@@ -130,7 +131,11 @@ class _Layer:
         return self._describe("backward", BACKWARD, self._tensors(True) * 2, OVERWRITE, self.forward(True))
 
 
-@kernel(TOOLKIT_DOMAIN, "Recurrent")
+def _accepts(node: Node) -> bool:
+    return is_float32(node) and "lengths" not in node.attributes
+
+
+@kernel(TOOLKIT_DOMAIN, "Recurrent", accepts=_accepts)
 def recurrent(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """Y and the last states, and the workspace where somebody asks for what is kept."""
     layer, kept = _Layer.of(node), _kept(node)
@@ -182,7 +187,7 @@ def _workspace_layout(forward: PrimitiveDescriptor, kept: Variable) -> Layout:
 
 def _accepts_gradient(node: Node) -> bool:
     kept = node.inputs[INPUTS + 1 + STATES[node.attributes["kind"]]]
-    return is_float32(node) and kept is not None and kept.producer is not None and is_float32(kept.producer)
+    return _accepts(node) and kept is not None and kept.producer is not None and is_float32(kept.producer)
 
 
 @kernel(TOOLKIT_DOMAIN, "RecurrentGradient", accepts=_accepts_gradient)

@@ -1,10 +1,12 @@
 """Recurrent layers: RNN, GRU and LSTM become ``Recurrent``, whose weights are turned once instead of in every run.
 
-Cases: float32, the activations that the operators have by default (or Relu in RNN), every sequence as long as the
-others. Peepholes, coupled gates, clipping, other activations and lengths that data decides stay as they are.
+Cases: float32, the activations that the operators have by default (or Relu in RNN), lengths of sequences that are
+known. Peepholes, coupled gates, clipping, other activations and lengths that data decides stay as they are.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +39,8 @@ def _kind(node: Node) -> str | None:
     if node.attributes.get("clip") is not None or node.attributes.get("input_forget", 0):
         return None
     lengths, steps = given[4], node.x.shape[1 if node.attributes.get("layout", 0) else 0]
-    if lengths is not None and (lengths.constant is None or (lengths.constant != steps).any()):
+    known = None if lengths is None else lengths.constant
+    if lengths is not None and (known is None or ((known < 0) | (known > steps)).any()):
         return None
     kind = USUAL.get(_activations(node))
     return "LinearGRU" if kind == "GRU" and node.attributes.get("linear_before_reset", 0) else kind
@@ -55,7 +58,7 @@ def _activations(node: Node) -> tuple[str, ...]:
 def _replaced(program: Program, node: Node, kind: str, training: bool) -> Replacement:
     given = [None if item is None else program.expression(item) for item in node.inputs]
     given += [None] * (8 - len(given))
-    x, w, r, b, _, *initial = given
+    x, w, r, b, lengths, *initial = given
     assert x is not None and w is not None and r is not None
     is_batch_first, count = bool(node.attributes.get("layout", 0)), STATES[kind]
     direction = node.attributes.get("direction", "forward")
@@ -68,7 +71,10 @@ def _replaced(program: Program, node: Node, kind: str, training: bool) -> Replac
         *states,
     ]
     variables: list[Variable | None] = [None if item is None else item.variable for item in operands]
-    attributes = {"kind": kind, "direction": "forward" if direction == "foward" else direction}
+    attributes: dict[str, Any] = {"kind": kind, "direction": "forward" if direction == "foward" else direction}
+    known = None if lengths is None else lengths.variable.constant
+    if known is not None and (known != x.shape[1 if is_batch_first else 0]).any():
+        attributes["lengths"] = known.tolist()
     names = [program.fresh(f"{node.layer}/{title}") for title in ("Y", "Y_h", "Y_c", "kept")]
     names = [*names[: 1 + count], names[3] if training else ""]
     made = program.append("Recurrent", variables, attributes, domain=TOOLKIT_DOMAIN, outputs=names)

@@ -5,6 +5,7 @@ Inputs are X (steps, batch, size), W (directions, size, gates, hidden), R (direc
 are Y (steps, batch, directions * hidden) and the last states. ``kind`` names the cell, with its usual activations; the
 gates stand in the order of ``GATE_ORDER``, written as positions among ONNX's. A cell with its reset after the product
 (``LinearGRU``) has the bias of that product as a fourth one; in all others the biases beside W and R are one.
+``lengths`` says how long each sequence is, where some are shorter than X has steps.
 
 The output behind the states, ``kept``, is asked for by training alone: what a backend keeps for its own kernel of the
 gradient, as many bytes as it likes. The reference keeps what the gates gave, and needs none of it.
@@ -92,7 +93,15 @@ def _inverse(kind: str) -> list[int]:
 
 
 def _cell(
-    x: Array, w: Array, r: Array, bias: Array | None, *initial: Array | None, kind: str, direction: str, keep: bool
+    x: Array,
+    w: Array,
+    r: Array,
+    bias: Array | None,
+    *initial: Array | None,
+    kind: str,
+    direction: str,
+    lengths: Sequence[int] | None,
+    keep: bool,
 ) -> Cell:
     """The cell of the numpy reference on these arrays; views of the weights where their gates are in ONNX's order."""
     turned = []
@@ -111,7 +120,8 @@ def _cell(
     if kind == "LSTM":
         states.append(None)  # no peepholes
     make: Any = CELLS[OPERATORS[kind]]
-    found: Cell = make(x, *turned, bias, None, *states, keep=keep, **onnx_attributes(kind, direction))
+    own = None if lengths is None else np.array(lengths, like=x)
+    found: Cell = make(x, *turned, bias, own, *states, keep=keep, **onnx_attributes(kind, direction))
     return found
 
 
@@ -125,22 +135,27 @@ def recurrent(
     *,
     kind: str,
     direction: str = "forward",
+    lengths: Sequence[int] | None = None,
 ) -> tuple[Array, ...]:
     """Y, the last states, and what the gates gave in every step."""
-    cell = _cell(x, w, r, bias, h, c, kind=kind, direction=direction, keep=False)
+    cell = _cell(x, w, r, bias, h, c, kind=kind, direction=direction, lengths=lengths, keep=False)
     y, *states = cell.run()
     joined = np.moveaxis(y, 1, 2).reshape(*y.shape[:1], y.shape[2], -1)
     return joined, *states, cell.gates
 
 
 def recurrent_gradient(
-    *arrays: Array | None, kind: str, direction: str = "forward", wrt: Sequence[int]
+    *arrays: Array | None,
+    kind: str,
+    direction: str = "forward",
+    lengths: Sequence[int] | None = None,
+    wrt: Sequence[int],
 ) -> tuple[Array, ...]:
     """The gradients of the inputs that ``wrt`` lists; the inputs are those of ``_gradient``."""
     inputs, grads = arrays[:INPUTS], arrays[INPUTS + STATES[kind] + 2 :]
     x, w, r, bias, h, c = inputs
     assert x is not None and w is not None and r is not None
-    cell = _cell(x, w, r, bias, h, c, kind=kind, direction=direction, keep=True)
+    cell = _cell(x, w, r, bias, h, c, kind=kind, direction=direction, lengths=lengths, keep=True)
     cell.run()
     dy = grads[0]
     assert dy is not None
@@ -180,6 +195,9 @@ def _infer(types: Sequence[TensorType | None], attributes: dict[str, Any], _: An
     for title, item, shape in zip("XWRBHC", types, wanted, strict=False):
         if item is not None and item[1] != shape:
             raise ValueError(f"{title} must be {shape}, got {item[1]}")
+    lengths = attributes.get("lengths")
+    if lengths is not None and not (len(lengths) == batch and all(0 <= item <= steps for item in lengths)):
+        raise ValueError(f"lengths must be {batch} numbers in [0, {steps}], got {lengths}")
     found = [(dtype, (steps, batch, directions * hidden))] + [(dtype, state)] * STATES[kind]
     return [*found, (dtype, (directions, steps, batch, gates * hidden))]
 
@@ -211,12 +229,17 @@ def _gradient(call: Call, *grads: Expression | None) -> list[Expression | None]:
 
 def _expansion(call: Call) -> list[Expression | None]:
     """The node of ONNX; nothing stands for what is kept, which only ``RecurrentGradient`` reads."""
-    kind, direction = call.attributes["kind"], call.attribute("direction", "forward")
+    kind, direction, own = (
+        call.attributes["kind"],
+        call.attribute("direction", "forward"),
+        call.attribute("lengths", None),
+    )
     given: list[Expression | None] = [*call.inputs, *[None] * (INPUTS - len(call.inputs))]
     x, w, r, bias, *states = given
     assert x is not None and w is not None and r is not None
     b = None if bias is None else _onnx_bias(bias, kind)
-    operands = [x, _onnx_weight(w, kind), _onnx_weight(r, kind), b, None, *states[: STATES[kind]]]
+    lengths = None if own is None else np.array(own, np.int32)
+    operands = [x, _onnx_weight(w, kind), _onnx_weight(r, kind), b, lengths, *states[: STATES[kind]]]
     count, hidden = 1 + STATES[kind], r.shape[1]
     attributes = {**onnx_attributes(kind, direction), "hidden_size": hidden}
     y, *last = emit(OPERATORS[kind], *operands, outputs=count, version=14, **attributes)
