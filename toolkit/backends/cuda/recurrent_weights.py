@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -74,26 +75,29 @@ def space_layout(layer: Layer, elements: int) -> Layout:
 def pack_weights(program: Program, backend: str, serves: Callable[[Node], bool]) -> None:
     """Let all nodes of the backend that ``serves`` accepts read packed weights, as a further input, the last one.
 
-    Nodes with the same weights share them. W, R and bias stay among the inputs, for their shapes.
+    Nodes with the same weights share them. W, R and bias stay among the inputs, for their shapes. A program may come
+    more than once, some nodes left out or added since: what was packed for it before is forgotten.
     """
-    made: dict[tuple[Variable | None, ...], Variable] = {}
+    made: dict[tuple[Any, ...], Variable] = {}
     nodes: list[Node] = []
     for node in program.nodes:
+        if node.op_type == WEIGHTS:
+            continue
         if node.backend == backend and node.op_type in ("Recurrent", "RecurrentGradient") and serves(node):
-            weights = _weights_of(node)
-            if weights not in made:
-                packing = _packing(program, node, weights)
-                made[weights] = packing.y
-                nodes.append(packing)
-            left_out: list[Variable | None] = [None] * (INPUTS - len(node.inputs))
-            node.inputs = [*node.inputs, *left_out, made[weights]]
+            own = [item for item in node.inputs if item is None or not _is_packed(item)]
+            own += [None] * (INPUTS - len(own))
+            key = node.attributes["kind"], *own[1 : BIAS + 1]
+            if key not in made:
+                node_before = _packing(program, node, own[1 : BIAS + 1])
+                made[key] = node_before.y
+                nodes.append(node_before)
+            node.inputs = [*own, made[key]]
         nodes.append(node)
     program.nodes = nodes
 
 
-def _weights_of(node: Node) -> tuple[Variable | None, ...]:
-    """W, R, and bias or nothing."""
-    return (*node.inputs[1:4], None)[:3]
+def _is_packed(item: Variable) -> bool:
+    return item.producer is not None and item.producer.op_type == WEIGHTS
 
 
 def _packing(program: Program, reader: Node, weights: Sequence[Variable | None]) -> Node:
