@@ -2,9 +2,9 @@
 
     python -m tests.cuda.on_device --output tests/cuda/measured [--models FOLDER] [--timed FILE ...] [--backend cuda]
 
-Case rows against their references, models and their gradients against the backend ``numpy``, and times of ``--timed``
-models by batch size. Nothing stops at a failure: it is counted, and named with its reason. ``--backend cpu`` tries the
-script itself on a machine without a GPU.
+Case rows against their references, models and the gradients of layers against the backend ``numpy``, and times of
+``--timed`` models by batch size. Nothing stops at a failure: it is counted, and named with its reason. ``--backend
+cpu`` tries the script itself on a machine without a GPU.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import toolkit as tk
 from importers import load
 from tests.cases import all_cases
 from tests.support.placed import agrees, is_planned
+from toolkit import layers
 from toolkit.backends.registry import resolve
 from toolkit.errors import ToolkitError
 from toolkit.files import write_text
@@ -70,6 +71,33 @@ def _model(backend: str, folder: Path) -> dict[str, Any]:
     for _ in range(2):
         found = network.run(inputs, backend=backend)
     return {"difference": {name: _difference(found[name], array) for name, array in expected.items()}}
+
+
+def gradients(backend: str) -> dict[str, Any]:
+    """Layers that keep memory of their own for the way back: their gradients, against numpy."""
+    made = {
+        "LSTM": layers.LSTM(5),
+        "LSTM both ways": layers.LSTM(5, bidirectional=True),
+        "GRU": layers.GRU(5),
+        "GRU both ways": layers.GRU(5, bidirectional=True),
+        "RNN": layers.RNN(5),
+        "RNN both ways": layers.RNN(5, bidirectional=True),
+    }
+    return {name: attempt(lambda layer=layer: _gradients(layer, backend)) for name, layer in made.items()}
+
+
+def _gradients(layer: Any, backend: str) -> dict[str, Any]:
+    """The largest difference of each, in the second step, where what can be fused is."""
+    network, random = layers.Sequential([layer]).network((4, 3)), np.random.default_rng(0)
+    x = random.standard_normal((2, 4, 3)).astype(np.float32)
+    found = []
+    for own in ("numpy", backend):
+        context = network.context(batch_size=2, training=True, backend=own)
+        for _ in range(2):
+            ((name, y),) = context.forward(x).items()
+            grads = context.backward({name: np.cos(np.arange(y.size)).reshape(y.shape)})
+        found.append(grads["inputs"] | grads["parameters"])
+    return {name: _difference(found[1][name], array) for name, array in found[0].items()}
 
 
 def _difference(found: Any, expected: Any) -> float | str:
@@ -120,6 +148,7 @@ def main() -> None:
     load_everything()
     found: dict[str, Any] = {"machine": platform.platform(), "backend": options.backend, "date": time.strftime("%F")}
     found["case rows"] = case_rows(options.backend, options.limit)
+    found["gradients"] = gradients(options.backend)
     if options.models:
         found["models"] = models(options.backend, options.models, options.limit)
     found["times"] = {path.stem: attempt(lambda path=path: times(options.backend, path)) for path in options.timed}

@@ -22,6 +22,8 @@ def test_it_writes_what_it_has_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
     found = json.loads(next(tmp_path.glob("cpu-*.json")).read_text())
     assert found["case rows"]["failed"] == {}
     assert found["case rows"]["agree"] > 5
+    assert all(max(row.values()) < 1e-5 for row in found["gradients"].values())
+    assert len(found["gradients"]["LSTM"]) == 4
     assert found["times"]["line"]["batch 8, float32"]["median"] > 0
 
 
