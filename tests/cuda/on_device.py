@@ -1,10 +1,11 @@
 """Everything that only a GPU can tell, as one command whose result is a JSON file.
 
-    python -m tests.cuda.on_device --output tests/cuda/measured [--models FOLDER] [--timed FILE ...] [--backend cuda]
+    python -m tests.cuda.on_device --output tests/cuda/measured --models FOLDER --torch PYTHON --sanitize
 
-Case rows against their references, models and the gradients of layers against the backend ``numpy``, and times of
-``--timed`` models by batch size. Nothing stops at a failure: it is counted, and named with its reason. ``--backend
-cpu`` tries the script itself on a machine without a GPU.
+Case rows against their references; gradients of layers, and models against the backend ``numpy``: their values in every
+precision, their gradients, and the losses of training steps; times of ``--timed`` models; with ``--torch``, the
+interpreter that has PyTorch, a race against it; with ``--sanitize``, what compute-sanitizer says. Nothing stops at a
+failure: it is counted, and named with its reason. ``--backend cpu`` tries the script itself on a machine without a GPU.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -25,16 +27,20 @@ from rich.progress import track
 import toolkit as tk
 from importers import load
 from tests.cases import all_cases
+from tests.cuda.race import ENGINES, race
+from tests.cuda.sanitizer import sanitized
 from tests.support.placed import agrees, is_planned
 from toolkit import layers
+from toolkit.backends.cuda.device import device
 from toolkit.backends.registry import resolve
-from toolkit.errors import ToolkitError
+from toolkit.errors import NotDifferentiableError, ToolkitError
 from toolkit.files import write_text
 from toolkit.operators import load_everything
 
 BATCHES = (1, 8, 64, 256)
 TOLERANCE = 1e-4  # of float32 sums in another order
-WARM, ROUNDS, LEAST_SECONDS = 3, 5, 0.3
+PRECISIONS = ("float32", "tf32", "float16", "bfloat16", "mixed")
+WARM, ROUNDS, LEAST_SECONDS, STEPS = 3, 5, 0.3, 3
 
 
 def attempt(work: Callable[[], Any]) -> Any:
@@ -58,19 +64,59 @@ def case_rows(backend: str, limit: int) -> dict[str, Any]:
 
 
 def models(backend: str, folder: Path, limit: int) -> dict[str, Any]:
-    """Each model on its recorded inputs, against numpy: the largest difference, and where its layers run."""
+    """Each model on its recorded inputs, against numpy: values by precision, gradients, and a few training steps."""
     names = sorted(path.parent.name for path in folder.glob("*/ort_ref.npz"))[:limit]
-    return {name: attempt(lambda name=name: _model(backend, folder / name)) for name in track(names, "models")}
+    return {
+        name: {
+            "difference": attempt(lambda name=name: _values(backend, folder / name)),
+            "training": attempt(lambda name=name: _training(backend, folder / name)),
+        }
+        for name in track(names, "models")
+    }
 
 
-def _model(backend: str, folder: Path) -> dict[str, Any]:
+def _read(folder: Path) -> tuple[tk.Network, dict[str, np.ndarray]]:
     with np.load(folder / "ort_ref.npz", allow_pickle=True) as recorded:
         inputs = {key.removeprefix("in:"): recorded[key] for key in recorded.files if key.startswith("in:")}
-    network = load(folder / "model.onnx")
+    return load(folder / "model.onnx"), inputs
+
+
+def _values(backend: str, folder: Path) -> dict[str, Any]:
+    """The largest difference of each output from numpy's, by precision; of a second run, which may be a CUDA graph."""
+    network, inputs = _read(folder)
     expected = network.run(inputs, backend="numpy")
-    for _ in range(2):
-        found = network.run(inputs, backend=backend)
-    return {"difference": {name: _difference(found[name], array) for name, array in expected.items()}}
+
+    def differences(precision: str) -> dict[str, float | str]:
+        for _ in range(2):
+            found = network.run(inputs, backend=backend, precision=precision)
+        return {name: _difference(found[name], array) for name, array in expected.items()}
+
+    return {precision: attempt(lambda precision=precision: differences(precision)) for precision in PRECISIONS}
+
+
+def _training(backend: str, folder: Path) -> dict[str, Any]:
+    """The largest difference of gradients, and of the losses of some steps, where anything learns."""
+    made = {}
+    for name in ("numpy", backend):
+        network, inputs = _read(folder)
+        tensors = {key: value for key, value in network.outputs.items() if value.kind == "tensor"}
+        numbers = [key for key, value in tensors.items() if value.dtype in (np.float32, np.float64)]
+        if not numbers:
+            return {"nothing": "no output is a tensor of floating-point numbers"}
+        wanted = network.run(inputs, backend="numpy", outputs=numbers[:1])[numbers[0]]
+        loss, optimizer = tk.losses.MeanSquaredError(output=numbers[0]), tk.optimizers.SGD(1e-3)
+        try:
+            trainer = tk.Trainer(network, loss=loss, optimizer=optimizer, backend=name)
+            gradients = trainer.gradients(inputs, wanted * 0.9 + 0.1)
+        except NotDifferentiableError as error:
+            return {"nothing": str(error)[:200]}
+        losses = [trainer.train_minibatch(inputs, wanted * 0.9 + 0.1)[0] for _ in range(STEPS)]
+        made[name] = gradients, losses
+    (expected, first), (found, second) = made["numpy"], made[backend]
+    return {
+        "gradients": max((_difference(found[key], array) for key, array in expected.items()), default=0.0),
+        "losses": _difference(np.asarray(second), np.asarray(first)),
+    }
 
 
 def gradients(backend: str) -> dict[str, Any]:
@@ -116,7 +162,7 @@ def times(backend: str, path: Path) -> dict[str, Any]:
             lambda size=size, precision=precision: _time(network, size, precision, backend)
         )
         for size in BATCHES
-        for precision in ("float32", "tf32", "bfloat16")
+        for precision in PRECISIONS
     }
 
 
@@ -136,22 +182,42 @@ def _time(network: tk.Network, size: int, precision: str, backend: str) -> dict[
     return {"median": median(rounds), "least": min(rounds), "most": max(rounds), "steps": dict(placed)}
 
 
-def main() -> None:
-    """Run what was asked for and write the file."""
+def arguments() -> argparse.ArgumentParser:
+    """What may be asked for."""
     parser = argparse.ArgumentParser(description="Check the backend cuda on this machine's GPU.")
     parser.add_argument("--backend", default="cuda")
     parser.add_argument("--output", type=Path, required=True, help="folder of the JSON file")
     parser.add_argument("--models", type=Path, help="folder of models with recorded inputs, NAME/model.onnx")
     parser.add_argument("--timed", type=Path, nargs="*", default=[], help="models whose times are taken")
     parser.add_argument("--limit", type=int, default=1 << 30, help="of rows and models, to try the script")
-    options = parser.parse_args()
+    parser.add_argument("--sanitize", action="store_true", help="repeat case rows under compute-sanitizer")
+    parser.add_argument("--torch", help="an interpreter that has PyTorch, to race against")
+    parser.add_argument("--race", nargs="*", default=["resnet50", "bert_base", "lstm"], help="the models in the race")
+    parser.add_argument("--batches", type=int, nargs="*", default=list(BATCHES))
+    parser.add_argument("--precisions", nargs="*", default=list(PRECISIONS), choices=PRECISIONS)
+    parser.add_argument("--engines", nargs="*", default=list(ENGINES), choices=ENGINES)
+    return parser
+
+
+def main() -> None:
+    """Run what was asked for and write the file."""
+    options = arguments().parse_args()
     load_everything()
     found: dict[str, Any] = {"machine": platform.platform(), "backend": options.backend, "date": time.strftime("%F")}
+    found["device"] = attempt(lambda: device().name) if options.backend == "cuda" else platform.processor()
     found["case rows"] = case_rows(options.backend, options.limit)
     found["gradients"] = gradients(options.backend)
     if options.models:
         found["models"] = models(options.backend, options.models, options.limit)
     found["times"] = {path.stem: attempt(lambda path=path: times(options.backend, path)) for path in options.timed}
+    if options.sanitize:
+        with TemporaryDirectory() as folder:
+            again = ["--backend", options.backend, "--limit", str(options.limit), "--output", folder]
+            found["sanitizer"] = sanitized(again)
+    if options.torch:
+        what = options.race, options.batches, options.precisions, options.engines
+        place = "cuda" if options.backend == "cuda" else "cpu"
+        found["race"] = attempt(lambda: race(*what, place, options.torch))
     options.output.mkdir(parents=True, exist_ok=True)
     write_text(options.output / f"{options.backend}-{found['date']}.json", json.dumps(found, indent=1))
     print(f"rows: {found['case rows']['agree']} agree, {len(found['case rows']['failed'])} do not")
