@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.cuda.strict_array import StrictArray
-from toolkit.backends.cuda import arrays
+from toolkit.backends.cuda import arrays, library
 from toolkit.backends.cuda.arrays import GRANULE, LEAST_BLOCK, ReferenceKernel, Scratch
 from toolkit.backends.cuda.layouts import on_device
 from toolkit.backends.protocol import Resources
@@ -56,7 +56,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         UnownedMemory=lambda address, nbytes, owner, device: (address, owner),
         MemoryPointer=lambda memory, offset: memory[0] + offset,
     )
-    monkeypatch.setattr(arrays.library, "module", lambda name: SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(library, "module", lambda name: SimpleNamespace(cuda=cuda))
     monkeypatch.setattr(arrays, "queue_of", lambda resources: found.queue)
     monkeypatch.setattr(arrays, "DeviceBlock", Block)
     monkeypatch.setattr(Block, "made", [])
