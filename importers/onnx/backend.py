@@ -1,6 +1,7 @@
 """The toolkit behind ``onnx.backend.base``: what ONNX's own conformance suite, and any client of that interface, calls.
 
-Only the loading is done here; running is the network's own affair (``Network.run``). The CPU is the one device so far.
+Only the loading is done here; running is the network's own affair (``Network.run``). Devices are those of the standard
+interface, ``CPU`` and ``CUDA``, with a number behind a colon; of the GPUs that CUDA shows, the first one is used.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import onnx
 from onnx.backend.base import Backend, BackendRep, namedtupledict
 
 from importers.onnx import load
+from toolkit.backends.cuda import unavailable_reason
 from toolkit.errors import BackendError, InputError
 from toolkit.graph import Network
 
@@ -20,8 +22,8 @@ from toolkit.graph import Network
 class PreparedNetwork(BackendRep):
     """A loaded model; ``run`` may be called any number of times, with arrays of any sizes that the model allows."""
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
+    def __init__(self, network: Network, backend: str = "cpu") -> None:
+        self.network, self.backend = network, backend
 
     def run(self, inputs: Any, **options: Any) -> Any:
         """The outputs in the model's order, as a named tuple.
@@ -29,7 +31,7 @@ class PreparedNetwork(BackendRep):
         ``inputs`` are the arrays in the order of the model's inputs, one array, or a mapping by name. Raises
         ``InputError`` when there are too many, and what ``Network.run`` raises.
         """
-        outputs = self.network.run(self._named(inputs), **options)
+        outputs = self.network.run(self._named(inputs), **{"backend": self.backend, **options})
         names = list(self.network.outputs)
         return namedtupledict("Outputs", names)(*(outputs[name] for name in names))
 
@@ -44,17 +46,19 @@ class PreparedNetwork(BackendRep):
 
 
 class ToolkitBackend(Backend):
-    """Loads and runs ONNX models on the CPU."""
+    """Loads and runs ONNX models."""
 
     @classmethod
     def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **options: Any) -> PreparedNetwork:
         """Load ``model`` for repeated runs; ``options`` are those of ``load``.
 
-        Raises ``BackendError`` for another device and ``ModelError`` for a model that is not usable.
+        Raises ``BackendError`` for a device that is not there, saying what it lacks, and ``ModelError`` for a model
+        that is not usable.
         """
-        if not cls.supports_device(device):
-            raise BackendError(f"Device {device!r} is not available: 'CPU' is the only one so far.")
-        return PreparedNetwork(load(model, **options))
+        kind, reason = _kind(device), _why_not(device)
+        if reason is not None:
+            raise BackendError(f"Device {device!r} is not available: {reason}")
+        return PreparedNetwork(load(model, **options), kind)
 
     @classmethod
     def run_node(
@@ -77,8 +81,25 @@ class ToolkitBackend(Backend):
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
-        """Whether ``device`` (``CPU``, ``CUDA:1``) can be used."""
-        return device.split(":")[0].upper() == "CPU"
+        """Whether ``device`` (``CPU``, ``CUDA``, ``CUDA:0``) can be used."""
+        return _why_not(device) is None
+
+
+def _kind(device: str) -> str:
+    """The backend of a device: ``cuda`` for ``CUDA:0``."""
+    return device.split(":")[0].lower()
+
+
+def _why_not(device: str) -> str | None:
+    """Why a device cannot be used; ``None`` where it can."""
+    kind, _, number = device.partition(":")
+    if kind.upper() == "CPU":
+        return None
+    if kind.upper() != "CUDA":
+        return "'CPU' and 'CUDA' are the devices there are."
+    if number not in ("", "0"):
+        return "the first GPU is the one that is used. Choose which one that is by CUDA_VISIBLE_DEVICES."
+    return unavailable_reason()
 
 
 prepare = ToolkitBackend.prepare

@@ -37,12 +37,22 @@ def test_one_node_runs_alone():
     np.testing.assert_allclose(found[0], np.full((2, 2, 2), 0.25))
 
 
-def test_devices():
-    assert backend.supports_device("CPU")
-    assert backend.supports_device("cpu:0")
-    assert not backend.supports_device("CUDA")
-    with pytest.raises(BackendError, match="Device 'CUDA' is not available"):
-        backend.prepare(MODEL, "CUDA")
+@pytest.mark.parametrize(("device", "kind"), [("CPU", "cpu"), ("cpu:0", "cpu"), ("CUDA", "cuda"), ("cuda:0", "cuda")])
+def test_a_device_is_a_backend(device: str, kind: str, monkeypatch):
+    monkeypatch.setattr(backend, "unavailable_reason", lambda: None)
+    assert backend.supports_device(device)
+    assert backend.prepare(MODEL, device).backend == kind
+
+
+@pytest.mark.parametrize(
+    ("device", "why"),
+    [("CUDA", "no driver here"), ("CUDA:1", "CUDA_VISIBLE_DEVICES"), ("TPU", "'CPU' and 'CUDA' are the devices")],
+)
+def test_a_device_that_is_not_there_is_refused(device: str, why: str, monkeypatch):
+    monkeypatch.setattr(backend, "unavailable_reason", lambda: "no driver here.")
+    assert not backend.supports_device(device)
+    with pytest.raises(BackendError, match=f"Device '{device}' is not available: .*{why}"):
+        backend.prepare(MODEL, device)
 
 
 def test_too_many_arrays_are_refused():

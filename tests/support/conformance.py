@@ -1,0 +1,60 @@
+"""ONNX's own conformance suite with a comparison that misses nothing, for one device.
+
+Six tests of Bernoulli compare random draws with those of another generator: nobody can pass them. What Bernoulli
+promises (its distribution) is tested with the other random operators.
+"""
+
+from __future__ import annotations
+
+import unittest
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx.backend.test
+
+import importers.onnx.backend
+
+CANNOT_BE_PASSED = "test_bernoulli"
+
+
+class StrictSuite(onnx.backend.test.BackendTest):
+    """The suite with a comparison that also sees sequences that are too short, and kinds of values that differ."""
+
+    @classmethod
+    def assert_similar_outputs(
+        cls, ref_outputs: Sequence[Any], outputs: Sequence[Any], rtol: float, atol: float, model_dir: str | None = None
+    ) -> None:
+        assert len(outputs) == len(ref_outputs)
+        for expected, found in zip(ref_outputs, outputs, strict=True):
+            _assert_similar(expected, found, rtol, atol)
+
+
+def _assert_similar(expected: Any, found: Any, rtol: float, atol: float) -> None:
+    if isinstance(expected, (list, tuple)):
+        assert isinstance(found, list)
+        assert len(found) == len(expected)
+        for one, other in zip(expected, found, strict=True):
+            _assert_similar(one, other, rtol, atol)
+        return
+    if expected is None:
+        assert found is None
+        return
+    assert isinstance(found, np.ndarray)
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    if expected.dtype.kind in "OSU":
+        np.testing.assert_array_equal(found, expected)
+        return
+    rtol = max(rtol, 2**-6) if expected.dtype.name == "bfloat16" else rtol
+    wide = np.float64 if expected.dtype.kind in "fV" else expected.dtype
+    np.testing.assert_allclose(found.astype(wide), expected.astype(wide), rtol=rtol, atol=atol)
+
+
+def conformance_tests(module: str, device: str) -> dict[str, type[unittest.TestCase]]:
+    """The suite's classes, to be defined in ``module``, with those of their tests that are for ``device``."""
+    found = StrictSuite(importers.onnx.backend, module).test_cases
+    for case in found.values():
+        for name in [name for name in vars(case) if name.startswith("test_")]:
+            if not name.endswith(f"_{device}") or name.startswith(CANNOT_BE_PASSED):
+                delattr(case, name)
+    return found
