@@ -37,7 +37,7 @@ def promote_constants(found: Sequence[Candidate], wanted: bool | None) -> None:
 def _is_weight(item: Candidate, leaf: Leaf) -> bool:
     """Single numbers, what nobody reads, outputs and leaves that the importer had to rename stay as they are."""
     is_plain = isinstance(leaf.origin, NodeOrigin) and not leaf.origin.renamed and not leaf.origin.synthetic
-    is_array = item.array.ndim > 0 and item.array.size > 1 and item.name not in item.graph.outputs
+    is_array = len(item.tensor.shape) > 0 and item.tensor.size > 1 and item.name not in item.graph.outputs
     return is_plain and is_array and item.is_read and (not item.role or item.role.startswith(STATISTICS))
 
 

@@ -1,7 +1,8 @@
-"""From a path, bytes or a proto to a parsed model without its large weights, and those weights in one aligned buffer.
+"""From a path, bytes or a proto to a parsed model without its large weights, and those weights apart.
 
-The file is mapped to find the weights and read once; nothing of it is held twice. Kernels like their data at multiples
-of a cache line, which offsets in a protobuf file are not: so every tensor gets an aligned place in the buffer.
+The file is mapped to find the weights, and each of them is read once; nothing of it is held twice. Kernels like their
+data at multiples of a cache line, which offsets in a protobuf file are not: so every tensor gets an aligned place in
+one buffer. The large tensors of a large file stay there until somebody needs them (see ``stored``).
 """
 
 from __future__ import annotations
@@ -14,14 +15,19 @@ from typing import NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError, EncodeError
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
+from importers.onnx.elements import BY_CODE
+from importers.onnx.stored import StoredFile
 from importers.onnx.tensors import Content
 from importers.onnx.wire import Cut, DamagedError, WireError, split
 from toolkit.errors import ModelError
 
 SMALLEST_CUT = 1024  # bytes; below this the bookkeeping costs more than the copy
 ALIGNMENT = 64  # bytes
+LARGE_FILE = 1 << 25  # bytes; of smaller files everything is read at once
+SMALLEST_LEFT = 1 << 16  # bytes; smaller tensors are read with the model
+CAN_LEAVE = os.name == "posix"  # elsewhere nobody could replace or delete a file that is mapped
 LARGEST_PROTOBUF = (1 << 31) - 1  # bytes; protobuf reads and writes no more
 
 
@@ -81,13 +87,24 @@ def _read_file(path: str) -> ParsedModel:
                 f"{label} has {status.st_size} bytes, but an ONNX file holds at most {LARGEST_PROTOBUF}: more weights "
                 "must lie beside it. Export it again with external data."
             )
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            proto, cuts = _parse(mapped, label)
-        buffer = _Buffer(cuts)
-        for cut, place in zip(cuts, buffer.places, strict=True):
+        stored = StoredFile(file, label)
+        proto, cuts = _parse(stored.mapped, label)
+        is_large = CAN_LEAVE and status.st_size >= LARGE_FILE
+        left = {cut for cut in cuts if is_large and _may_stay(cut, proto)}
+        buffer = _Buffer([cut for cut in cuts if cut not in left])
+        for cut, place in zip(buffer.cuts, buffer.places, strict=True):
             file.seek(cut.start)
             _fill(file, place, label)
-    return ParsedModel(proto, buffer.contents(), os.path.abspath(path), label)
+    staying = {cut.initializer: Content(cut.field, stored.span(cut.start, cut.end), stored) for cut in left}
+    return ParsedModel(proto, {**buffer.contents(), **staying}, os.path.abspath(path), label)
+
+
+def _may_stay(cut: Cut, proto: ModelProto) -> bool:
+    """Whether a tensor is large, and its bytes are its elements as they are."""
+    tensor = proto.graph.initializer[cut.initializer]
+    element = BY_CODE.get(tensor.data_type)
+    is_plain = element is not None and not element.packed and tensor.data_location != TensorProto.EXTERNAL
+    return is_plain and cut.field == "raw_data" and cut.end - cut.start >= SMALLEST_LEFT
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

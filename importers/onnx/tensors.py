@@ -23,6 +23,7 @@ from importers.onnx.elements import (
 from importers.onnx.external import DataFolder
 from importers.onnx.origin import ExternalRange, SparseOrigin, TensorOrigin
 from importers.onnx.residue import explicit_defaults, remainder, text
+from importers.onnx.stored import StoredFile
 from toolkit.errors import ModelError
 from toolkit.graph import SparseTensor
 
@@ -33,10 +34,15 @@ LARGEST_RANK = 64  # numpy's limit
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Data that was cut out of the model: the field it belongs to, and its bytes (uint8)."""
+    """Data that was cut out of the model: the field it belongs to, and its bytes (uint8).
+
+    Where it stays in a ``file``, ``data`` only says where: the array made of it tells type and shape, and need not be
+    aligned.
+    """
 
     storage: str
     data: np.ndarray
+    file: StoredFile | None = None
 
 
 def read_tensor(
@@ -115,6 +121,9 @@ def _decode(
         _require_count(0, count, "elements", shape, where)
         return np.empty(shape, element.dtype), None
     if storage == "raw_data" and element.storage != "string_data":
+        if cut is not None and cut.file is not None:
+            _require_count(cut.data.size, element.raw_bytes(count), "bytes", shape, where)
+            return cut.data.view(element.dtype).reshape(shape), None
         data = cut.data if cut is not None else np.frombuffer(tensor.raw_data, np.uint8)
         return _from_raw(data, element, shape, where)
     if storage != element.storage:

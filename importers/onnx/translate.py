@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from onnx import FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto
@@ -142,8 +143,10 @@ class _GraphReader:
         for position, tensor in enumerate(proto.initializer):
             title = _claim(parameters, tensor, where)
             name = text(tensor.name)
-            array, origin = read_tensor(tensor, self.folder, title, weights.pop(position, None), named=True)
-            parameters[name] = Parameter(name, array, origin=origin)
+            cut = weights.pop(position, None)
+            array, origin = read_tensor(tensor, self.folder, title, cut, named=True)
+            fetch = None if cut is None or cut.file is None else partial(cut.file.fetch, array)
+            parameters[name] = Parameter(name, array, origin=origin, fetch=fetch)
         for sparse in proto.sparse_initializer:
             title = _claim(parameters, sparse.values, where)
             name = text(sparse.values.name)

@@ -59,17 +59,23 @@ LARGEST_MASK = 1 << 20  # elements; larger tensors are not looked into
 class Candidate:
     """A floating-point tensor of a graph: a parameter, or what a Constant leaf holds.
 
-    ``settings`` and ``numbers`` say where it is read as a setting, or as an operand that is part of a formula if it is
-    a single number. ``is_weight``: somebody reads it as a weight.
+    ``tensor`` has its shape and size; the content of a parameter may lie in the file yet. ``settings`` and ``numbers``
+    say where it is read as a setting, or as an operand that is part of a formula if it is a single number.
+    ``is_weight``: somebody reads it as a weight.
     """
 
     name: str
-    array: np.ndarray
+    tensor: Parameter | np.ndarray
     source: Parameter | Leaf
     graph: Graph
     settings: list[str] = field(default_factory=list)
     numbers: list[str] = field(default_factory=list)
     is_weight: bool = False
+
+    @property
+    def array(self) -> np.ndarray:
+        """The content, read from the file if need be."""
+        return self.tensor.array if isinstance(self.tensor, Parameter) else self.tensor
 
     @property
     def is_read(self) -> bool:
@@ -80,9 +86,9 @@ class Candidate:
         """What the tensor is when it is no weight, else empty."""
         if self.settings:
             return self.settings[0]
-        if self.array.size == 1 and self.numbers and not self.is_weight:
+        if self.tensor.size == 1 and self.numbers and not self.is_weight:
             return self.numbers[0]
-        is_operand = bool(self.numbers) and not self.is_weight and self.array.size <= LARGEST_MASK
+        is_operand = bool(self.numbers) and not self.is_weight and self.tensor.size <= LARGEST_MASK
         return self.numbers[0].replace("a number", "a mask") if is_operand and _is_mask(self.array) else ""
 
 
@@ -127,7 +133,7 @@ class _Reader:
         """Note who reads the tensors of a graph, and of those around it."""
         held = {name: items for name, items in outer.items() if name not in graph.inputs}
         for name, parameter in graph.parameters.items():
-            held[name] = self._made(name, parameter.array, parameter, graph)
+            held[name] = self._made(name, parameter, parameter, graph)
         for leaf in graph.leaves:
             if leaf.op_type == "Constant" and not leaf.domain:
                 content = constant_content(leaf)
@@ -144,10 +150,12 @@ class _Reader:
             for item in held.get(name, ()):
                 item.numbers.append("an output of the graph")
 
-    def _made(self, name: str, array: np.ndarray, source: Parameter | Leaf, graph: Graph) -> list[Candidate]:
-        if not is_trainable_dtype(array.dtype):
+    def _made(
+        self, name: str, tensor: Parameter | np.ndarray, source: Parameter | Leaf, graph: Graph
+    ) -> list[Candidate]:
+        if not is_trainable_dtype(tensor.dtype):
             return []
-        self.found.append(Candidate(name, array, source, graph))
+        self.found.append(Candidate(name, tensor, source, graph))
         return self.found[-1:]
 
     def _note(self, leaf: Leaf, held: Mapping[str, list[Candidate]], raw: set[str]) -> None:
@@ -162,11 +170,11 @@ class _Reader:
                     item.numbers.append(f"a number in {leaf.operator} {leaf.path!r}")
                 else:
                     item.is_weight = True
-                stays_raw = stays_raw and (bool(setting) or item.array.size == 1)
+                stays_raw = stays_raw and (bool(setting) or item.tensor.size == 1)
         if stays_raw:
             raw.update(leaf.outputs)
         weight = held.get(leaf.inputs[1], ()) if leaf.op_type in OUTPUTS and len(leaf.inputs) > 1 else ()
-        if any(item.array.ndim > 1 and item.array.shape[OUTPUTS[leaf.op_type]] == 1 for item in weight):
+        if any(len(item.tensor.shape) > 1 and item.tensor.shape[OUTPUTS[leaf.op_type]] == 1 for item in weight):
             self.narrow.update(leaf.outputs)
 
 

@@ -1,8 +1,9 @@
 """A parameter is one named tensor with ONE authoritative content and any number of lazily synchronised copies.
 
 A context that keeps a parameter in a layout or on a device of its own registers that copy when it has written it
-(``written_to``). The host array is refreshed from the newest copy only when somebody asks for it. ``version`` counts
-the writes, so a context sees by comparing two integers whether what it packed is still true.
+(``written_to``). The host array is refreshed from the newest copy only when somebody asks for it, and so is read what
+an importer leaves in the file. ``version`` counts the writes, so a context sees by comparing two integers whether what
+it packed is still true.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Parameter:
 
     ``requires_grad`` says whether training may change it, ``learning_rate`` and ``weight_decay`` multiply those of the
     optimizer. ``role`` says what it is when it is no weight (``the exponent in Pow 'square'``), else it is empty.
-    ``origin`` belongs to the importer and exporter of the file format (how the file stored the tensor).
+    ``origin`` belongs to the importer and exporter of the file format (how the file stored the tensor). Where ``fetch``
+    is given, it returns the content, and ``array`` only tells type and shape.
     """
 
     __slots__ = (
@@ -47,10 +49,18 @@ class Parameter:
         "weight_decay",
     )
 
-    def __init__(self, name: str, array: np.ndarray, *, requires_grad: bool | None = None, origin: Any = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        array: np.ndarray,
+        *,
+        requires_grad: bool | None = None,
+        origin: Any = None,
+        fetch: Callable[[], np.ndarray] | None = None,
+    ) -> None:
         self.name = name
         self._array = array
-        self._refresh: Callable[[], np.ndarray] | None = None
+        self._refresh = fetch
         self.requires_grad = is_trainable_dtype(array.dtype) if requires_grad is None else requires_grad
         self.learning_rate = self.weight_decay = 1.0
         self.version = 0
@@ -77,6 +87,10 @@ class Parameter:
             fetched.flags.writeable = False
             self._array, self._refresh = fetched, None
         return self._array
+
+    def borrowed(self) -> np.ndarray:
+        """The current content for who reads it once: read only, and not kept where it has to be fetched."""
+        return self._array if self._refresh is None else self._refresh()
 
     def assign(self, array: np.ndarray) -> None:
         """Replace the content; shape and element type must stay. Raises ``GraphError`` otherwise."""

@@ -16,7 +16,7 @@ import numpy as np
 from toolkit.backends.host import HostBuffer, HostMemory
 from toolkit.backends.protocol import HOST, Backend, Crossing, Kernel, Layout, Mark, Resources, plain
 from toolkit.errors import BackendError
-from toolkit.runtime.tensors import AnyBuffer, host_buffer
+from toolkit.runtime.tensors import AnyBuffer, Task, Tensor, host_buffer
 
 BYTE = np.dtype(np.uint8)
 HOST_MEMORY = HostMemory()
@@ -90,6 +90,11 @@ class Devices:
     def crossing(self, device: str) -> Crossing | None:
         """A way for one tensor over the border of a device, beside its work; ``None`` where it has none."""
         return None if device == HOST else self.others[device].crossing(self.resources)
+
+    def conversion(self, source: Tensor, target: Tensor, layer: str, operator: str, role: str) -> Task:
+        """One step of a conversion as a task."""
+        backend, kernel = self.reorder(source.layout, target.layout)
+        return Task(kernel, [source], [target], layer, operator, backend.name, role, device=backend.device)
 
     def convert(self, source: AnyBuffer, target: AnyBuffer) -> None:
         """Copy a tensor from one buffer to another, whatever their layouts, and wait for it."""

@@ -91,14 +91,10 @@ class Lowering:
         if between is not None:
             source = self.tensor(variable, between, role)
         made = Tensor(variable, layout)
-        task = self._conversion(source, made, variable.name, "Reorder", role)
+        task = self.devices.conversion(source, made, variable.name, "Reorder", role)
         self._append(task, ("reorder", source.key, layout))
         places.append(made)
         return made
-
-    def _conversion(self, source: Tensor, target: Tensor, layer: str, operator: str, role: str) -> Task:
-        backend, kernel = self.devices.reorder(source.layout, target.layout)
-        return Task(kernel, [source], [target], layer, operator, backend.name, role, device=backend.device)
 
     def places(self, variable: Variable) -> list[Tensor]:
         """Where a variable lies; sources are given their tensor when they are first read."""
@@ -182,7 +178,7 @@ class Lowering:
         source = self.tensor(content, place.layout, role)
         if source.base() is place:
             return
-        self.tasks.append(self._conversion(source, place, target.name, "Assign", role))
+        self.tasks.append(self.devices.conversion(source, place, target.name, "Assign", role))
 
 
 def _role_of_reading(node: Node, variable: Variable) -> str:

@@ -48,7 +48,7 @@ def pin_gradients(
                     root.storage, root.key = "gradient", key
                 elif root.storage != "gradient" or root.key != key:
                     pinned = Tensor(variable, item.layout, "gradient", key)
-                    copy = _copy(item, pinned, task.layer, "backward", devices)
+                    copy = devices.conversion(item, pinned, task.layer, "Copy", "backward")
                     result.insert(position, copy)
                     task.inputs[index] = pinned
                 break
@@ -66,7 +66,7 @@ def share_memory(tasks: Sequence[Task], outputs: Sequence[Tensor], devices: Devi
             made, given = task.outputs[out], task.inputs[source]
             if made is not None and given is not None and not _merge(made, given, position, last, task):
                 copy = Tensor(given.variable, given.layout)
-                result.append(_copy(given, copy, task.layer, task.role, devices))
+                result.append(devices.conversion(given, copy, task.layer, "Copy", task.role))
                 task.inputs[source] = copy
                 made.root = copy
                 last[copy] = last.get(made, position)
@@ -76,11 +76,6 @@ def share_memory(tasks: Sequence[Task], outputs: Sequence[Tensor], devices: Devi
                 break
         result.append(task)
     return result
-
-
-def _copy(source: Tensor, target: Tensor, layer: str, role: str, devices: Devices) -> Task:
-    backend, kernel = devices.reorder(source.layout, target.layout)
-    return Task(kernel, [source], [target], layer, "Copy", backend.name, role, device=backend.device)
 
 
 def _is_alike(layout: Layout, other: Layout) -> bool:

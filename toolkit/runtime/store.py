@@ -103,7 +103,7 @@ class Store:
         """Load every parameter that was written elsewhere since it was last seen here."""
         for key in self.buffers:
             if isinstance(key, Parameter) and self._seen.get(key) != key.version:
-                self.write(key, key.array)
+                self.write(key, key.borrowed())
                 self._seen[key] = key.version
 
     def mark_written(self, keys: Sequence[Parameter]) -> None:
