@@ -19,8 +19,7 @@ A message names the layer, what was required, what came, and the remedy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 
 class ToolkitError(Exception):
@@ -71,18 +70,23 @@ MALFORMED = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError
 """What Python and numpy raise in code that meets a layer or data it was not written for."""
 
 
-@contextmanager
-def naming(describe: Callable[[str], ToolkitError]) -> Iterator[None]:
+class naming:  # noqa: N801  # reads as what it does: ``with naming(...)``
     """Turn what goes wrong with one layer into the error that ``describe(what was said)`` makes of it.
 
-    Errors of the toolkit pass as they are.
+    Errors of the toolkit pass as they are. It is entered for every node of every pass, so it is no generator.
     """
-    try:
-        yield
-    except ToolkitError:
-        raise
-    except MALFORMED as error:
-        raise describe(said(error)) from error
+
+    __slots__ = ("_describe",)
+
+    def __init__(self, describe: Callable[[str], ToolkitError]) -> None:
+        self._describe = describe
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, MALFORMED) and not isinstance(error, ToolkitError):
+            raise self._describe(said(error)) from error
 
 
 def said(error: BaseException) -> str:

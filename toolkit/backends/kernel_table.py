@@ -6,7 +6,7 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module, resources
+from importlib import import_module
 
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node
@@ -57,6 +57,6 @@ class KernelTable:
 
     @cached_property
     def _loaded(self) -> dict[tuple[str, str], list[Entry]]:
-        for found in pkgutil.iter_modules([str(resources.files(self._package))], f"{self._package}."):
+        for found in pkgutil.iter_modules(import_module(self._package).__path__, f"{self._package}."):
             import_module(found.name)
         return self._entries

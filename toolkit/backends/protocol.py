@@ -8,6 +8,7 @@ turns addresses into a call without arguments. On a device beside the host that 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -43,8 +44,8 @@ class Layout:
 
 def plain(dtype: np.dtype, shape: Sequence[int], device: str = HOST) -> Layout:
     """The dense row-major layout."""
-    nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    return Layout(np.dtype(dtype), tuple(shape), nbytes, None, device)
+    dtype, shape = np.dtype(dtype), tuple(shape)
+    return Layout(dtype, shape, int(math.prod(shape)) * dtype.itemsize, None, device)
 
 
 class Buffer(Protocol):

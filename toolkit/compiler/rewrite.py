@@ -22,16 +22,18 @@ def rewrite(program: Program, rule: Rule) -> bool:
     nodes, program.nodes = program.nodes, []
     stands_for: dict[Variable, Variable] = {}
     layer, role = program.layer, program.role
-    for node in nodes:
-        node.inputs = [None if item is None else stands_for.get(item, item) for item in node.inputs]
-        program.layer, program.role = node.layer, node.role
-        with naming(lambda why, at=node: malformed(f"{at.operator}-{at.version}", at.layer, why)):  # type: ignore[misc]
+    with naming(lambda why: malformed(f"{node.operator}-{node.version}", node.layer, why)):
+        for node in nodes:
+            node.inputs = [None if item is None else stands_for.get(item, item) for item in node.inputs]
+            program.layer, program.role = node.layer, node.role
             replacement = rule(node)
-        if replacement is None:
-            program.nodes.append(node)
-            continue
-        pairs = zip(node.outputs, replacement, strict=False)
-        stands_for.update((old, new) for old, new in pairs if old is not None and new is not None and old is not new)
+            if replacement is None:
+                program.nodes.append(node)
+                continue
+            pairs = zip(node.outputs, replacement, strict=False)
+            stands_for.update(
+                (old, new) for old, new in pairs if old is not None and new is not None and old is not new
+            )
     program.layer, program.role = layer, role
     program.outputs = {name: stands_for.get(item, item) for name, item in program.outputs.items()}
     program.assignments = [(target, stands_for.get(item, item)) for target, item in program.assignments]
