@@ -208,7 +208,12 @@ def test_layers_and_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.skipif(not is_there(), reason="needs NVRTC")
 def test_kernels_compile() -> None:
-    for made in {item.function for item in layer("LinearGRU", "reverse").launches()}:
+    rows = (
+        layer("LinearGRU", "reverse"),
+        layer("LSTM", lengths=(2, STEPS, 1)),
+        layer("Tanh", "reverse", lengths=(1, 2, 3)),
+    )
+    for made in {item.function for row in rows for item in row.launches()}:
         assert nvrtc.compile_source(made.source(), made.name, nvrtc.options((9, 0)))[:4] == b"\x7fELF"
 
 

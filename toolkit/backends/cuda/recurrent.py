@@ -131,8 +131,8 @@ class _Reading:
         lengths = self.node.attributes.get("lengths")
         length, before = f"{steps}u", ""
         if lengths is not None:
-            listed = ", ".join(f"{item}u" for item in lengths)
-            before = f"static uint32 length_of(uint32 item) {{ const uint32 all[] = {{{listed}}}; return all[item]; }}"
+            table = f"static const uint32 all[] = {{{', '.join(f'{item}u' for item in lengths)}}};"
+            before = f"static uint32 length_of(uint32 item) {{ {table} return all[item]; }}"
             length = f"length_of(column / {size}u)"
         lines = (
             "const uint32 at = blockIdx.x * 256u + threadIdx.x;",

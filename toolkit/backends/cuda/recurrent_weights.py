@@ -192,5 +192,7 @@ def _places(moves: Sequence[Move], packs: bool) -> str:
     found = []
     for name, is_plain in (("source", packs), ("target", not packs)):
         listed = ", ".join(f"{item.plain if is_plain else item.packed}ull" for item in moves)
-        found.append(f"    static uint64 {name}(uint64 at) {{ const uint64 all[] = {{{listed}}}; return all[at]; }}")
+        found.append(
+            f"    static uint64 {name}(uint64 at) {{ static const uint64 all[] = {{{listed}}}; return all[at]; }}"
+        )
     return "\n".join(["struct At {", *found, "};"])
