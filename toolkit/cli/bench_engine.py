@@ -133,7 +133,8 @@ def serve(specification: dict[str, Any], answers: TextIO) -> None:
     outputs = run()
     loading = time.perf_counter() - start
     with open(specification["outputs"], "wb") as file:
-        kept = {f"output {name}": array for name, array in outputs.items() if array.dtype != object}
+        arrays = {name: item for name, item in outputs.items() if isinstance(item, np.ndarray) and item.dtype != object}
+        kept = {f"output {name}": array for name, array in arrays.items()}
         np.savez(file, allow_pickle=False, **kept)
     warm = 0.0
     for _ in range(WARM_UP):

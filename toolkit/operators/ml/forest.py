@@ -1,5 +1,7 @@
 """Decision trees as arrays, and the descent of many rows through all trees at once, level by level.
 
+Few rows through small trees take all comparisons at once instead, see ``tree_masks``.
+
 Inner nodes come first, leaves after them. Every comparison is reduced to three kinds, so that a level costs few array
 operations: ``x <= threshold``, ``x == threshold`` and ``x in members``; the others swap the children or move the
 threshold to the next smaller number. Descending compares in the element type of the thresholds.
@@ -12,10 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from toolkit.operators.ml.tree_masks import Masks, masks_of
+
 MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ", "BRANCH_MEMBER")
 LEQ, LT, GTE, GT, EQ, NEQ, MEMBER = range(len(MODES))
 CHUNK = 1 << 15  # nodes that descend together: few enough for their arrays to stay in the cache
 LEVELS = 4  # after so many levels, paths that have ended are taken out
+AT_ONCE = 1 << 14  # comparisons of all rows up to which making all of them costs less than descending
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,8 @@ class Forest:
     """All trees; ``children[2 * node + 1]`` is where a true comparison leads, ``children[2 * node]`` a false one.
 
     A node with the number ``inner`` or above is a leaf, which leads to itself. ``kind`` is ``None`` where every node
-    is LEQ.
+    is LEQ, ``masks`` where trees are too large to make all comparisons at once; ``tracks_missing`` says that a NaN
+    makes some comparison true.
     """
 
     feature: np.ndarray
@@ -51,6 +57,8 @@ class Forest:
     roots: np.ndarray
     inner: int
     features: int
+    tracks_missing: bool
+    masks: Masks | None
 
     def leaves(self, x: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Rows of ``x`` and the numbers (trees, rows) of the leaves they end in, from 0, a part of the rows at a time.
@@ -59,7 +67,11 @@ class Forest:
         """
         if x.shape[1] < self.features:
             raise ValueError(f"the trees need {self.features} features, got {x.shape[1]}")
-        has_missing = bool(np.isnan(x).any())
+        has_missing = self.tracks_missing and bool(np.isnan(x).any())
+        if self.masks is not None and 0 < len(x) * len(self.masks.nodes) <= AT_ONCE:
+            holds = self._holds(self.masks.nodes, x.take(self.masks.features, axis=1), has_missing)
+            yield slice(0, len(x)), self.masks.leaves(holds) - self.inner
+            return
         step = max(1, CHUNK // max(len(self.roots), 1))
         for start in range(0, len(x), step):
             rows = slice(start, min(start + step, len(x)))
@@ -87,16 +99,20 @@ class Forest:
             node, offset = node[under_way], offset[under_way]
 
     def _next(self, node: np.ndarray, x: np.ndarray, has_missing: bool) -> np.ndarray:
+        return np.asarray(self.children.take(2 * node + self._holds(node, x, has_missing)))
+
+    def _holds(self, node: np.ndarray, x: np.ndarray, has_missing: bool) -> np.ndarray:
+        """Whether the comparisons of nodes are true of ``x``, (..., nodes)."""
         holds = x <= self.threshold.take(node)
         if self.kind is not None:
             kind = self.kind.take(node)
             np.equal(x, self.threshold.take(node), out=holds, where=kind == EQ)
             if self.members is not None:
                 chosen = np.flatnonzero(kind == MEMBER)
-                holds[chosen] = self.members.contain(node[chosen], x[chosen])
+                holds[..., chosen] = self.members.contain(node[chosen], x[..., chosen])
         if has_missing:
             np.copyto(holds, self.true_if_missing.take(node), where=np.isnan(x))
-        return np.asarray(self.children.take(2 * node + holds))
+        return np.asarray(holds)
 
 
 def grow(
@@ -143,6 +159,8 @@ def grow(
         roots=roots,
         inner=inner,
         features=int(feature.max()) + 1 if inner else 0,
+        tracks_missing=bool((leads_true != swapped).any()),
+        masks=masks_of(feature, children, roots, inner) if inner <= AT_ONCE else None,
     )
 
 

@@ -6,6 +6,7 @@ specification does not say how two classes get their scores from trees that spea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 CONSTANT = not_differentiable("piecewise constant", slope_is_zero=True)
 
 
-def _prepared(x: np.ndarray) -> tuple[np.ndarray, np.dtype]:
+def prepared(x: np.ndarray) -> tuple[np.ndarray, np.dtype]:
     """Rows in the type that trees compare in, and that type."""
     rows = as_rows(x)
     return (rows, DOUBLE) if rows.dtype == DOUBLE else (narrowed(rows), SINGLE)
@@ -33,8 +34,8 @@ def _base(values: Any, tensor: np.ndarray | None, dtype: np.dtype) -> np.ndarray
     return np.asarray([] if found is None else found, dtype).reshape(-1)
 
 
-def tree_ensemble_regressor(
-    x: np.ndarray,
+def regressor(
+    dtype: np.dtype,
     *,
     aggregate_function: str = "SUM",
     base_values: Any = None,
@@ -49,9 +50,8 @@ def tree_ensemble_regressor(
     target_weights: Any = None,
     target_weights_as_tensor: np.ndarray | None = None,
     **nodes: Any,
-) -> np.ndarray:
-    """(rows, targets): what the leaves of all trees add up to, with the base values."""
-    rows, dtype = _prepared(x)
+) -> Callable[[np.ndarray], np.ndarray]:
+    """TreeEnsembleRegressor on rows of ``dtype``: what the leaves of all trees add up to, with the base values."""
     targets = _targets(n_targets, target_ids)
     weights = either(target_weights, target_weights_as_tensor, "target_weights")
     thresholds = either(nodes_values, nodes_values_as_tensor, "nodes_values")
@@ -61,10 +61,20 @@ def tree_ensemble_regressor(
     base = _base(base_values, base_values_as_tensor, dtype)
     if base.size not in (0, targets):
         raise ValueError(f"base_values must have one element for each of {targets} targets, got {base.size}")
-    scores = np.empty((len(rows), targets), dtype)
-    for part, leaves in forest.leaves(rows):
-        scores[part] = aggregate(leaf, leaves, aggregate_function)
-    return narrowed(transformed(scores + base if base.size else scores, post_transform))
+
+    def scored(rows: np.ndarray) -> np.ndarray:
+        scores = np.empty((len(rows), targets), dtype)
+        for part, leaves in forest.leaves(rows):
+            scores[part] = aggregate(leaf, leaves, aggregate_function)
+        return narrowed(transformed(scores + base if base.size else scores, post_transform))
+
+    return scored
+
+
+def tree_ensemble_regressor(x: np.ndarray, **attributes: Any) -> np.ndarray:
+    """(rows, targets)."""
+    rows, dtype = prepared(x)
+    return regressor(dtype, **attributes)(rows)
 
 
 def _targets(n_targets: int | None, target_ids: Any) -> int:
@@ -79,8 +89,8 @@ def _infer_regressor(types: Types, attributes: dict[str, Any], _: Any) -> list[T
     return [(FLOAT, (row_shape(first(types)[1])[0], targets))]
 
 
-def tree_ensemble_classifier(
-    x: np.ndarray,
+def classifier(
+    dtype: np.dtype,
     *,
     base_values: Any = None,
     base_values_as_tensor: np.ndarray | None = None,
@@ -95,9 +105,8 @@ def tree_ensemble_classifier(
     nodes_values_as_tensor: np.ndarray | None = None,
     post_transform: str = "NONE",
     **nodes: Any,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Labels, and scores (rows, classes)."""
-    rows, dtype = _prepared(x)
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """TreeEnsembleClassifier on rows of ``dtype``: labels, and scores (rows, classes)."""
     labels = labels_of(classlabels_strings, classlabels_int64s)
     weights = either(class_weights, class_weights_as_tensor, "class_weights")
     thresholds = either(nodes_values, nodes_values_as_tensor, "nodes_values")
@@ -107,21 +116,31 @@ def tree_ensemble_classifier(
     base = _base(base_values, base_values_as_tensor, dtype)
     if base.size > max(len(labels), 1) or (len(labels) > 2 and base.size not in (0, len(labels))):
         raise ValueError(f"base_values must have one element for each of {len(labels)} classes, got {base.size}")
-    scores, given = np.empty((len(rows), len(labels)), dtype), np.ones((len(rows), len(labels)), bool)
-    for part, leaves in forest.leaves(rows):
-        scores[part] = leaf.total(leaves)
-        if len(labels) == 2 or not base.size:
-            given[part] = leaf.is_given(leaves)
-    if len(labels) == 2:
-        chosen, scores = binary_scores(scores, given, base, leaf.is_sole, leaf.is_positive, post_transform)
-        return labels[chosen], narrowed(scores)
-    if base.size:
-        scores = scores + base
-    if len(labels) == 1:
-        chosen = np.array([0, 1]).astype(labels.dtype)[(scores[:, 0] > 0).astype(np.int64)]  # as onnxruntime does
-    else:
-        chosen = labels[np.where(given, scores, -np.inf).argmax(axis=1)]
-    return chosen, narrowed(transformed(scores, post_transform))
+
+    def decided(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scores, given = np.empty((len(rows), len(labels)), dtype), np.ones((len(rows), len(labels)), bool)
+        for part, leaves in forest.leaves(rows):
+            scores[part] = leaf.total(leaves)
+            if len(labels) == 2 or not base.size:
+                given[part] = leaf.is_given(leaves)
+        if len(labels) == 2:
+            chosen, scores = binary_scores(scores, given, base, leaf.is_sole, leaf.is_positive, post_transform)
+            return labels[chosen], narrowed(scores)
+        if base.size:
+            scores = scores + base
+        if len(labels) == 1:
+            chosen = np.array([0, 1]).astype(labels.dtype)[(scores[:, 0] > 0).astype(np.int64)]  # as onnxruntime does
+        else:
+            chosen = labels[np.where(given, scores, -np.inf).argmax(axis=1)]
+        return chosen, narrowed(transformed(scores, post_transform))
+
+    return decided
+
+
+def tree_ensemble_classifier(x: np.ndarray, **attributes: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, and scores (rows, classes)."""
+    rows, dtype = prepared(x)
+    return classifier(dtype, **attributes)(rows)
 
 
 def binary_scores(
@@ -180,7 +199,7 @@ def tree_ensemble(
     tree_roots: Any,
 ) -> np.ndarray:
     """(rows, targets) in the type of the input."""
-    rows, dtype = _prepared(x)
+    rows, dtype = prepared(x)
     targets = _targets(n_targets, leaf_targetids)
     forest, leaf = SPLIT(
         dtype,
