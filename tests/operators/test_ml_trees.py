@@ -12,6 +12,7 @@ from tests.support.case import Case, variable
 from tests.support.judge import assert_same, by_onnxruntime, one_node_model
 from toolkit.operators.ml import forest
 from toolkit.operators.ml.packing import Packing
+from toolkit.operators.ml.tree_masks import masks_of
 from toolkit.operators.ml.trees import tree_ensemble, tree_ensemble_classifier, tree_ensemble_regressor
 
 MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
@@ -121,6 +122,33 @@ def test_classifier_on_random_forests(seed: int) -> None:
     }
     x = random_rows(random, ("float32", "float64", "int64", "int32")[seed % 4])
     assert_judged("TreeEnsembleClassifier", x, attributes, 2)
+
+
+@pytest.mark.parametrize("mode", [*MODES, "mixed"])
+def test_all_comparisons_at_once_find_the_leaves_of_a_descent(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(4):
+        random = np.random.default_rng([seed, 3])
+        nodes = random_trees(random, list(MODES) if mode == "mixed" else [mode], 1 + 3 * seed, 6)
+        weights = random_weights(random, nodes, "target", 1, 1)
+        x = random_rows(random, "float32", 9)
+        at_once = tree_ensemble_regressor(x, **nodes, **weights)
+        with monkeypatch.context() as patched:
+            patched.setattr(forest, "AT_ONCE", 0)
+            np.testing.assert_array_equal(at_once, tree_ensemble_regressor(x, **nodes, **weights))
+
+
+def test_shared_nodes_and_large_trees_are_descended() -> None:
+    shared = np.array([2, 1, 3, 2, 2, 2, 3, 3])  # both ways of node 0 lead on to leaf 2
+    none = np.zeros(2, np.int64)
+    assert masks_of(none, shared, np.array([0]), 2) is None
+    chain = 64  # 65 leaves
+    children = np.arange(2 * (2 * chain + 1)) // 2
+    children[0 : 2 * chain : 2], children[1 : 2 * chain : 2] = (
+        np.arange(1, chain + 1),
+        np.arange(chain + 1, 2 * chain + 1),
+    )
+    assert masks_of(np.zeros(chain, np.int64), children, np.array([0]), chain) is None
+    assert masks_of(np.zeros(chain, np.int64), children, np.array([1]), chain) is not None
 
 
 def test_paths_of_very_different_length() -> None:

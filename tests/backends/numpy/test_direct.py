@@ -55,6 +55,7 @@ EDGES = [
     Case("Pow", [uniform("N", 3, low=0.5), variable([1.5])], note="other power"),
     Case("Pow", [uniform("N", 3), variable(2)], note="whole exponent"),
     Case("Cast", [uniform("N", 4, low=-9, high=9)], {"to": 7}, note="to whole numbers"),
+    Case("GridSample", [uniform("N", 2, 4, 3), uniform("N", 5, 9, 2)], version=20, note="of many points"),
     Case("DynamicQuantizeLinear", [uniform("N", 3, low=2.0, high=3.0)], version=11, outputs=3, note="above zero"),
     Case("DynamicQuantizeLinear", [constant(np.zeros(3, np.float32))], version=11, outputs=3, note="nothing but zeros"),
     Case("ReduceMean", [uniform("N", 3, 4), constant([-1])], {"keepdims": 0}, note="of rows"),

@@ -15,6 +15,7 @@ from toolkit.backends.numpy.bound import Arrays, Direct, Lower
 from toolkit.backends.numpy.loss import LOSSES
 from toolkit.backends.numpy.parts import PARTS, known_input
 from toolkit.backends.numpy.quantized import QUANTIZED
+from toolkit.backends.numpy.sampling import SAMPLING
 from toolkit.backends.numpy.trees import TREES
 from toolkit.backends.protocol import Step
 from toolkit.compiler.program import Node
@@ -150,5 +151,6 @@ DIRECT: dict[tuple[str, str], Lower] = {
     **PARTS,
     **QUANTIZED,
     **LOSSES,
+    **SAMPLING,
     **TREES,
 }
