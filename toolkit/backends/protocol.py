@@ -113,6 +113,29 @@ class Mark(Protocol):
 Step = Callable[[], Any]  # one bound kernel; returning a non-zero int reports an error
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Bracket:
+    """What has to happen before and after a step, and around several steps once where they follow each other."""
+
+    enter: Step
+    leave: Step
+
+
+class Bracketed:
+    """A step that executes ``step`` between ``bracket``; whoever runs several may open and close the bracket once."""
+
+    __slots__ = ("bracket", "step")
+
+    def __init__(self, step: Step, bracket: Bracket) -> None:
+        self.step, self.bracket = step, bracket
+
+    def __call__(self) -> Any:
+        self.bracket.enter()
+        status = self.step()
+        self.bracket.leave()
+        return status
+
+
 @dataclass
 class Resources:
     """What a context lends to kernels when they are lowered and bound: threads, a source of randomness, its mode.

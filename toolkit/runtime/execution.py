@@ -16,7 +16,7 @@ import numpy as np
 from toolkit.backends.protocol import HOST, Step
 from toolkit.errors import MALFORMED, BackendError, InputError, ToolkitError, naming
 from toolkit.runtime.devices import Devices
-from toolkit.runtime.schedule import Calls, Reach, Section, calls, fused, is_apart, sections
+from toolkit.runtime.schedule import Calls, Reach, Section, calls, fused, is_apart, joined, sections
 from toolkit.runtime.tensors import Task
 
 NUMPY = "numpy"  # the name of the backend
@@ -71,7 +71,7 @@ class Execution:
         pairs = self._ordered(roles)
         is_numeric = any(task.backend == NUMPY for _, task in pairs)
         if all(task.device == HOST for _, task in pairs):
-            made = self._calls[roles] = Calls([step for step, _ in pairs], is_numeric=is_numeric)
+            made = self._calls[roles] = Calls(joined(pairs, NUMPY), is_numeric=is_numeric)
             return made
         found, waits = sections([pair for pair in pairs if not pair[1].is_download], self._reach, self._devices)
         later = partial(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from toolkit.backends.protocol import HOST, Step
+from toolkit.backends.protocol import HOST, Bracket, Bracketed, Step
 from toolkit.runtime.devices import Devices
 from toolkit.runtime.tensors import Task
 
@@ -85,6 +85,24 @@ def sections(pairs: Iterable[tuple[Step, Task]], reach: Reach, devices: Devices)
         else:
             found.append(Section(task.device, [step], is_fusible))
     return found, [partial(devices.synchronise, device) for device in used]
+
+
+def joined(pairs: Iterable[tuple[Step, Task]], indifferent: str) -> list[Step]:
+    """Steps of the host in order, brackets opened once for all that follow each other between the same ones.
+
+    Steps of the backend ``indifferent`` do the same inside of a bracket and outside.
+    """
+    found: list[Step] = []
+    opened: Bracket | None = None
+    for step, task in pairs:
+        if task.backend != indifferent:
+            wanted = step.bracket if isinstance(step, Bracketed) else None
+            if opened is not wanted:
+                found += [] if opened is None else [opened.leave]
+                found += [] if wanted is None else [wanted.enter]
+                opened = wanted
+        found.append(step.step if isinstance(step, Bracketed) and opened is step.bracket else step)
+    return [*found, opened.leave] if opened is not None else found
 
 
 def is_apart(tasks: Sequence[Task], reach: Reach) -> bool:

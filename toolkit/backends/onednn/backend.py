@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from toolkit.backends.host import HostBackend
 from toolkit.backends.onednn.library import load
 from toolkit.backends.onednn.memory import ACTIVATION_TAGS, layout_of, tagged
 from toolkit.backends.onednn.registry import KERNELS, is_half_width
 from toolkit.backends.onednn.reorder import reorder_kernel
-from toolkit.backends.onednn.threads import use_threads
+from toolkit.backends.onednn.threads import Alone, is_small, is_small_copy, use_threads
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node, Variable
 from toolkit.errors import BackendError
@@ -44,14 +44,25 @@ class OneDNNBackend(HostBackend):
     def lower(self, node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
         entry = KERNELS.entry_of(node)
         assert entry is not None, f"{node} was not placed here"
-        return entry.lower(node, inputs, resources)
+        return _made(lambda: entry.lower(node, inputs, resources), resources.threads, is_small(node))
 
     def reorder(self, source: Layout, target: Layout, resources: Resources) -> Kernel:
-        return reorder_kernel(source, target, resources)
+        return _made(lambda: reorder_kernel(source, target, resources), resources.threads, is_small_copy(source))
 
     def enter(self, resources: Resources) -> None:
         """Set the OpenMP threads of the calling thread; primitives are tuned for the number they are made with."""
         use_threads(resources.threads)
+
+
+def _made(make: Callable[[], Kernel], threads: int, is_small: bool) -> Kernel:
+    """A kernel for all threads of a context, or for one where a node is small."""
+    if threads == 1 or not is_small:
+        return make()
+    use_threads(1)
+    try:
+        return Alone(make(), threads)
+    finally:
+        use_threads(threads)
 
 
 def _in_rows(variable: Variable) -> Layout:
