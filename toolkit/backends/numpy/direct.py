@@ -14,13 +14,13 @@ import numpy as np
 from toolkit.backends.numpy.bound import Arrays, Direct, Lower
 from toolkit.backends.numpy.loss import LOSSES
 from toolkit.backends.numpy.parts import PARTS, known_input
+from toolkit.backends.numpy.parts import PARTS
 from toolkit.backends.numpy.quantized import QUANTIZED
+from toolkit.backends.numpy.reductions import FLOATS, REDUCTIONS
 from toolkit.backends.numpy.sampling import SAMPLING
 from toolkit.backends.numpy.trees import TREES
 from toolkit.backends.protocol import Step
 from toolkit.compiler.program import Node
-
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def _ufunc(function: Callable[..., Any]) -> Lower:
@@ -81,35 +81,6 @@ def _cast(node: Node) -> Direct | None:
     return Direct(lambda inputs, outputs: partial(copy, outputs[0], inputs[0]), is_same=is_same)
 
 
-def _reduction(function: np.ufunc, *, is_mean: bool = False) -> Lower:
-    def lower(node: Node) -> Direct | None:
-        is_known, axes = known_input(node, "axes", 1)
-        if not is_known or not node.x.size or node.x.dtype not in FLOATS:
-            return None
-        if (axes is None or not len(axes)) and node.attributes.get("noop_with_empty_axes", 0):
-            return None
-        rank = len(node.x.shape)
-        along = tuple(range(rank)) if axes is None or not len(axes) else tuple(int(axis) % rank for axis in axes)
-        kept = tuple(1 if axis in along else size for axis, size in enumerate(node.x.shape))
-        count = node.x.dtype.type(node.x.size // max(node.y.size, 1))
-
-        def bind(inputs: Arrays, outputs: Arrays) -> Step:
-            x, y = inputs[0], outputs[0].reshape(kept)
-            reduce = partial(function.reduce, x, axis=along, out=y, keepdims=True)
-            if not is_mean:
-                return reduce
-
-            def step() -> None:
-                reduce()
-                np.divide(y, count, out=y)
-
-            return step
-
-        return Direct(bind)
-
-    return lower
-
-
 def _matmul(node: Node) -> Direct | None:
     if len(node.y.shape) < 2 or node.y.dtype.kind != "f" or node.x.dtype.name == "bfloat16":
         return None
@@ -142,15 +113,11 @@ DIRECT: dict[tuple[str, str], Lower] = {
     ("", "Min"): _extremum(np.minimum),
     ("", "Pow"): _power,
     ("", "Cast"): _cast,
-    ("", "ReduceSum"): _reduction(np.add),
-    ("", "ReduceMean"): _reduction(np.add, is_mean=True),
-    ("", "ReduceMax"): _reduction(np.maximum),
-    ("", "ReduceMin"): _reduction(np.minimum),
-    ("", "ReduceProd"): _reduction(np.multiply),
     ("", "MatMul"): _matmul,
     **PARTS,
     **QUANTIZED,
     **LOSSES,
+    **REDUCTIONS,
     **SAMPLING,
     **TREES,
 }

@@ -105,6 +105,7 @@ _DESCRIBERS = {
     "matmul": "pppppp",
     "pooling_forward": "piipppppppp",
     "pooling_backward": "pippppppppp",
+    "prelu_forward": "pipppp",
     "reduction": "pippffp",
     "reorder": "ppppp",
     "resampling_forward": "piipppp",

@@ -47,9 +47,14 @@ def _is_image(node: Node) -> bool:
     return len(node.y.shape) in (3, 4, 5) and len(floats) >= 4 and all(item.size > 0 for item in floats)
 
 
+def _is_table(node: Node) -> bool:
+    """Whether the tensor is rows of channels, which oneDNN takes for images of one position."""
+    return len(node.y.shape) == 2 and is_float32(node)
+
+
 def _is_per_channel(node: Node) -> bool:
     """Whether given statistics, one per channel, are applied: not the batch's own, nor one per element (spatial=0)."""
-    if not _is_image(node) or any(item is not None for item in node.outputs[1:]):
+    if not (_is_image(node) or _is_table(node)) or any(item is not None for item in node.outputs[1:]):
         return False
     channels = (node.x.shape[1],)
     is_given = not node.attributes.get("training_mode", 0)
@@ -71,8 +76,9 @@ def _vectors(count: int, channels: int) -> list[Layout | None]:
 def lower_batch_normalization(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     source = inputs[0]
     assert source is not None
-    given, channels = descriptor_of(source), node.x.shape[1]
-    epsilon = float(node.attributes.get("epsilon", 1e-5))
+    source = plain(source.dtype, source.shape) if _is_table(node) else source
+    given = dense(source.dtype, (*source.shape, 1)) if _is_table(node) else descriptor_of(source)
+    channels, epsilon = node.x.shape[1], float(node.attributes.get("epsilon", 1e-5))
     flags = GLOBAL_STATISTICS | _AFFINE
     described = describe("batch_normalization_forward", FORWARD_INFERENCE, given, given, epsilon, flags)
     vector = dense(np.dtype(np.float32), (channels,))

@@ -20,7 +20,8 @@ from toolkit.operators.standard.recurrent_layer import STATES
 ENOUGH_WORK = 16_000  # operations on elements, about as many nanoseconds, from which a second thread is worth waking
 PER_NANOSECOND = 32  # multiplications and additions of a product in the time of one operation on an element
 COSTS = {  # operations on each element of the largest tensor
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Max", "Min", "Abs", "Neg", "Relu", "LeakyRelu", "Clip", "Sqrt"), 0.3),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Max", "Min", "Abs", "Neg", "Sqrt"), 0.3),
+    **dict.fromkeys(("Relu", "LeakyRelu", "PRelu", "Clip"), 0.3),
     **dict.fromkeys(("Sigmoid", "Tanh", "Elu", "HardSigmoid", "HardSwish", "Gelu", "GeluTanh", "Silu", "Mish"), 1.0),
     **dict.fromkeys(("Exp", "Reciprocal", "Round", "OnGrid", "Cast", "RoundToType", "Transpose"), 1.0),
     **dict.fromkeys(("Softmax", "LogSoftmax", "LayerNormalization", "BatchNormalization"), 2.0),
