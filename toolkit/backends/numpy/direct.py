@@ -18,6 +18,7 @@ from toolkit.backends.numpy.parts import PARTS
 from toolkit.backends.numpy.quantized import QUANTIZED
 from toolkit.backends.numpy.reductions import FLOATS, REDUCTIONS
 from toolkit.backends.numpy.sampling import SAMPLING
+from toolkit.backends.numpy.tables import TABLES
 from toolkit.backends.numpy.trees import TREES
 from toolkit.backends.protocol import Step
 from toolkit.compiler.program import Node
@@ -119,5 +120,6 @@ DIRECT: dict[tuple[str, str], Lower] = {
     **LOSSES,
     **REDUCTIONS,
     **SAMPLING,
+    **TABLES,
     **TREES,
 }

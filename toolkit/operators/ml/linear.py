@@ -19,7 +19,7 @@ Floats = Sequence[float] | None
 SINGLE = Packing(lambda values: np.asarray(values, np.float32))
 
 
-def _weight(coefficients: Floats, features: int, targets: int) -> np.ndarray:
+def weight_rows(coefficients: Floats, features: int, targets: int) -> np.ndarray:
     """(targets, features). Raises ``ValueError`` when the coefficients do not have that many elements."""
     values = SINGLE(coefficients) if coefficients is not None else np.zeros(0, np.float32)
     if values.size != targets * features:
@@ -29,7 +29,7 @@ def _weight(coefficients: Floats, features: int, targets: int) -> np.ndarray:
 
 def _linear(x: np.ndarray, coefficients: Floats, intercepts: Floats, targets: int) -> np.ndarray:
     rows = narrowed(as_rows(x))
-    scores = rows @ _weight(coefficients, rows.shape[1], targets).T
+    scores = rows @ weight_rows(coefficients, rows.shape[1], targets).T
     if intercepts is not None and len(intercepts) == targets:
         scores += SINGLE(intercepts)
     return np.asarray(scores)
@@ -53,7 +53,7 @@ def _infer_regressor(types: Types, attributes: dict[str, Any], _: Any) -> list[T
 
 def _through_weight(call: Call, g: Expression, targets: int) -> list[Expression | None]:
     x = call.x
-    weight = _weight(call.attribute("coefficients"), row_shape(x.shape)[1], targets)
+    weight = weight_rows(call.attribute("coefficients"), row_shape(x.shape)[1], targets)
     return [reshape(cast(g, x.dtype) @ as_expression(weight.astype(x.dtype), x), x.shape)]
 
 
@@ -62,7 +62,7 @@ def _regressor_gradient(call: Call, g: Expression) -> list[Expression | None]:
     return _through_weight(call, g, int(call.attribute("targets", 1)))
 
 
-def _class_count(intercepts: Floats, coefficients: Floats, features: int) -> int:
+def class_count(intercepts: Floats, coefficients: Floats, features: int) -> int:
     """How many rows of weights a classifier has: as many as intercepts, else what the coefficients suffice for."""
     return len(intercepts) if intercepts else len(coefficients or ()) // max(features, 1)
 
@@ -82,7 +82,7 @@ def linear_classifier(
     One row of weights decides between two classes by the sign; the scores are then 1 - s and s.
     """
     labels = labels_of(classlabels_strings, classlabels_ints)
-    targets = _class_count(intercepts, coefficients, row_shape(x.shape)[1])
+    targets = class_count(intercepts, coefficients, row_shape(x.shape)[1])
     if len(labels) != max(targets, 2):
         raise ValueError(f"{targets} rows of weights need {max(targets, 2)} labels, got {len(labels)}")
     scores = _linear(x, coefficients, intercepts, targets)
@@ -94,7 +94,7 @@ def linear_classifier(
 def _infer_classifier(types: Types, attributes: dict[str, Any], _: Any) -> list[TensorType]:
     rows, features = row_shape(first(types)[1])
     labels = one_of(attributes, "classlabels_strings", "classlabels_ints")
-    targets = _class_count(attributes.get("intercepts"), attributes.get("coefficients"), features)
+    targets = class_count(attributes.get("intercepts"), attributes.get("coefficients"), features)
     return classified(rows, labels, max(targets, 2))
 
 
@@ -103,7 +103,7 @@ def _classifier_gradient(call: Call, _: Expression | None, g: Expression | None)
     if g is None or scores is None:
         return [None]
     name, y = call.attribute("post_transform", "NONE"), cast(scores, g.dtype)
-    targets = _class_count(call.attribute("intercepts"), call.attribute("coefficients"), row_shape(call.x.shape)[1])
+    targets = class_count(call.attribute("intercepts"), call.attribute("coefficients"), row_shape(call.x.shape)[1])
     g = through_opposite(g, y, name) if targets < y.shape[1] else through_transform(g, y, name)
     return _through_weight(call, g, targets)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.operators.ml.class_labels import Integers, Strings, labels_of
+from toolkit.operators.ml.packing import Packing
 from toolkit.operators.ml.rows import DOMAIN, as_rows
 from toolkit.operators.record import data_dependent, not_differentiable, operator
 
@@ -19,12 +20,20 @@ def zip_map(
     x: np.ndarray, *, classlabels_int64s: Integers = None, classlabels_strings: Strings = None
 ) -> list[dict[Any, float]]:
     """One dict per row, from label to the value in the label's column, labels in ascending order."""
-    labels, rows = labels_of(classlabels_strings, classlabels_int64s), as_rows(x)
-    if rows.shape[1] != len(labels):
-        raise ValueError(f"the input must have a column for each of the {len(labels)} labels, got {rows.shape[1]}")
-    order = labels.argsort(kind="stable")
-    names = labels[order].tolist()
+    (order, names), rows = ORDERED(classlabels_strings, classlabels_int64s), as_rows(x)
+    if rows.shape[1] != len(names):
+        raise ValueError(f"the input must have a column for each of the {len(names)} labels, got {rows.shape[1]}")
     return [dict(zip(names, row, strict=True)) for row in rows[:, order].tolist()]
+
+
+def _ordered(strings: Strings, integers: Integers) -> tuple[np.ndarray, list[Any]]:
+    """The order of the labels' columns, and the labels in it."""
+    labels = labels_of(strings, integers)
+    order = labels.argsort(kind="stable")
+    return order, labels[order].tolist()
+
+
+ORDERED: Packing[tuple[np.ndarray, list[Any]]] = Packing(_ordered)
 
 
 def dict_vectorizer(

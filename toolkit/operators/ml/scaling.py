@@ -25,7 +25,7 @@ from toolkit.operators.record import Call, TensorType, not_differentiable, opera
 NORMS = ("MAX", "L1", "L2")
 
 
-def _per_feature(values: Sequence[Any] | None, shape: Sequence[int], name: str, dtype: Any) -> np.ndarray:
+def per_feature(values: Sequence[Any] | None, shape: Sequence[int], name: str, dtype: Any) -> np.ndarray:
     """One value for all, or one for each position of axis 1 (in a vector: each element), to broadcast."""
     array = np.asarray([] if values is None else values, dtype)
     axis = 0 if len(shape) == 1 else 1
@@ -37,12 +37,12 @@ def _per_feature(values: Sequence[Any] | None, shape: Sequence[int], name: str, 
 def scaler(x: np.ndarray, *, offset: Sequence[float] | None = None, scale: Sequence[float] | None = None) -> np.ndarray:
     """(x - offset) * scale in float32, from whatever type the input has."""
     kind = np.float64 if x.dtype == np.float64 else np.float32
-    shift, factor = (_per_feature(item, x.shape, name, kind) for item, name in ((offset, "offset"), (scale, "scale")))
+    shift, factor = (per_feature(item, x.shape, name, kind) for item, name in ((offset, "offset"), (scale, "scale")))
     return narrowed(np.asarray((x.astype(kind, copy=False) - shift) * factor))
 
 
 def _scaler_gradient(call: Call, g: Expression) -> list[Expression | None]:
-    factor = _per_feature(call.attribute("scale"), call.x.shape, "scale", call.x.dtype)
+    factor = per_feature(call.attribute("scale"), call.x.shape, "scale", call.x.dtype)
     return [cast(g, call.x.dtype) * as_expression(factor, call.x)]
 
 
@@ -100,7 +100,7 @@ def imputer(
     values = imputed_value_floats if is_float else imputed_value_int64s
     if values is not None and len(values) > 1 and len(values) != x.shape[min(1, x.ndim - 1)]:
         values = values[:1]  # onnxruntime takes the first value when there is not one for each feature
-    imputed = _per_feature(values, x.shape, "the imputed value of the input's kind", x.dtype)
+    imputed = per_feature(values, x.shape, "the imputed value of the input's kind", x.dtype)
     return np.where(_is_replaced(x, replaced_value_float if is_float else replaced_value_int64), imputed, x)
 
 
