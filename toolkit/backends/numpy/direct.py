@@ -13,7 +13,6 @@ import numpy as np
 
 from toolkit.backends.numpy.bound import Arrays, Direct, Lower
 from toolkit.backends.numpy.loss import LOSSES
-from toolkit.backends.numpy.parts import PARTS, known_input
 from toolkit.backends.numpy.parts import PARTS
 from toolkit.backends.numpy.quantized import QUANTIZED
 from toolkit.backends.numpy.reductions import FLOATS, REDUCTIONS
