@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.conftest import Cli, classifier
 from toolkit.cli import bench_race
+from toolkit.cli.bench_engine import own_times
 from toolkit.cli.bench_feeds import titles
 from toolkit.cli.bench_process import Engine
 from toolkit.cli.bench_reason import reason
@@ -203,3 +204,8 @@ def test_titles_tell_files_apart(paths: list[str], wanted: list[str]):
 )  # fmt: skip
 def test_the_reason_names_what_takes_the_time(steps: list[tuple[str, str, float]], milliseconds: float, words: str):
     assert reason(steps, milliseconds) == words
+
+
+def test_bodies_are_told_beside_the_layer_they_are_in():
+    steps = [("If", "numpy", "a/if", 5.0), ("Add", "cpu", "a/if/add", 3.0), ("Mul", "cpu", "a/mul", 1.0)]
+    assert own_times(steps) == [("If", "numpy", 2.0), ("Add", "cpu", 3.0), ("Mul", "cpu", 1.0)]

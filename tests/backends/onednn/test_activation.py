@@ -54,6 +54,21 @@ def test_unary(op_type: str, layout: Layout | None) -> None:
     assert outcome.kernel.in_place == ((0, 0),)
 
 
+@pytest.mark.parametrize("layout", [None, CHANNELS_LAST], ids=["plain", "channels last"])
+@pytest.mark.parametrize("shape", [(), (1, 1, 1), (6, 1, 1), (1, 6, 1, 1)])
+def test_parametric_slope(shape: tuple[int, ...], layout: Layout | None) -> None:
+    slope = np.random.default_rng(1).uniform(-1, 2, shape).astype(np.float32)
+    outcome = run(node_of("PRelu", [X, slope]), [X, slope], lying={} if layout is None else {0: layout})
+    np.testing.assert_allclose(outcome.y, np.where(X < 0, X * slope, X), rtol=1e-6)
+    if layout is not None:
+        assert outcome.layouts == [layout]
+
+
+@pytest.mark.parametrize("shape", [(5, 1), (6, 5, 7), (2, 1, 1, 1)])
+def test_slopes_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    assert not BACKEND.supports(node_of("PRelu", [X, np.zeros(shape, np.float32)]))
+
+
 def test_square_root() -> None:
     x = np.abs(X)
     np.testing.assert_allclose(run(node_of("Sqrt", [x]), [x]).y, np.sqrt(x), rtol=1e-6)
