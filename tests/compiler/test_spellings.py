@@ -101,6 +101,8 @@ SPELLINGS = [
         ["LayerNormalization", "Mul"],
         scale=(4, 6),
     ),
+    Spelling("a sum of two", "r = Relu(x) y = Sum(x, r)", ["Add", "Relu"]),
+    Spelling("a sum of one", "r = Relu(x) y = Sum(r)", ["Relu"]),
 ]
 OTHERS = [  # what only looks like it
     activation("another slope", "Erf", "z = Mul(x, root) e = Erf(z) p = Add(e, one) q = Mul(x, p) y = Mul(q, half)"),

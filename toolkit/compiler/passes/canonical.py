@@ -1,6 +1,7 @@
 """Canonical forms: the many spellings of one computation become the one that fusion and backends know.
 
-- Identity, and Dropout outside training, disappear; so does a Cast to the type a tensor has.
+- Identity, and Dropout outside training, disappear; so do a Cast to the type a tensor has and a Sum of one tensor.
+- Sum of two tensors becomes Add.
 - Conv becomes FusedConv with explicit pads, strides, dilations and group.
 - Gemm and MatMul of matrices become FusedMatMul; Gemm's beta is multiplied into its bias.
 - ReduceMean over all positions of a batch of images becomes GlobalAveragePool, in a pass of its own.
@@ -13,7 +14,7 @@ from __future__ import annotations
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite
 from toolkit.graph.parameter import is_trainable_dtype
-from toolkit.operators.expression import TOOLKIT_DOMAIN, reshape
+from toolkit.operators.expression import OPSET, TOOLKIT_DOMAIN, reshape
 from toolkit.operators.standard.convolution import canonical_convolution
 
 
@@ -29,6 +30,8 @@ def canonicalise(program: Program, *, training: bool, literal: bool = True) -> N
             return None
         if node.op_type == "Identity" or (node.op_type == "Cast" and node.x.dtype == node.y.dtype):
             return [node.x]
+        if node.op_type == "Sum" and len(node.inputs) <= 2:
+            return [node.x] if len(node.inputs) == 1 else program.append("Add", node.inputs, {}, version=OPSET).outputs
         if node.op_type == "Dropout" and not training and len(node.outputs) == 1 and not (literal and may_drop(node)):
             return [node.x]
         trains = literal and node.attributes.get("training_mode", 0)
