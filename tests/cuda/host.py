@@ -32,6 +32,7 @@ class HostKernels:
         source, library = folder / "kernels.cpp", folder / "kernels.so"
         source.write_text("\n".join(texts))
         command = [str(COMPILER), "-std=c++17", "-O0", "-w", "-shared", "-fPIC", "-ffp-contract=off", str(source)]
+        command.append("-fno-gnu-unique")  # tables of the same name in another library are not these
         done = subprocess.run([*command, "-o", str(library)], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[:4000]
         self._library = ctypes.CDLL(str(library))

@@ -123,7 +123,7 @@ def gradients(backend: str) -> dict[str, Any]:
     """Layers that keep memory of their own for the way back: their gradients, against numpy."""
     made = {
         "LSTM": layers.LSTM(5),
-        "LSTM both ways": layers.LSTM(5, bidirectional=True),
+        "LSTM both ways": layers.LSTM(5, 2, bidirectional=True),
         "GRU": layers.GRU(5),
         "GRU both ways": layers.GRU(5, bidirectional=True),
         "RNN": layers.RNN(5),

@@ -42,16 +42,16 @@ class Recurrences(Recorder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.passes: list[tuple[Cell, Array, Array]] = []  # the cell that has run, what it read and what it wrote
+        self.passes: list[tuple[list[Cell], Array, Array]] = []  # the cells that have run, what they read and wrote
 
     # descriptors ------------------------------------------------------------------------------------------------------
 
     def _set_rnn_descriptor(self, number: int, algorithm: int, *rest: Any) -> int:
         mode, bias, direction, linear, dtype, precision, math, size, hidden, projected, layers, dropout, flags = rest
-        assert (algorithm, linear, dtype, precision) == (0, 0, 0, 0) and (projected, layers) == (hidden, 1)
+        assert (algorithm, linear, dtype, precision) == (0, 0, 0, 0) and projected == hidden
         assert self.made[dropout].kind == "cudnnCreateDropoutDescriptor" and flags == 1
         values = {"mode": mode, "biases": bias, "directions": 1 + direction, "math": math, "size": size}
-        self.made[number].attributes.update({**values, "hidden": hidden})
+        self.made[number].attributes.update({**values, "hidden": hidden, "layers": layers})
         return 0
 
     def _set_rnn_data_descriptor(self, number: int, dtype: int, layout: int, *rest: Any) -> int:
@@ -71,16 +71,21 @@ class Recurrences(Recorder):
     # the weight space -------------------------------------------------------------------------------------------------
 
     def _places(self, number: int) -> tuple[Places, int]:
-        """Offset in elements and shape of each part, by direction, number and what it is; and how many there are."""
+        """Offset in elements and shape of each part, by layer, number and what it is; and how many there are.
+
+        Both directions of a layer count as layers.
+        """
         told: dict[str, Any] = self.made[number].attributes
         gates, hidden, place = len(CUDNN_GATES[told["mode"]]), told["hidden"], GAP
         found: Places = {}
-        for direction in reversed(range(told["directions"])):
+        for layer in reversed(range(told["layers"] * told["directions"])):
+            width = told["size"] if layer < told["directions"] else told["directions"] * hidden
             for gate in reversed(range(2 * gates)):
                 for part in ("bias", "matrix") if told["biases"] else ("matrix",):
-                    inner = told["size"] if gate < gates else hidden
-                    shape: tuple[int, ...] = (hidden,) if part == "bias" else (hidden, inner)
-                    found[direction, gate, part] = place, shape
+                    shape: tuple[int, ...] = (
+                        (hidden,) if part == "bias" else (hidden, width if gate < gates else hidden)
+                    )
+                    found[layer, gate, part] = place, shape
                     place += int(np.prod(shape)) + GAP
         return found, place
 
@@ -89,29 +94,29 @@ class Recurrences(Recorder):
         return 0
 
     def _get_rnn_weight_params(
-        self, handle: int, number: int, direction: int, nbytes: int, space: int, gate: int, *out: int
+        self, handle: int, number: int, layer: int, nbytes: int, space: int, gate: int, *out: int
     ) -> int:
         places, count = self._places(number)
         assert nbytes == 4 * count
         for part, address in (("matrix", out[1]), ("bias", out[3])):
-            found = places.get((direction, gate, part))
+            found = places.get((layer, gate, part))
             self._write(address, 0 if found is None else space + 4 * found[0])
         return 0
 
-    def _weights(self, number: int, space: int) -> list[Array]:
-        """Views of W, R and the two biases of each gate in ONNX's order: one list for each direction."""
+    def _weights(self, number: int, space: int, level: int) -> list[list[list[Array]]]:
+        """Views of W, R and the two biases: a list for each direction of the gates in ONNX's order."""
         told: dict[str, Any] = self.made[number].attributes
-        own = CUDNN_GATES[told["mode"]]
-        order, places = [own.index(letter) for letter in ONNX_GATES[own]], self._places(number)[0]
-        parts = [("matrix", 0), ("matrix", len(own)), ("bias", 0), ("bias", len(own))]
+        own, places = CUDNN_GATES[told["mode"]], self._places(number)[0]
+        order = [own.index(letter) for letter in ONNX_GATES[own]]
+        layers = range(level * told["directions"], (level + 1) * told["directions"])
+        parts = [("matrix", 0), ("matrix", len(own)), ("bias", 0), ("bias", len(own))][: 4 if told["biases"] else 2]
+
+        def view(place: int, shape: tuple[int, ...]) -> Array:
+            return floats(space + 4 * place, shape)
+
         return [
-            [
-                [floats(space + 4 * places[direction, gate + more, part][0], places[direction, gate + more, part][1])
-                 for gate in order]
-                for direction in range(told["directions"])
-            ]
-            for part, more in parts[: 4 if told["biases"] else 2]
-        ]  # fmt: skip
+            [[view(*places[layer, gate + more, part]) for gate in order] for layer in layers] for part, more in parts
+        ]
 
     # passes -----------------------------------------------------------------------------------------------------------
 
@@ -124,28 +129,28 @@ class Recurrences(Recorder):
         of_x, x, of_y, y, of_h, h, last_h, of_c, c, last_c, nbytes, weights, *spaces = rest
         self._check(lengths, nbytes, number, spaces)
         told: dict[str, Any] = self.made[number].attributes
-        w, r, *biases = (np.stack([np.concatenate(row) for row in part]) for part in self._weights(number, weights))
         state = self.made[of_h].attributes["shape"]
         assert state == self.made[of_c].attributes["shape"]
         given = [None if item is None else floats(item, state).copy() for item in (h, c)]
-        direction = ("forward", "bidirectional")[told["directions"] - 1]
-        settings: dict[str, Any] = {"direction": direction, "keep": True}
-        name = OPERATORS[told["mode"]]
-        settings |= {"GRU": {"linear_before_reset": 1}, "LSTM": {}, "RNN": {}}[name]
-        if told["mode"] == 0:
-            settings["activations"] = ["Relu"] * told["directions"]
-        states = [*given, None] if name == "LSTM" else given[:1]
         own = np.array(self.made[of_x].attributes["lengths"])
-        read = floats(x, self.made[of_x].attributes["shape"]).copy()
-        cell = CELLS[name](read, w, r, np.concatenate(biases, axis=1) if biases else None, own, *states, **settings)
-        result, *last = cell.run()
-        written = floats(y, self.made[of_y].attributes["shape"])
-        written[...] = np.moveaxis(result, 1, 2).reshape(written.shape)
-        for target, array in zip((last_h, last_c), last, strict=False):
-            if target is not None:
-                floats(target, state)[...] = array
+        read = flowing = floats(x, self.made[of_x].attributes["shape"]).copy()
+        cells: list[Cell] = []
+        for level in range(told["layers"]):
+            of_level = slice(level * told["directions"], (level + 1) * told["directions"])
+            w, r, *biases = (
+                np.stack(list(map(np.concatenate, part))) for part in self._weights(number, weights, level)
+            )
+            b = np.concatenate(biases, axis=1) if biases else None
+            cell = _cell(told, flowing, w, r, b, own, [None if item is None else item[of_level] for item in given])
+            result, *last = cell.run()
+            flowing = np.moveaxis(result, 1, 2).reshape(*result.shape[:1], len(own), -1)
+            for target, array in zip((last_h, last_c), last, strict=False):
+                if target is not None:
+                    floats(target, state)[of_level] = array
+            cells.append(cell)
+        floats(y, self.made[of_y].attributes["shape"])[...] = flowing
         if mode:
-            self.passes.append((cell, read, written.copy()))
+            self.passes.append((cells, read, flowing))
             ctypes.c_int64.from_address(spaces[3]).value = len(self.passes) - 1
         return 0
 
@@ -153,20 +158,23 @@ class Recurrences(Recorder):
         of_y, y, dy, of_x, dx, of_h, _, dh, first_dh, _, _, dc, first_dc, nbytes, _, *spaces = rest
         self._check(lengths, nbytes, number, spaces)
         token = ctypes.c_int64.from_address(spaces[3])
-        cell, _, written = self.passes[token.value]
+        cells, _, written = self.passes[token.value]
         shape, state = self.made[of_y].attributes["shape"], self.made[of_h].attributes["shape"]
         np.testing.assert_array_equal(floats(y, shape), written)
-        apart = floats(dy, shape).reshape(*shape[:2], state[0], -1)
-        seeds = [None if item is None else floats(item, state) for item in (dh, dc)[: len(cell.carried)]]
-        cell.back(np.moveaxis(apart, 2, 1), *seeds)
-        grad = floats(dx, self.made[of_x].attributes["shape"])
-        grad[...] = cell.input_grad()
-        if cell.over is not None:  # what lies behind the end of a short sequence is nowhere said
+        flowing = floats(dy, shape)
+        for level, cell in reversed(list(enumerate(cells))):
+            of_level = slice(level * len(cell.w), (level + 1) * len(cell.w))
+            seeds = [None if item is None else floats(item, state)[of_level] for item in (dh, dc)[: len(cell.carried)]]
+            apart = flowing.reshape(*shape[:2], len(cell.w), -1)
+            cell.back(np.moveaxis(apart, 2, 1), *seeds)
+            flowing = cell.input_grad()
+            for target, array in zip((first_dh, first_dc), cell.dinitial, strict=False):
+                if target is not None:
+                    floats(target, state)[of_level] = array
+        if cells[0].over is not None:  # what lies behind the end of a short sequence is nowhere said
             told = np.array(self.made[of_x].attributes["lengths"])
-            grad[np.arange(len(grad))[:, None] >= told] = np.nan
-        for target, array in zip((first_dh, first_dc), cell.dinitial, strict=False):
-            if target is not None:
-                floats(target, state)[...] = array
+            flowing[np.arange(len(flowing))[:, None] >= told] = np.nan
+        floats(dx, self.made[of_x].attributes["shape"])[...] = flowing
         token.value += SPENT
         return 0
 
@@ -174,15 +182,16 @@ class Recurrences(Recorder):
         _, x, _, _, _, y, nbytes, weights, *spaces = rest
         self._check(lengths, nbytes, number, spaces)
         assert mode == 0
-        cell, read, written = self.passes[ctypes.c_int64.from_address(spaces[3]).value - SPENT]
+        cells, read, written = self.passes[ctypes.c_int64.from_address(spaces[3]).value - SPENT]
         np.testing.assert_array_equal(floats(x, read.shape), read)
         np.testing.assert_array_equal(floats(y, written.shape), written)
-        biases = np.split(cell.bias_grad(), 2, axis=1) if cell.b is not None else []
-        grads = [cell.weight_grad(), cell.recurrent_grad(), *biases]
-        for views, grad in zip(self._weights(number, weights), grads, strict=True):
-            for row, own in zip(views, grad, strict=True):
-                for view, part in zip(row, np.split(own, len(row)), strict=True):
-                    view += part
+        for level, cell in enumerate(cells):
+            biases = np.split(cell.bias_grad(), 2, axis=1) if cell.b is not None else []
+            grads = [cell.weight_grad(), cell.recurrent_grad(), *biases]
+            for views, grad in zip(self._weights(number, weights, level), grads, strict=True):
+                for row, own in zip(views, grad, strict=True):
+                    for view, part in zip(row, np.split(own, len(row)), strict=True):
+                        view += part
         return 0
 
     def _check(self, lengths: None, nbytes: int, number: int, spaces: list[Any]) -> None:
@@ -190,6 +199,17 @@ class Recurrences(Recorder):
         assert lengths is None and nbytes == 4 * self._places(number)[1]
         assert spaces[0] == WORKSPACE and spaces[2] == (RESERVE if spaces[3] else 0)
         ctypes.memset(spaces[1], 0xFF, WORKSPACE)
+
+
+def _cell(told: dict[str, Any], x: Array, w: Array, r: Array, b: Array | None, own: Array, states: Any) -> Cell:
+    """The reference's cell; its gates are those of the documentation."""
+    name = OPERATORS[told["mode"]]
+    settings: dict[str, Any] = {"direction": ("forward", "bidirectional")[told["directions"] - 1], "keep": True}
+    settings |= {"GRU": {"linear_before_reset": 1}, "LSTM": {}, "RNN": {}}[name]
+    if told["mode"] == 0:
+        settings["activations"] = ["Relu"] * told["directions"]
+    make: Any = CELLS[name]
+    return make(x, w, r, b, own, *([*states, None] if name == "LSTM" else states[:1]), **settings)
 
 
 def floats(address: int, shape: Any) -> Array:

@@ -1,7 +1,8 @@
 """Recurrent layers and their gradients: cuDNN's functions for RNN, GRU and LSTM.
 
-One call multiplies the inputs of all steps at once and then walks through the steps, gates included. In training it
-keeps its own memory for the gradient, which spends it. No layer walks backwards alone: one in reverse is a forward
+One call multiplies the inputs of all steps at once and then walks through the steps, gates included; where layers stand
+on each other, the upper ones follow while the lower ones go on. In training it keeps its own memory for the gradient,
+which spends it. No layer walks backwards alone: one in reverse is a forward
 one between two kernels that turn the sequences around. Refused: a GRU whose reset comes before the product with the
 state, which cuDNN has no cell for, sequences of no steps, a gradient whose forward node kept nothing, or ran elsewhere,
 and everything but float32.
@@ -30,7 +31,8 @@ from toolkit.backends.cuda.parts import (
     reads,
     writes,
 )
-from toolkit.backends.cuda.recurrent_weights import BIAS, MODES, cell_of, pack_weights, space_layout, unpacking
+from toolkit.backends.cuda.recurrent_stacks import stack_layers
+from toolkit.backends.cuda.recurrent_weights import BIAS, MODES, W, cell_of, pack_weights, space_layout, unpacking
 from toolkit.backends.cuda.registry import kernel
 from toolkit.backends.cuda.source import Function
 from toolkit.backends.protocol import Kernel, Layout, Resources, Step
@@ -40,7 +42,7 @@ from toolkit.operators.standard.recurrent_layer import INPUTS, STATES
 
 LIBRARY = "cuDNN"
 
-X, W, FIRST_STATE = 0, 1, 4  # inputs of ``Recurrent``; behind the first state comes the first cell
+X, FIRST_STATE = 0, 4  # inputs of ``Recurrent``; behind the first state comes the first cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ def serves(node: Node) -> bool:
 
 
 def share_weights(program: Program, backend: str) -> None:
-    """Let the nodes that are served here read their weights packed, packed once for all that read them."""
+    """Join layers that stand on each other, and let all read packed weights, packed once for all that read them."""
+    stack_layers(program, backend, serves)
     pack_weights(program, backend, serves)
 
 
@@ -80,9 +83,9 @@ class _Reading:
     @classmethod
     def of(cls, node: Node, resources: Resources) -> _Reading:
         """Of a node that reads packed weights, see ``share_weights``."""
-        w = node.inputs[W]
-        assert w is not None
-        cell = cell_of(node.attributes["kind"], w, node.inputs[BIAS] is not None, resources.strict)
+        packed = node.inputs[-1]
+        assert packed is not None and packed.producer is not None
+        cell = cell_of(packed.producer, resources.strict)
         steps, batch = node.x.shape[:2]
         lengths = tuple(node.attributes.get("lengths", (steps,) * batch))
         return cls(node, layers_of(resources).batch(cell, Sequences(steps, lengths)), resources)
@@ -274,7 +277,7 @@ def _weight_gradients(
     reading: _Reading, wrt: Sequence[int], places: Places, sizes: tuple[int, int], memory: Scratch
 ) -> list[Part]:
     """cuDNN adds to what lies in the space of the gradients, which is therefore cleared before."""
-    layer, wanted = reading.batch.layer, [index for index in wrt if W <= index <= BIAS]
+    layer, wanted = reading.batch.layer, [index for index in wrt if W <= index % INPUTS <= BIAS]
     if not wanted:
         return []
     space, count = memory.take(layer.weight_nbytes), layer.weight_nbytes // ELEMENT_BYTES

@@ -1,7 +1,8 @@
 """The weights of recurrent layers as cuDNN wants them: one space, in which it says where each gate's matrices begin.
 
-``RecurrentWeights`` is a node of this backend alone. It packs W, R and bias of ``Recurrent`` for the layer and its
-gradient, in every run where they learn, once where they do not. Gradients come back the other way.
+``RecurrentWeights`` is a node of this backend alone. It packs W, R and bias of ``Recurrent``, of all layers where some
+stand on each other, for them and their gradient: in every run where they learn, once where they do not. Gradients come
+back the other way. A weight is told by its place among a layer's inputs, that of each layer above by ``INPUTS`` more.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ NUMBERS = {
     "Tanh": (0,),
     "Relu": (0,),
 }  # cuDNN's, by gate of ``Recurrent``
-BIAS = 3  # the input of ``Recurrent``
+W, R, BIAS = 1, 2, 3  # inputs of ``Recurrent``
+WEIGHT_COUNT = 3
 NEW = 2  # the gate of GRU whose product with the state has a bias of its own
 TILE = 32
 NOWHERE = (1 << 64) - 1  # the place of a bias that there is none of
@@ -58,10 +60,11 @@ class Move:
     packed: int
 
 
-def cell_of(kind: str, w: Variable, has_bias: bool, strict: bool) -> Cell:
-    """The cell of a node of that kind, whose W is given."""
-    directions, size, _, hidden = w.shape
-    return Cell(MODES[kind], directions, size, hidden, has_bias, strict)
+def cell_of(packing: Node, strict: bool) -> Cell:
+    """The cell whose weights a node packs."""
+    directions, size, _, hidden = packing.x.shape
+    has_bias, depth = packing.inputs[2] is not None, len(packing.inputs) // WEIGHT_COUNT
+    return Cell(MODES[packing.attributes["kind"]], directions, size, hidden, has_bias, strict, depth)
 
 
 def space_layout(layer: Layer, elements: int) -> Layout:
@@ -86,9 +89,9 @@ def pack_weights(program: Program, backend: str, serves: Callable[[Node], bool])
         if node.backend == backend and node.op_type in ("Recurrent", "RecurrentGradient") and serves(node):
             own = [item for item in node.inputs if item is None or not _is_packed(item)]
             own += [None] * (INPUTS - len(own))
-            key = node.attributes["kind"], *own[1 : BIAS + 1]
+            key = node.attributes["kind"], *weights_of(node)
             if key not in made:
-                node_before = _packing(program, node, own[1 : BIAS + 1])
+                node_before = packing_of(program, node, weights_of(node))
                 made[key] = node_before.y
                 nodes.append(node_before)
             node.inputs = [*own, made[key]]
@@ -100,7 +103,16 @@ def _is_packed(item: Variable) -> bool:
     return item.producer is not None and item.producer.op_type == WEIGHTS
 
 
-def _packing(program: Program, reader: Node, weights: Sequence[Variable | None]) -> Node:
+def weights_of(node: Node) -> list[Variable | None]:
+    """W, R, and bias or nothing, of each layer that a node stands for."""
+    packed = next((item for item in node.inputs if item is not None and _is_packed(item)), None)
+    if packed is None or packed.producer is None:
+        return [*node.inputs[W : BIAS + 1], None][:WEIGHT_COUNT]
+    return list(packed.producer.inputs)
+
+
+def packing_of(program: Program, reader: Node, weights: Sequence[Variable | None]) -> Node:
+    """A node that packs weights for a reader."""
     attributes = {"kind": reader.attributes["kind"]}
     node = Node(WEIGHTS, TOOLKIT_DOMAIN, 1, list(weights), [], attributes, reader.layer)
     node.role, node.backend, node.is_recomputed = reader.role, reader.backend, reader.is_recomputed
@@ -112,9 +124,12 @@ def _packing(program: Program, reader: Node, weights: Sequence[Variable | None])
 @kernel(TOOLKIT_DOMAIN, WEIGHTS)
 def recurrent_weights(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """Each matrix turned into its place, the biases copied, those that there are none of zero."""
-    kind, has_bias = node.attributes["kind"], node.inputs[2] is not None
-    layer = layers_of(resources).layer(cell_of(kind, node.x, has_bias, resources.strict))
-    launches = [packing(layer, kind, index, Input(index - 1)) for index in ((1, 2, 3) if has_bias else (1, 2))]
+    layer = layers_of(resources).layer(cell_of(node, resources.strict))
+    launches = []
+    for place, item in enumerate(node.inputs):
+        level, part = divmod(place, WEIGHT_COUNT)
+        if item is not None:
+            launches.append(packing(layer, node.attributes["kind"], level * INPUTS + W + part, Input(place)))
     given = [None if item is None else on_device(item.dtype, item.shape) for item in node.inputs]
     return SourceKernel("pack", launches, given, [space_layout(layer, node.y.size)], resources)
 
@@ -124,35 +139,46 @@ def recurrent_weights(node: Node, inputs: Sequence[Layout | None], resources: Re
 
 def packing(layer: Layer, kind: str, index: int, source: Input) -> Launch:
     """Input ``index`` of ``Recurrent`` (W, R or bias) into the weight space."""
-    if index == BIAS:
-        return _copied("pack_biases", layer, list(_biases(layer, kind)), source, packs=True)
+    if index % INPUTS == BIAS:
+        return _copied("pack_biases", layer, list(_biases(layer, kind, index)), source, packs=True)
     return _turned("pack_matrices", layer, kind, index, source, packs=True)
 
 
 def unpacking(layer: Layer, kind: str, index: int, source: Input) -> Launch:
     """The weight space's part of input ``index`` into a tensor of its own."""
-    if index == BIAS:
-        known = [item for item in _biases(layer, kind) if item.plain != NOWHERE]
+    if index % INPUTS == BIAS:
+        known = [item for item in _biases(layer, kind, index) if item.plain != NOWHERE]
         return _copied("unpack_biases", layer, known, source, packs=False)
     return _turned("unpack_matrices", layer, kind, index, source, packs=False)
 
 
+def _of_level(layer: Layer, places: Sequence[Sequence[int]], index: int) -> Sequence[Sequence[int]]:
+    """The places of both directions of the layer that an input belongs to."""
+    first = index // INPUTS * layer.cell.directions
+    return places[first : first + layer.cell.directions]
+
+
+def _inner(layer: Layer, index: int) -> int:
+    """The size of what W or R multiplies."""
+    level, part = divmod(index, INPUTS)
+    return layer.cell.width(level) if part == W else layer.cell.hidden
+
+
 def _matrices(layer: Layer, kind: str, index: int) -> Iterator[Move]:
-    """The gates of W (1) or R (2): (size, gates, hidden) of each direction, and (hidden, size) in the weight space."""
-    cell, numbers = layer.cell, NUMBERS[kind]
-    inner = cell.size if index == 1 else cell.hidden
-    for direction, places in enumerate(layer.matrices):
+    """The gates of W or R: (size, gates, hidden) of each direction, and (hidden, size) in the weight space."""
+    hidden, numbers, inner = layer.cell.hidden, NUMBERS[kind], _inner(layer, index)
+    for direction, places in enumerate(_of_level(layer, layer.matrices, index)):
         for gate, number in enumerate(numbers):
-            plain = direction * inner * len(numbers) * cell.hidden + gate * cell.hidden
-            yield Move(plain, places[number + (len(numbers) if index == 2 else 0)])
+            plain = direction * inner * len(numbers) * hidden + gate * hidden
+            yield Move(plain, places[number + (len(numbers) if index % INPUTS == R else 0)])
 
 
-def _biases(layer: Layer, kind: str) -> Iterator[Move]:
+def _biases(layer: Layer, kind: str, index: int) -> Iterator[Move]:
     """A gate's bias stands beside the input; beside the state stands zero, but for the new gate of GRU."""
     hidden, numbers = layer.cell.hidden, NUMBERS[kind]
     count = len(numbers)
     rows = count + (kind == "LinearGRU")
-    for direction, places in enumerate(layer.biases):
+    for direction, places in enumerate(_of_level(layer, layer.biases, index)):
         first = direction * rows * hidden
         for gate, number in enumerate(numbers):
             yield Move(first + gate * hidden, places[number])
@@ -162,7 +188,7 @@ def _biases(layer: Layer, kind: str) -> Iterator[Move]:
 
 def _turned(name: str, layer: Layer, kind: str, index: int, source: Input, *, packs: bool) -> Launch:
     moves, hidden = list(_matrices(layer, kind, index)), layer.cell.hidden
-    inner, row = layer.cell.size if index == 1 else hidden, len(NUMBERS[kind]) * hidden
+    inner, row = _inner(layer, index), len(NUMBERS[kind]) * hidden
     sizes = (inner, hidden) if packs else (hidden, inner)
     steps = (row, inner) if packs else (inner, row)
     numbers = f"{sizes[0]}ull, {sizes[1]}ull, {steps[0]}ull, {steps[1]}ull"

@@ -33,7 +33,10 @@ SOMEWHERE = 1 << 32  # an address to ask places of weights by: cuDNN adds to it,
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What is true of a layer whatever the batch: its cell, sizes and arithmetic (``strict``: no TF32)."""
+    """What is true of a layer whatever the batch: its cell, sizes and arithmetic (``strict``: no TF32).
+
+    ``depth``: how many layers stand on each other, of which all but the first read the one below.
+    """
 
     mode: RecurrentMode
     directions: int
@@ -41,6 +44,11 @@ class Cell:
     hidden: int
     has_bias: bool
     strict: bool
+    depth: int = 1
+
+    def width(self, level: int) -> int:
+        """The size of what the layer at a level reads."""
+        return self.directions * self.hidden if level else self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +62,8 @@ class Sequences:
 class Layer:
     """A cell's descriptor, and where in the weight space its weights lie.
 
-    ``matrices`` and ``biases`` are offsets in elements by direction and by cuDNN's number: first those of all gates
-    beside the input, then those beside the state.
+    ``matrices`` and ``biases`` are offsets in elements, by level and direction, and by cuDNN's number: first those of
+    all gates beside the input, then those beside the state.
     """
 
     def __init__(self, session: Session, cell: Cell) -> None:
@@ -77,7 +85,7 @@ class Layer:
             cell.size,
             cell.hidden,
             cell.hidden,  # of a projection, which there is not where this is the hidden size
-            1,
+            cell.depth,
             self._dropout.handle,
             PADDED_SEQUENCES,
         )
@@ -85,11 +93,12 @@ class Layer:
         functions.GetRNNWeightSpaceSize(handle, self.descriptor.handle, ctypes.byref(found))
         self.weight_nbytes = found.value
         numbers = range(2 * GATES[cell.mode])
-        places = [[self._place(direction, number) for number in numbers] for direction in range(cell.directions)]
+        count = cell.depth * cell.directions
+        places = [[self._place(number, gate) for gate in numbers] for number in range(count)]
         self.matrices = [[matrix for matrix, _ in row] for row in places]
         self.biases = [[bias for _, bias in row] for row in places]
 
-    def _place(self, direction: int, number: int) -> tuple[int, int]:
+    def _place(self, layer: int, number: int) -> tuple[int, int]:
         """Where a matrix begins, and its bias; the latter has no meaning where the cell has none."""
         functions = self.session.functions
         shapes = [Legacy(functions), Legacy(functions)]
@@ -97,7 +106,7 @@ class Layer:
         functions.GetRNNWeightParams(
             self.session.handle,
             self.descriptor.handle,
-            direction,
+            layer,
             self.weight_nbytes,
             SOMEWHERE,
             number,
@@ -118,7 +127,8 @@ class Batch:
         self.x = self._data(cell.size)
         self.y = self._data(cell.directions * cell.hidden)
         functions = layer.session.functions
-        self.state = tensor(functions, DataType.FLOAT, (cell.directions, len(sequences.lengths), cell.hidden))
+        states = cell.depth * cell.directions, len(sequences.lengths), cell.hidden
+        self.state = tensor(functions, DataType.FLOAT, states)
 
     def _data(self, size: int) -> Legacy:
         """Sequences of vectors; what an output writes behind the end of a short one is 0."""
