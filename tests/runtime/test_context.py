@@ -62,6 +62,32 @@ def test_packed_weights_are_shared_between_contexts_and_go_with_the_last_one():
     assert len(state_of(net).packed) == 0
 
 
+def test_contexts_of_the_same_sizes_are_planned_from_one_program():
+    net = cnn()
+    first, second = net.context(2), net.context(2)
+    others = [net.context(3), net.context(2, backend="numpy"), net.context(2, precision="bfloat16")]
+    programs = state_of(net).programs
+    assert len(programs) == 1 + len(others)
+    x = feed(net, 4)["x"]
+    ours, theirs = first.run(x[:2])["y"], second.run(x[2:])["y"]
+    np.testing.assert_allclose(np.vstack([ours, theirs]), net.run(x, backend="numpy")["y"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(first.run(x[:2])["y"], ours)
+    programs = state_of(net).programs
+    state_of(net).contexts.clear()
+    del first, second, others
+    gc.collect()
+    assert not programs
+
+
+def test_a_program_that_holds_an_old_parameter_is_not_used_again():
+    net = network("chosen (float[N, 3] x) => (float[N, 2] y) <int64[2] i = {0, 2}> { y = Gather<axis = 1>(x, i) }")
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    before = net.context(2)
+    net.parameters["i"].assign(np.array([1, 2]))
+    np.testing.assert_array_equal(net.context(2).run(x)["y"], x[:, [1, 2]])
+    np.testing.assert_array_equal(before.run(x)["y"], x[:, [0, 2]])
+
+
 def test_results_are_not_overwritten_by_the_next_run():
     net = mlp()
     context = net.context(2)

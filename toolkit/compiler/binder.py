@@ -82,7 +82,7 @@ class Binder:
         """Append the leaves that ``wanted`` needs, in order; ``scope`` maps names to values and is extended."""
         for name, parameter in graph.parameters.items():
             if parameter not in self._parameters:
-                self._parameters[parameter] = _parameter_variable(prefix + name, parameter)
+                self._parameters[parameter] = self._parameter_variable(prefix + name, parameter)
             scope[name] = self._parameters[parameter]
         for leaf in needed(graph, wanted):
             if (leaf.domain, leaf.op_type) == GRADIENT:
@@ -171,7 +171,7 @@ class Binder:
         try:
             return self.bind_operator(leaf, inputs, layer)
         except DataDependentShapeError:
-            settled = [_as_constant(item) for item in inputs]
+            settled = [self._as_constant(item) for item in inputs]
             if any(item is not given for item, given in zip(settled, inputs, strict=True)):
                 return self.bind_with_content(leaf, settled, decision, layer)
             found = () if decision is None else decision.types[: len(leaf.outputs)]  # of Unique, only some may be named
@@ -179,6 +179,22 @@ class Binder:
             if not types or len(types) < len(found):
                 raise
             return self.bind_operator(leaf, inputs, layer, types)
+
+    def _as_constant(self, item: Variable | None) -> Variable | None:
+        """A small parameter as a constant; anything else as it is."""
+        if item is None or item.parameter is None or item.size > CONSTANT_LIMIT:
+            return item
+        return self._settled(item.name, item.parameter)
+
+    def _parameter_variable(self, name: str, parameter: Parameter) -> Variable:
+        """Floating-point tensors stay parameters; integers, booleans and strings are constants of the program."""
+        if parameter.dtype.kind in "iubOSU":
+            return self._settled(name, parameter)
+        return Variable(name, parameter.dtype, parameter.shape, parameter=parameter)
+
+    def _settled(self, name: str, parameter: Parameter) -> Variable:
+        self.program.settled[parameter] = parameter.version
+        return Variable(name, parameter.dtype, parameter.shape, constant=parameter.array)
 
     def bind_operator(
         self, leaf: Leaf, inputs: list[Variable | None], layer: str, types: Sequence[TensorType] | None = None
@@ -294,20 +310,6 @@ def _decided(item: Item | None, seen: np.ndarray | None) -> Item | None:
     if seen is None or not isinstance(item, Variable) or item.constant is not None:
         return item
     return Variable(item.name, seen.dtype, seen.shape, constant=seen)
-
-
-def _as_constant(item: Variable | None) -> Variable | None:
-    """A small parameter as a constant; anything else as it is."""
-    if item is None or item.parameter is None or item.size > CONSTANT_LIMIT:
-        return item
-    return Variable(item.name, item.dtype, item.shape, constant=item.parameter.array)
-
-
-def _parameter_variable(name: str, parameter: Parameter) -> Variable:
-    """Floating-point tensors stay parameters; integers, booleans and strings are constants of the program."""
-    if parameter.dtype.kind in "iubOSU":
-        return Variable(name, parameter.dtype, parameter.shape, constant=parameter.array)
-    return Variable(name, parameter.dtype, parameter.shape, parameter=parameter)
 
 
 def needed(graph: Graph, wanted: Sequence[str], stop: Collection[str] = ()) -> list[Leaf]:

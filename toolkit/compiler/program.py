@@ -97,12 +97,16 @@ class Node:
 
 @dataclass(eq=False)
 class Program:
-    """Variables and nodes with every size bound. It is the ``Emitter`` that expressions append to."""
+    """Variables and nodes with every size bound. It is the ``Emitter`` that expressions append to.
+
+    ``settled`` are the parameters whose content it took for constant, with the versions that they had.
+    """
 
     inputs: dict[str, Variable] = field(default_factory=dict)
     outputs: dict[str, Variable] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     assignments: list[tuple[Variable, Variable]] = field(default_factory=list)  # (parameter or state, its next content)
+    settled: dict[Parameter, int] = field(default_factory=dict)
     layer: str = ""  # given to the nodes that ``emit`` appends
     role: str = "forward"
     _serial: int = 0
@@ -162,6 +166,10 @@ class Program:
         """A variable name that no other one has."""
         self._serial += 1
         return f"{stem}:{self._serial}"
+
+    def is_current(self) -> bool:
+        """Whether what it took for constant still is what it was."""
+        return all(parameter.version == version for parameter, version in self.settled.items())
 
     def roots(self) -> list[Variable]:
         """What the program exists for: its outputs and the next contents of what it updates."""

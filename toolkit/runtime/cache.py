@@ -1,4 +1,4 @@
-"""What a network keeps between runs: the contexts that ``Network.run`` picked, and static content they share."""
+"""What a network keeps between runs: the contexts that ``Network.run`` picked, and what contexts share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
+from toolkit.compiler.program import Program
 from toolkit.graph.network import Network
 
 KEPT_CONTEXTS = 8
@@ -14,9 +15,14 @@ KEPT_CONTEXTS = 8
 
 @dataclass(eq=False)
 class NetworkState:
-    """``packed`` holds packed weights as long as a context uses them; ``contexts`` the last ones ``run`` picked."""
+    """``packed`` holds packed weights, ``programs`` what was compiled, as long as a context uses them.
+
+    A context of sizes that another one has is planned from the same program. ``contexts`` are the last ones that
+    ``run`` picked.
+    """
 
     packed: Any = field(default_factory=WeakValueDictionary)
+    programs: WeakValueDictionary[Any, Program] = field(default_factory=WeakValueDictionary)
     contexts: OrderedDict[Any, Any] = field(default_factory=OrderedDict)
     revision: int = 0
 

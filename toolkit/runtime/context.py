@@ -102,14 +102,31 @@ class Context:
         """The plan of a network in which data decides nothing; what can be known before the data is compiled anyway."""
         if any(shape is None for shape in self.shapes.values()):
             return None
+        names, programs = tuple(backend.name for backend in self._backends), state_of(self.network).programs
+        bound = (
+            self.batch_size,
+            tuple(self.shapes.items()),
+            tuple(sorted(self._dims.items())),
+            tuple(self._outputs or ()),
+        )
+        key = (*bound, self._precision, names, self.resources.strict)
+        known = programs.get(key)
+        if known is not None and known.is_current():
+            return self._planned(known)
         types = [(value.dtype, self.shapes[name]) for name, value in self.network.inputs.items()]
         first = self._segments.prepare(types)  # type: ignore[arg-type]  # what has a shape has a type
-        return first.plan if first.is_whole else None
+        if first.plan is None or not first.is_whole:
+            return None
+        programs[key] = first.plan.program
+        return first.plan
 
     def compile(self, program: Program, **options: Any) -> Plan:
         """A plan for a program on this context's backends; the options are those of ``Plan``."""
         require_affordable(program)
         place(compute_in(program, self._precision, self._backends), self._backends)
+        return self._planned(program, **options)
+
+    def _planned(self, program: Program, **options: Any) -> Plan:
         return Plan(program, self._backends, self.resources, packed=state_of(self.network).packed, **options)
 
     # running ---------------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ class Plan:
         given: Mapping[str, str] = MappingProxyType({}),
         staying: Collection[str] = (),
     ) -> None:
-        self.resources = resources
+        self.program, self.resources = program, resources
         self._devices = Devices(backends, resources)
         pins: dict[str, Any] = {"store": store, "groups": groups, "gradients": gradients}
         found = arrange(program, backends, resources, **pins, given=given, staying=staying)
