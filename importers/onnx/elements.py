@@ -5,15 +5,14 @@ Sub-byte types are one element a byte in memory and packed in files, first eleme
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
 from onnx import TensorProto
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     """One element type. ``unit`` is the dtype that typed storage converts through, ``bits`` the width in raw data."""
 
     code: int

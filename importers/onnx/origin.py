@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,8 +50,7 @@ class ExternalFile:
         return ExternalFile, (self.location, self.content)
 
 
-@dataclass(frozen=True, slots=True)
-class ExternalRange:
+class ExternalRange(NamedTuple):
     """Where a tensor lies in its data file; bytes."""
 
     file: ExternalFile
@@ -58,8 +58,7 @@ class ExternalRange:
     length: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TensorOrigin:
+class TensorOrigin(NamedTuple):
     """How the file stored a tensor.
 
     ``storage`` is the field of TensorProto with the data, ``""`` when a tensor without elements had none.
@@ -76,8 +75,7 @@ class TensorOrigin:
     external: ExternalRange | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SparseOrigin:
+class SparseOrigin(NamedTuple):
     """How the file stored a sparse tensor. A parameter's array is dense, so for one ``content`` is what the file had;
 
     it counts as it is while the parameter is still the array ``decoded``, and for its indices afterwards.
@@ -90,16 +88,14 @@ class SparseOrigin:
     decoded: np.ndarray | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TypeOrigin:
+class TypeOrigin(NamedTuple):
     """A serialized TypeProto that says more than kind, element type and shape; it counts while those are ``key``."""
 
     content: bytes
     key: tuple[str, np.dtype | None, tuple[Dim, ...] | None]
 
 
-@dataclass(frozen=True, slots=True)
-class ValueOrigin:
+class ValueOrigin(NamedTuple):
     """Residue of a ValueInfoProto.
 
     ``name`` is the file's name where the graph needed another one: a graph that lists one value as several outputs.
@@ -111,8 +107,7 @@ class ValueOrigin:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AttributeOrigin:
+class AttributeOrigin(NamedTuple):
     """Residue of an AttributeProto: its type (an empty list has no other), and the records of the tensors in it."""
 
     kind: int
@@ -140,8 +135,7 @@ class NodeOrigin:
     renamed: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ConstantOrigin:
+class ConstantOrigin(NamedTuple):
     """The Constant node that a parameter is in the file: the ``leaf`` without the ``attribute`` that has its values."""
 
     leaf: Leaf
@@ -161,8 +155,7 @@ class GraphOrigin:
     constants: dict[str, ConstantOrigin] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class OpsetOrigin:
+class OpsetOrigin(NamedTuple):
     """One serialized OperatorSetIdProto; empty for the import that files of the first IR versions imply."""
 
     domain: str
@@ -179,8 +172,7 @@ class FunctionOrigin:
     attributes: dict[str, AttributeOrigin] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingOrigin:
+class TrainingOrigin(NamedTuple):
     """Residue of a TrainingInfoProto; the serialized entries of bindings that their dictionaries cannot say."""
 
     rest: bytes = b""
@@ -188,8 +180,7 @@ class TrainingOrigin:
     starts: tuple[bytes, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ModelOrigin:
+class ModelOrigin(NamedTuple):
     """Residue of a ModelProto.
 
     ``metadata`` keeps the serialized entries where the dictionary cannot say them (repeated keys, absent values).

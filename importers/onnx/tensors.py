@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from onnx import SparseTensorProto, TensorProto
@@ -32,8 +32,7 @@ LARGEST_DENSE = 1 << 31  # bytes; a sparse initializer of a few bytes may claim 
 LARGEST_RANK = 64  # numpy's limit
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """Data that was cut out of the model: the field it belongs to, and its bytes (uint8).
 
     Where it stays in a ``file``, ``data`` only says where: the array made of it tells type and shape, and need not be

@@ -26,7 +26,7 @@ def add_outputs(graph: Graph, outputs: Iterable[Value], identity_version: int) -
             original = value.name
             value.name = names.take(original)
             residue = value.origin if value.origin is not None else ValueOrigin()
-            value.origin = replace(residue, name=original)
+            value.origin = residue._replace(name=original)
             leaf = Leaf("Identity", [original], [value.name], version=identity_version, path=paths.take("Identity"))
             leaf.origin = NodeOrigin(synthetic=True)
             graph.leaves.append(leaf)

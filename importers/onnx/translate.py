@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -152,7 +151,7 @@ class _GraphReader:
             name = text(sparse.values.name)
             content, sparse_origin = read_sparse(sparse, self.folder, title)
             array = densified(content, title)
-            sparse_origin = replace(sparse_origin, content=content, decoded=array)
+            sparse_origin = sparse_origin._replace(content=content, decoded=array)
             parameters[name] = Parameter(name, array, requires_grad=False, origin=sparse_origin)
         return parameters
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from typing import NamedTuple
 
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node
@@ -16,8 +16,7 @@ Lower = Callable[[Node, Sequence[Layout | None], Resources], Kernel]
 Accepts = Callable[[Node], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """How to lower an operator, and which of its nodes."""
 
     lower: Lower

@@ -6,10 +6,9 @@ Nothing here infers a shape or runs an operator.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -20,8 +19,7 @@ from toolkit.operators import wire
 from toolkit.operators.record import canonical_domain
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """The facts of one schema that are asked for per node.
 
     ``type_parameters`` holds, per formal input, the name of the type parameter that all inputs and outputs of that

@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from toolkit.backends.protocol import HOST, Bracket, Bracketed, Step
 from toolkit.runtime.devices import Devices
 from toolkit.runtime.tensors import Task
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """Bytes of host memory that a step touches, from ``start`` up to ``end``."""
 
     start: int

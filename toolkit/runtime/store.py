@@ -9,7 +9,7 @@ for each kind on each device.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,7 @@ from toolkit.runtime.tensors import AnyBuffer
 GRADIENT = "gradient"
 
 
-@dataclass(frozen=True, slots=True)
-class Nowhere:
+class Nowhere(NamedTuple):
     """What an imitation of a store has in the place of a buffer."""
 
     layout: Layout

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from toolkit.backends.protocol import Step
 from toolkit.compiler.program import Node
@@ -12,8 +11,7 @@ from toolkit.compiler.program import Node
 Arrays = Sequence[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Direct:
+class Direct(NamedTuple):
     """How to turn arrays into a step; ``in_place`` as in ``Kernel``.
 
     ``is_same``: the first output is the first input, byte by byte, so that there is nothing to do.

@@ -10,7 +10,7 @@ import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from toolkit.backends.onednn.library import STATUS, SUCCESS, UNIMPLEMENTED, Handle, load
 from toolkit.backends.onednn.memory import Descriptor
@@ -35,15 +35,13 @@ def post_operand(index: int) -> int:
     return 32768 * (index + 1) | SRC_1
 
 
-@dataclass(frozen=True, slots=True)
-class Sum:
+class Sum(NamedTuple):
     """Post-op: add ``scale`` times what lies in the destination already."""
 
     scale: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Eltwise:
+class Eltwise(NamedTuple):
     """Post-op, or primitive of its own: an elementwise function by its algorithm number and two parameters."""
 
     algorithm: int
@@ -51,8 +49,7 @@ class Eltwise:
     beta: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Binary:
+class Binary(NamedTuple):
     """Post-op: combine with a tensor that broadcasts to the destination."""
 
     algorithm: int

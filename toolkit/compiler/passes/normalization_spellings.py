@@ -12,7 +12,7 @@ The variance is the mean of the square (Pow, or a product with itself) of x - me
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ from toolkit.compiler.rewrite import Replacement, rewrite, use_counts
 VERSION = 17
 
 
-@dataclass(frozen=True, slots=True)
-class _Statistics:
+class _Statistics(NamedTuple):
     """What an inverse standard deviation was computed of: x, its mean, the first normalised axis, epsilon."""
 
     x: Variable

@@ -11,9 +11,8 @@ QLinearAdd; MaxPool and what moves elements between them. Blocks, other types an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,8 +40,7 @@ MOVEMENT = (
 LARGEST_EXACT = 1 << 24
 
 
-@dataclass(frozen=True, slots=True)
-class Centred:
+class Centred(NamedTuple):
     """Integers as float32: ``value`` is their distance from ``zero_point``."""
 
     value: Expression

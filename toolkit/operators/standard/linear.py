@@ -9,8 +9,7 @@ exchange the last two axes of what is seen then. Bias and residual broadcast to 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -138,8 +137,7 @@ def _infer(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: A
     return [(a[0], shape)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Factor:
+class _Factor(NamedTuple):
     """An operand of a product with the exchanges that it is seen through."""
 
     value: Expression

@@ -7,9 +7,8 @@ are apart from ``activation`` because they run in place once a step, and some ex
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +16,7 @@ Function = Callable[[np.ndarray, np.ndarray, float, float], object]  # input, wh
 Slope = Callable[[np.ndarray, np.ndarray, float, float], Any]  # input, output, alpha, beta
 
 
-@dataclass(frozen=True, slots=True)
-class RecurrentActivation:
+class RecurrentActivation(NamedTuple):
     """One activation; ``alpha`` and ``beta`` are their defaults, ``None`` where it takes none."""
 
     function: Function
