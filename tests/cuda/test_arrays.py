@@ -12,6 +12,7 @@ import pytest
 from tests.cuda.strict_array import StrictArray
 from toolkit.backends.cuda import arrays, library
 from toolkit.backends.cuda.arrays import GRANULE, LEAST_BLOCK, ReferenceKernel, Scratch
+from toolkit.backends.cuda.backend import CudaBackend
 from toolkit.backends.cuda.layouts import on_device
 from toolkit.backends.protocol import Resources
 from toolkit.compiler.program import Node, Program, Variable
@@ -122,3 +123,16 @@ def test_scratch_gives_the_same_pieces_in_every_step(machine: Any) -> None:
     scratch.restart()
     assert [scratch.take(size) for size in sizes] == first
     assert Block.made == blocks, "the second step asks for no memory"
+
+
+def test_convolutions_on_a_grid_are_written_out_for_kernels() -> None:
+    x, weight, scale = (np.ones(shape, np.float32) for shape in ((1, 2, 4, 4), (3, 2, 3, 3), (3,)))
+    geometry = {"strides": [1, 1], "pads": [0] * 4, "dilations": [1, 1], "group": 1}
+    program = Program(layer="quantised")
+    given = [variable("x", x), variable("w", weight, is_constant=True), None, variable("m", scale, is_constant=True)]
+    slow = program.append("GridConv", given, {**geometry, "low": -8.0, "high": 7.0}, domain="toolkit")
+    slow.backend, program.outputs = "cuda", {"y": slow.y}
+    assert not arrays.has_kernel(slow)
+    CudaBackend().arrange(program)
+    assert [node.op_type for node in program.nodes] == ["Conv", "Reshape", "ElementwiseRegion"]
+    assert all(map(arrays.has_kernel, program.nodes))

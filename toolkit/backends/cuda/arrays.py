@@ -17,7 +17,7 @@ from toolkit.backends.cuda import library
 from toolkit.backends.cuda.layouts import on_device
 from toolkit.backends.cuda.memory import DeviceBlock
 from toolkit.backends.cuda.queue import queue_of
-from toolkit.backends.cuda.registry import kernel
+from toolkit.backends.cuda.registry import KERNELS, kernel
 from toolkit.backends.cuda.uncapturable import UNCAPTURABLE
 from toolkit.backends.protocol import Buffer, Kernel, Layout, Resources, Step
 from toolkit.compiler.program import Node
@@ -155,6 +155,12 @@ def _is_setting(value: Any) -> bool:
 def _lower(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     assert node.record is not None
     return ViewKernel(node) if node.record.is_view else ReferenceKernel(node, resources)
+
+
+def has_kernel(node: Node) -> bool:
+    """Whether the device has a kernel for a node, beyond its reference on CuPy arrays."""
+    entry = KERNELS.entry_of(node)
+    return entry is not None and (entry.lower is not _lower or (node.record is not None and node.record.is_view))
 
 
 load_everything()

@@ -2,12 +2,15 @@
 
 - ``expand_composed``: Attention, FusedConv, the forms of old opsets and others become what fusion and backends know.
 - ``expand_own_operators``: operators of our own domain become standard ones, for whoever lacks them.
+- ``expand_slow_operators``: those of them for which a backend has no kernel to be proud of, but for all that they say.
 
 What comes out may be expanded again. Half-width floats are widened before and narrowed once behind, as the references
 do.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -44,6 +47,32 @@ def expand_own_operators(program: Program) -> None:
 
     while any(node.domain == TOOLKIT_DOMAIN for node in program.nodes):
         rewrite(program, rule)
+
+
+def expand_slow_operators(program: Program, backend: str, is_fast: Callable[[Node], bool]) -> None:
+    """Replace the operators of the toolkit's domain that a backend was given and has no fast kernel for.
+
+    One that says anything for which there is no fast kernel either stays as it is.
+    """
+
+    def rule(node: Node) -> Replacement | None:
+        record, first = node.record, len(program.nodes)
+        is_own = node.domain == TOOLKIT_DOMAIN and record is not None and record.expansion is not None
+        if node.backend != backend or not is_own or is_fast(node):
+            return None
+        try:
+            made = _expanded_widely(program, node)
+        except UnsupportedOperatorError:  # this node's settings have none
+            made = None
+        nodes = program.nodes[first:]
+        if made is None or not all(map(is_fast, nodes)):
+            del program.nodes[first:]
+            return None
+        for item in nodes:
+            item.backend, item.fused = backend, node.fused
+        return made
+
+    rewrite(program, rule)
 
 
 def _expanded_widely(program: Program, node: Node) -> Replacement:
