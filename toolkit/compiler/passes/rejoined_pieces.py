@@ -16,6 +16,8 @@ from toolkit.compiler.rewrite import Replacement, rewrite
 from toolkit.operators.expression import emit, indices, reshape
 from toolkit.operators.standard.slicing import slices
 
+MOST_PIECES = 64  # of one value; what has more of them counts as a tensor of its own
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -92,7 +94,8 @@ class _Values:
         """What the outputs are made of; ``None`` for other operators, and for pieces that are not evenly cut."""
         if node.op_type == "Concat":
             inputs = [item for item in node.inputs if item is not None and item.size]
-            return [_joined([self._of(item, _rows(node.y, node.attributes.get("axis", 1))) for item in inputs])]
+            found = [_joined([self._of(item, _rows(node.y, node.attributes.get("axis", 1))) for item in inputs])]
+            return found if len(found[0].pieces) <= MOST_PIECES else None
         if node.op_type == "Split":
             rows, position, found = _rows(node.x, node.attributes.get("axis", 0)), 0, []
             for item in node.outputs:
