@@ -266,6 +266,21 @@ class TestTrainingPasses:
         assert 0 < len(program_roles) <= len(everything)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_batch_is_differentiated_as_often_as_one_likes(backend):
+    """A backward pass overwrites what it needs no more; the next one of the same batch must not read that."""
+    net = cnn()
+    context = net.context(4, training=True, backend=backend)
+    (y,) = context.forward(feed(net, 4)).values()
+    seeds = [np.random.default_rng(number).standard_normal(y.shape).astype(np.float32) for number in range(2)]
+    name = next(iter(net.outputs))
+    first, other, again = (context.backward({name: seeds[number]}) for number in (0, 1, 0))
+    for kind, grads in first.items():
+        for key, grad in grads.items():
+            np.testing.assert_array_equal(again[kind][key], grad)
+    assert any(np.any(other["parameters"][key] != grad) for key, grad in first["parameters"].items())
+
+
 class TestTrainingOptions:
     def step(self, **options: object) -> tuple[dict, Explanation]:
         context = deep().context(256, training=True, backend="numpy", **options)

@@ -67,6 +67,7 @@ class TrainingContext(Context):
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
         self._shortfalls: dict[Judged, dict[str, Shortfall]] = {}
         self._feeds: Arrays | None = None
+        self._is_spent = False
         self._scout = Scout(network, backend, threads, outputs)
         self._judged: Judged = tuple(
             name for name in (network.outputs if outputs is None else outputs) if _is_float(network, name)
@@ -132,6 +133,7 @@ class TrainingContext(Context):
         self._random_state = self.resources.random.bit_generator.state
         self._load(self._plan, arrays)
         self._plan.run("forward")
+        self._is_spent = False
         return self._results(self._plan, None)
 
     def backward(self, grads: Mapping[str, np.ndarray]) -> dict[str, Arrays]:
@@ -155,6 +157,7 @@ class TrainingContext(Context):
             if given.shape != target.shape:
                 raise InputError(f"The gradient of output {name!r} must be {target.shape}, got {given.shape}.")
             np.copyto(target, given)
+        self._is_spent = True
         plan.run("backward")
         found: dict[str, Arrays] = {"inputs": {}, "parameters": {}}
         for key, array in plan.output_arrays.items():
@@ -169,11 +172,15 @@ class TrainingContext(Context):
         return self._shortfalls.get(self._judged, {})
 
     def _switch(self, judged: Judged) -> Plan:
-        """The plan for this set of judged outputs; another set than before repeats the forward pass as it was."""
+        """The plan for this set of judged outputs, with the forward pass repeated as it was where need be.
+
+        Another set has another plan; and a backward pass overwrites what the forward pass kept for it.
+        """
         assert self._plan is not None
         assert self._feeds is not None
-        if judged != self._judged:
-            self._plan, self._judged = self._plan_for(judged, self._feeds), judged
+        if judged != self._judged or self._is_spent:
+            if judged != self._judged:
+                self._plan, self._judged = self._plan_for(judged, self._feeds), judged
             self.resources.random.bit_generator.state = self._random_state
             self._load(self._plan, self._feeds)
             self._plan.run("forward")
