@@ -13,8 +13,8 @@ from tests.cuda.nodes import bound, entry_of, lowered, node_of
 from tests.cuda.recorder import Recorder
 from tests.support.case import Case
 
-MODULES = ("convolution", "linear", "pooling", "softmax", "normalization")
-LEAST = {"convolution": 60, "linear": 26, "pooling": 20, "softmax": 12, "normalization": 2}
+MODULES = ("attention", "convolution", "linear", "pooling", "softmax", "normalization")
+LEAST = {"attention": 1, "convolution": 60, "linear": 26, "pooling": 20, "softmax": 12, "normalization": 2}
 EXECUTED = ("cudnnBackendExecute", "cublasLtMatmul", "cudnnSoftmax", "cudnnBatchNormalization")
 
 

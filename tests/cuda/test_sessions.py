@@ -21,9 +21,9 @@ from toolkit.errors import BackendError
 TF32, FAST = (NumericalNote.TENSOR_CORE,), ()
 
 
-def product_and_relu() -> Graph:
+def product_and_relu(dtype: DataType = DataType.FLOAT) -> Graph:
     builder = Builder()
-    a, b, y = (builder.tensor(DataType.FLOAT, (1, 8, 8)) for _ in range(3))
+    a, b, y = (builder.tensor(dtype, (1, 8, 8)) for _ in range(3))
     middle = builder.matmul(a, b, builder.virtual((1, 8, 8), (64, 8, 1)))
     builder.pointwise(PointwiseMode.RELU_FWD, middle, into=y)
     return builder.graph()
@@ -33,6 +33,12 @@ def test_exact_float32_passes_over_tensor_cores() -> None:
     session = session_of(Recorder(notes=[TF32, FAST]).resources())
     assert session.plan(product_and_relu(), strict=True).engine == 1
     assert session.plan(product_and_relu(), strict=False).engine == 0
+
+
+@pytest.mark.parametrize("dtype", [DataType.HALF, DataType.BFLOAT16])
+def test_half_width_is_what_tensor_cores_are_for(dtype: DataType) -> None:
+    session = session_of(Recorder(notes=[TF32, FAST]).resources())
+    assert session.plan(product_and_relu(dtype), strict=True).engine == 0
 
 
 def test_elementwise_engines_may_say_what_they_like() -> None:

@@ -63,8 +63,7 @@ class MultiHeadAttention(Definition):
         value = self._heads(builder, "value", memory, width, [0, 2, 1, 3], (batch, self.heads, keys, head))
         grid = (batch, self.heads, time, keys)
         scores = builder.leaf("MatMul", [query, key], grid, dtype)
-        scale = builder.parameter("scale", np.asarray(head**-0.5, dtype), requires_grad=False)
-        scores = builder.leaf("Mul", [scores, scale], grid, dtype)
+        scores = builder.leaf("Mul", [scores, builder.number(head**-0.5, dtype)], grid, dtype)
         if self.causal:
             scores = builder.leaf("Add", [scores, self._later(builder, scores, time, keys)], grid, dtype)
         if len(inputs) > 2:
@@ -117,7 +116,7 @@ class MultiHeadAttention(Definition):
         batch, keys = builder.shape(mask, "MultiHeadAttention")
         axes = builder.indices("mask_axes", 1, 2)
         wide = builder.leaf("Unsqueeze", [mask, axes], (batch, 1, 1, keys), np.dtype(bool))
-        hidden = builder.parameter("hidden", np.asarray(HIDDEN, dtype_of(scores)), requires_grad=False)
+        hidden = builder.number(HIDDEN, dtype_of(scores))
         return builder.leaf("Where", [wide, scores, hidden], scores.shape, dtype_of(scores))
 
 

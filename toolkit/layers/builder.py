@@ -79,6 +79,10 @@ class Builder:
         self.graph.parameters[name] = Parameter(name, array, requires_grad=requires_grad)
         return name
 
+    def number(self, content: float, dtype: np.dtype) -> Value:
+        """A number that belongs to a formula: it is no parameter."""
+        return self.leaf("Constant", [], (), dtype, value=np.asarray(content, dtype))
+
     def indices(self, name: str, *content: int) -> str:
         """Add a list of int64, such as axes or a shape; returns its unique name."""
         return self.parameter(name, np.asarray(content, np.int64))

@@ -36,6 +36,7 @@ FAMILIES: tuple[str, ...] = (
     "standard.experimental",
     "standard.flex_attention",
     "standard.former_batch_normalization",
+    "standard.fused_attention",
     "standard.gated_activation",
     "standard.global_pooling",
     "standard.grid_sample",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from toolkit.backends.cuda.arrays import has_kernel
+from toolkit.backends.cuda.attention import serves
 from toolkit.backends.cuda.capture import captured
 from toolkit.backends.cuda.crossing import StreamCrossing
 from toolkit.backends.cuda.device import device
@@ -18,6 +19,7 @@ from toolkit.backends.cuda.recurrent import share_weights
 from toolkit.backends.cuda.registry import KERNELS
 from toolkit.backends.cuda.transfer import transfer
 from toolkit.backends.protocol import Backend, Kernel, Layout, Resources, Step
+from toolkit.compiler.passes.attention_spellings import form_attention
 from toolkit.compiler.passes.elementwise_regions import form_elementwise_regions
 from toolkit.compiler.passes.expansion import expand_slow_operators
 from toolkit.compiler.program import Node, Program
@@ -38,6 +40,7 @@ class CudaBackend(Backend):
     def arrange(self, program: Program) -> None:
         expand_slow_operators(program, self.name, has_kernel)
         share_weights(program, self.name)
+        form_attention(program, self.name, serves)
         form_elementwise_regions(program, self.name, shapes_of)
 
     def lower(self, node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:

@@ -26,7 +26,8 @@ CALLS_LIBRARY: Names = {
     "toolkit": (
         "ConvInputGradient ConvWeightGradient DeformConvInputGradient DeformConvWeightGradient DetGradient "
         "FusedConv FusedMatMul GRUGradient GridConv GridSampleGridGradient LSTMGradient "
-        "LinearAttentionGradient RNNGradient Recurrent RecurrentGradient"
+        "LinearAttentionGradient RNNGradient Recurrent RecurrentGradient ScaledDotProductAttention "
+        "ScaledDotProductAttentionGradient"
     ),
 }
 # the host waits for numbers from the device, or sorts there, whose scratch memory is not fixed

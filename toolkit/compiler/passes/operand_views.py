@@ -75,10 +75,10 @@ def _peeled(
         ):
             return None
         return before.x, {f"swap{letter}": flags[0], f"trans{letter}": flags[1]}
-    scaled = _scaled(before)
-    if scaled is None or scaled[0].shape != factor.shape:
+    multiple = scaled(before)
+    if multiple is None or multiple[0].shape != factor.shape:
         return None
-    return scaled[0], {"alpha": float(attributes.get("alpha", 1.0)) * scaled[1]}
+    return multiple[0], {"alpha": float(attributes.get("alpha", 1.0)) * multiple[1]}
 
 
 def _order(node: Node) -> list[int]:
@@ -106,7 +106,7 @@ def _as_flags(order: Sequence[int], swap: int, trans: int) -> tuple[int, int] | 
     return None
 
 
-def _scaled(node: Node | None) -> tuple[Variable, float] | None:
+def scaled(node: Node | None) -> tuple[Variable, float] | None:
     """The tensor and the number that a node multiplies."""
     if node is None or node.domain or node.op_type not in ("Mul", "Div") or "axis" in node.attributes:
         return None
@@ -130,14 +130,14 @@ def _with_result(program: Program, node: Node, uses: Counter[Variable]) -> Repla
             return None
         change: dict[str, Any] = {"swapY": int(not before.attributes.get("swapY", 0))}
     else:
-        scaled = _scaled(node)
-        before = None if scaled is None else scaled[0].producer
-        if scaled is None or not is_product(before) or scaled[0].shape != node.y.shape:
+        multiple = scaled(node)
+        before = None if multiple is None else multiple[0].producer
+        if multiple is None or not is_product(before) or multiple[0].shape != node.y.shape:
             return None
         assert before is not None
         if before.attributes.get("activation") or len(before.inputs) > 2:
             return None
-        change = {"alpha": float(before.attributes.get("alpha", 1.0)) * scaled[1]}
+        change = {"alpha": float(before.attributes.get("alpha", 1.0)) * multiple[1]}
     if uses[before.y] != 1 or before.role != node.role or before.is_recomputed != node.is_recomputed:
         return None
     attributes = {**before.attributes, **change}

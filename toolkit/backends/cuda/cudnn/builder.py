@@ -115,6 +115,27 @@ class Builder:
         self._append(record("OPERATION_MATMUL", adesc=a, bdesc=b, cdesc=into, desc=record("MATMUL", comp_type=FLOAT)))
         return into
 
+    def position(self, like: Tensor, axis: int) -> Tensor:
+        """The number of each element's place along an axis."""
+        into = self.virtual(like.shape, like.strides, DataType.INT32)
+        form = record("POINTWISE", mode=PointwiseMode.GEN_INDEX, math_prec=DataType.INT32, axis=axis)
+        self._append(record("OPERATION_POINTWISE", pw_descriptor=form, xdesc=like, ydesc=into))
+        return into
+
+    def comparison(self, mode: PointwiseMode, x: Tensor, other: Tensor) -> Tensor:
+        """The truth values of a comparison."""
+        into = self.virtual(x.shape, x.strides, DataType.BOOLEAN)
+        form = record("POINTWISE", mode=mode, math_prec=DataType.BOOLEAN)
+        self._append(record("OPERATION_POINTWISE", pw_descriptor=form, xdesc=x, bdesc=other, ydesc=into))
+        return into
+
+    def turned(self, x: Tensor, dtype: DataType) -> Tensor:
+        """The last two axes exchanged, the elements where they are, as numbers of another type."""
+        order = [*range(len(x.shape) - 2), len(x.shape) - 1, len(x.shape) - 2]
+        into = self.virtual([x.shape[axis] for axis in order], [x.strides[axis] for axis in order], dtype)
+        self._append(record("OPERATION_RESHAPE", xdesc=x, ydesc=into))
+        return into
+
     def reduction(self, operator: ReductionOperator, x: Tensor, into: Tensor) -> Tensor:
         """``x`` over the axes in which ``into`` has the size 1."""
         form = record("REDUCTION", operator=operator, comp_type=FLOAT)

@@ -101,8 +101,14 @@ class Graph:
 
     @property
     def is_contraction(self) -> bool:
-        """Whether something is multiplied and summed, for which the choice of units matters."""
-        return any(item.kind.startswith(CONTRACTIONS) for item in self.operations)
+        """Whether float32 numbers are multiplied and summed, for which the choice of units matters."""
+        return any(
+            tensor.dtype is DataType.FLOAT
+            for item in self.operations
+            if item.kind.startswith(CONTRACTIONS)
+            for name, tensor in item.tensors()
+            if not _writes(item, name)
+        )
 
     def written(self) -> dict[int, Tensor]:
         """The tensors that the operations write, by uid."""
