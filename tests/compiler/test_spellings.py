@@ -102,6 +102,13 @@ SPELLINGS = [
         scale=(4, 6),
     ),
     Spelling("a sum of two", "r = Relu(x) y = Sum(x, r)", ["Add", "Relu"]),
+    Spelling(
+        "a pad by nothing", "n = Constant <value = int64[6] {0, 0, 0, 0, 0, 0}> () r = Relu(x) y = Pad(r, n)", ["Relu"]
+    ),
+    Spelling(
+        "a pad", "n = Constant <value = int64[6] {0, 1, 0, 0, -1, 0}> () r = Relu(x) y = Pad(r, n)", ["Pad", "Relu"]
+    ),
+    Spelling("a transpose of nothing", "r = Relu(x) y = Transpose <perm = [0, 1, 2]> (r)", ["Relu"]),
     Spelling("a sum of one", "r = Relu(x) y = Sum(r)", ["Relu"]),
 ]
 OTHERS = [  # what only looks like it

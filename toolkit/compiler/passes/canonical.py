@@ -1,6 +1,7 @@
 """Canonical forms: the many spellings of one computation become the one that fusion and backends know.
 
-- Identity, and Dropout outside training, disappear; so do a Cast to the type a tensor has and a Sum of one tensor.
+- Identity, and Dropout outside training, disappear; so do a Cast to the type a tensor has, a Sum of one tensor, and
+  what moves nothing: a Pad by nothing, an Expand or Reshape to the shape a tensor has, a Transpose in order.
 - Sum of two tensors becomes Add.
 - Conv becomes FusedConv with explicit pads, strides, dilations and group.
 - Gemm and MatMul of matrices become FusedMatMul; Gemm's beta is multiplied into its bias.
@@ -17,6 +18,8 @@ from toolkit.graph.parameter import is_trainable_dtype
 from toolkit.operators.expression import OPSET, TOOLKIT_DOMAIN, reshape
 from toolkit.operators.standard.convolution import canonical_convolution
 
+MOVING = ("Pad", "Expand", "Reshape", "Transpose")  # operators that may turn out to move nothing
+
 
 def canonicalise(program: Program, *, training: bool, literal: bool = True) -> None:
     """Apply the rules above.
@@ -29,6 +32,8 @@ def canonicalise(program: Program, *, training: bool, literal: bool = True) -> N
         if node.domain:
             return None
         if node.op_type == "Identity" or (node.op_type == "Cast" and node.x.dtype == node.y.dtype):
+            return [node.x]
+        if _moves_nothing(node):
             return [node.x]
         if node.op_type == "Sum" and len(node.inputs) <= 2:
             return [node.x] if len(node.inputs) == 1 else program.append("Add", node.inputs, {}, version=OPSET).outputs
@@ -61,6 +66,20 @@ def pool_means(program: Program) -> None:
         return [reshape(pooled, node.y.shape).variable]
 
     rewrite(program, rule)
+
+
+def _moves_nothing(node: Node) -> bool:
+    """Whether a node that moves elements leaves all of them where they are."""
+    if node.op_type not in MOVING or node.x.shape != node.y.shape or node.x.dtype != node.y.dtype:
+        return False
+    if node.op_type == "Transpose":
+        return list(node.attributes.get("perm", ())) == list(range(len(node.x.shape)))
+    if node.op_type == "Pad":
+        widths = node.attributes.get("pads", node.attributes.get("paddings"))
+        given = node.inputs[1] if len(node.inputs) > 1 else None
+        widths = given.constant if given is not None else widths
+        return widths is not None and not any(int(width) for width in widths)
+    return True
 
 
 def may_drop(node: Node) -> bool:
