@@ -45,8 +45,9 @@ def memory() -> dict[str, Any]:
 
 def copies() -> dict[str, Any]:
     """What goes to the device in pinned memory comes back."""
+    from toolkit.backends.cuda.device import device
     from toolkit.backends.cuda.layouts import on_device
-    from toolkit.backends.cuda.memory import DeviceMemory
+    from toolkit.backends.cuda.memory import DeviceMemory, filled
     from toolkit.backends.cuda.queue import queue_of
     from toolkit.backends.cuda.transfer import transfer
     from toolkit.backends.host import HostBuffer
@@ -61,7 +62,10 @@ def copies() -> dict[str, Any]:
     for source, end in ((sent, target), (target, received)):
         transfer(source.layout, end.layout, resources).bind([source], [end], None)()
     queue_of(resources).synchronise()
-    return {"equal": bool((received.array == sent.array).all())}
+    table, block = np.zeros(15, np.float32), filled(sent.array.tobytes())
+    with device().active() as driver:
+        driver.memcpy_dtoh(table, block.address)
+    return {"equal": bool((received.array == sent.array).all() and (table == sent.array.reshape(-1)).all())}
 
 
 def network(log: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from toolkit.training.data import Batches, Source
-from toolkit.training.data.prefetch import prefetched, read_ahead
+from toolkit.training.data.prefetch import announced, prefetched, read_ahead
 
 
 def threads():
@@ -102,3 +102,41 @@ def test_the_number_of_threads_changes_nothing(workers):
     data = np.arange(100.0), np.arange(100)
     found = [labels.tolist() for _, labels in Batches(data, 7, workers=workers)(np.random.default_rng(3))]
     assert found == [labels.tolist() for _, labels in Batches(data, 7)(np.random.default_rng(3))]
+
+
+def test_elements_are_told_of_before_the_one_in_front_of_them():
+    told = []
+    found = [(element, list(told)) for element in announced("abc", told.append)]
+    assert found == [("a", ["b"]), ("b", ["b", "c"]), ("c", ["b", "c"])]
+
+
+def test_an_error_comes_where_its_element_would_have_come():
+    def failing():
+        yield from "ab"
+        raise OSError("the disk is gone")
+
+    found, told = [], []
+    with pytest.raises(OSError, match="the disk is gone"):
+        found.extend(iter(announced(failing(), told.append)))
+    assert told == ["b"]
+    results = announced(failing(), told.append)
+    assert [next(results), next(results)] == ["a", "b"]
+
+
+def test_batches_tell_of_the_next_one_and_count_those_handed_out():
+    told = []
+    batches = Batches((np.arange(12.0).reshape(6, 2), np.arange(6)), 2)
+    positions = []
+    for _, labels in batches(ahead=lambda batch: told.append(batch[1].tolist())):
+        positions.append((labels.tolist(), batches.state()["position"], len(told)))
+    assert told == [[2, 3], [4, 5]]
+    assert positions == [([0, 1], 1, 1), ([2, 3], 2, 2), ([4, 5], 3, 2)]
+
+
+@pytest.mark.parametrize(("workers", "count"), [(0, 0), (1, 2)], ids=["read in turn", "read by a thread"])
+def test_an_iterable_that_is_read_in_turn_is_not_looked_ahead_in(workers, count):
+    told = []
+    pairs = [(np.ones((2, 3)), np.zeros(2))] * 3
+    for _ in Batches(lambda: iter(pairs), 2, workers=workers)(ahead=told.append):
+        pass
+    assert len(told) == count
