@@ -105,7 +105,7 @@ def test_the_number_of_threads_changes_nothing(workers):
 
 
 def test_elements_are_told_of_before_the_one_in_front_of_them():
-    told = []
+    told: list[object] = []
     found = [(element, list(told)) for element in announced("abc", told.append)]
     assert found == [("a", ["b"]), ("b", ["b", "c"]), ("c", ["b", "c"])]
 
@@ -115,7 +115,8 @@ def test_an_error_comes_where_its_element_would_have_come():
         yield from "ab"
         raise OSError("the disk is gone")
 
-    found, told = [], []
+    found: list[str] = []
+    told: list[object] = []
     with pytest.raises(OSError, match="the disk is gone"):
         found.extend(iter(announced(failing(), told.append)))
     assert told == ["b"]
@@ -124,7 +125,7 @@ def test_an_error_comes_where_its_element_would_have_come():
 
 
 def test_batches_tell_of_the_next_one_and_count_those_handed_out():
-    told = []
+    told: list[object] = []
     batches = Batches((np.arange(12.0).reshape(6, 2), np.arange(6)), 2)
     positions = []
     for _, labels in batches(ahead=lambda batch: told.append(batch[1].tolist())):
@@ -135,7 +136,7 @@ def test_batches_tell_of_the_next_one_and_count_those_handed_out():
 
 @pytest.mark.parametrize(("workers", "count"), [(0, 0), (1, 2)], ids=["read in turn", "read by a thread"])
 def test_an_iterable_that_is_read_in_turn_is_not_looked_ahead_in(workers, count):
-    told = []
+    told: list[object] = []
     pairs = [(np.ones((2, 3)), np.zeros(2))] * 3
     for _ in Batches(lambda: iter(pairs), 2, workers=workers)(ahead=told.append):
         pass
