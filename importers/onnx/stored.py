@@ -44,7 +44,14 @@ class StoredFile:
         found = np.empty(stored.shape, stored.dtype)
         found.reshape(-1).view(np.uint8)[...] = stored.reshape(-1).view(np.uint8)
         found.flags.writeable = False
+        self._let_go(stored)
         return found
+
+    def _let_go(self, stored: np.ndarray) -> None:
+        """What was read need not stay in this process's memory; read again, it comes from the system's cache."""
+        start = stored.ctypes.data - self._bytes.ctypes.data
+        page = start - start % mmap.PAGESIZE
+        self.mapped.madvise(mmap.MADV_DONTNEED, page, start + stored.nbytes - page)
 
     def _seen(self) -> tuple[int, int]:
         status = os.fstat(self._handle.fileno())
