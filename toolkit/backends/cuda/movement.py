@@ -18,9 +18,10 @@ from toolkit.backends.cuda.layouts import like, on_device, strides
 from toolkit.backends.cuda.registry import kernel
 from toolkit.backends.cuda.source import ELEMENT_TYPES, LARGEST_32_BIT, Function, index_type
 from toolkit.backends.protocol import Kernel, Layout, Resources, Step
+from toolkit.compiler.known import known_slices
 from toolkit.compiler.program import Node
 from toolkit.operators.standard.interpolation import Taps
-from toolkit.operators.standard.slicing import pad_widths, padded, slices
+from toolkit.operators.standard.slicing import pad_widths, padded
 
 Shape = tuple[int, ...]
 UNITS = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64", 16: "Pack<uint64, 2>"}
@@ -181,11 +182,8 @@ def lower_tile(node: Node, inputs: Sequence[Layout | None], resources: Resources
 @kernel("", "Slice", accepts=moves)
 def lower_slice(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     layout = _layout(inputs)
-    names = ("starts", "ends", "axes", "steps")
-    bounds = [node.attributes.get(name) for name in names]
-    for index, item in enumerate(node.inputs[1:]):
-        bounds[index] = None if item is None else item.constant
-    parts = slices(layout.shape, *bounds)
+    parts = known_slices(node)
+    assert parts is not None, "what data cuts is executed between the segments"
     begins = [part.indices(size) for part, size in zip(parts, layout.shape, strict=True)]
     own = strides(layout)
     first = sum(begin * step for (begin, _, _), step in zip(begins, own, strict=True))

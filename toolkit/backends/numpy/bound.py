@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from toolkit.backends.protocol import Step
 from toolkit.compiler.program import Node
 
 Arrays = Sequence[Any]
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # what numpy computes as it is
 
 
 class Direct(NamedTuple):

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.backends.numpy.bound import Arrays, Direct, Lower
+from toolkit.backends.numpy.bound import FLOATS, Arrays, Direct, Lower
 from toolkit.backends.numpy.loss import LOSSES
 from toolkit.backends.numpy.parts import PARTS
 from toolkit.backends.numpy.quantized import QUANTIZED
-from toolkit.backends.numpy.reductions import FLOATS, REDUCTIONS
+from toolkit.backends.numpy.reductions import REDUCTIONS
 from toolkit.backends.numpy.sampling import SAMPLING
 from toolkit.backends.numpy.tables import TABLES
 from toolkit.backends.numpy.trees import TREES

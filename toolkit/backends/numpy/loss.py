@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.backends.numpy.bound import Arrays, Direct, Lower
+from toolkit.backends.numpy.bound import FLOATS, Arrays, Direct, Lower
 from toolkit.backends.protocol import Step
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.standard.loss import require_known_labels
-
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def _is_plain(node: Node, scores: int) -> bool:

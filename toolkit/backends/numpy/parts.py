@@ -9,26 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from toolkit.backends.numpy.bound import Arrays, Direct, Lower
 from toolkit.backends.protocol import Step
+from toolkit.compiler.known import known_input, known_slices
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.standard.indexing import row_sums
-from toolkit.operators.standard.slicing import pad_widths, padded, slices
+from toolkit.operators.standard.slicing import pad_widths, padded
 
 LARGEST_MAP = 1 << 18  # elements; the positions of a larger result would weigh more than what they save
-
-
-def known_input(node: Node, name: str, index: int) -> tuple[bool, Any]:
-    """Whether an attribute, or the input that newer versions have instead, is known or absent; and its content."""
-    if name in node.attributes:
-        return True, node.attributes[name]
-    item = node.inputs[index] if index < len(node.inputs) else None
-    return (True, None) if item is None else (item.constant is not None, item.constant)
 
 
 def _transpose(node: Node) -> Direct | None:
@@ -71,10 +63,9 @@ def _split(node: Node) -> Direct | None:
 
 
 def _slice(node: Node) -> Direct | None:
-    found = [known_input(node, name, index + 1) for index, name in enumerate(("starts", "ends", "axes", "steps"))]
-    if node.x.dtype == object or not all(is_known for is_known, _ in found):
+    parts = None if node.x.dtype == object else known_slices(node)
+    if parts is None:
         return None
-    parts = slices(node.x.shape, *(content for _, content in found))
     is_whole = node.y.shape == node.x.shape and all((part.step or 1) > 0 for part in parts)
     return Direct(lambda inputs, outputs: partial(np.copyto, outputs[0], inputs[0][parts]), is_same=is_whole)
 

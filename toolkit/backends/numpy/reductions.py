@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.backends.numpy.bound import Arrays, Direct, Lower
-from toolkit.backends.numpy.parts import known_input
+from toolkit.backends.numpy.bound import FLOATS, Arrays, Direct, Lower
 from toolkit.backends.protocol import Step
+from toolkit.compiler.known import known_input
 from toolkit.compiler.program import Node
-
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def _reduction(function: np.ufunc, *, is_mean: bool = False) -> Lower:

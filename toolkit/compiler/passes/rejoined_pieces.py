@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from toolkit.compiler.known import known_slices
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite
 from toolkit.operators.expression import emit, indices, reshape
-from toolkit.operators.standard.slicing import slices
 
 MOST_PIECES = 64  # of one value; what has more of them counts as a tensor of its own
 
@@ -154,12 +154,10 @@ def _rows(value: Variable, axis: int) -> int:
 
 def _one_slice(node: Node) -> tuple[int, slice] | None:
     """The axis that a Slice cuts and where, with steps of one; ``None`` where it cuts several, or data says where."""
-    given = [node.attributes.get(name) for name in ("starts", "ends", "axes", "steps")]
-    for index, item in enumerate(node.inputs[1:]):
-        if item is not None and item.constant is None:
-            return None
-        given[index] = None if item is None else item.constant
-    pairs = zip(slices(node.x.shape, *given), node.x.shape, strict=True)
+    parts = known_slices(node)
+    if parts is None:
+        return None
+    pairs = zip(parts, node.x.shape, strict=True)
     cuts = [
         (axis, part) for axis, (part, size) in enumerate(pairs) if part != slice(0, size, 1) and part != slice(None)
     ]

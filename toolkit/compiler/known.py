@@ -1,0 +1,24 @@
+"""What is known of a node before it runs: settings that older operators have as attributes and newer ones as inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toolkit.compiler.program import Node
+from toolkit.operators.standard.slicing import slices
+
+
+def known_input(node: Node, name: str, index: int) -> tuple[bool, Any]:
+    """Whether an attribute, or the input that newer versions have instead, is known or absent; and its content."""
+    if name in node.attributes:
+        return True, node.attributes[name]
+    item = node.inputs[index] if index < len(node.inputs) else None
+    return (True, None) if item is None else (item.constant is not None, item.constant)
+
+
+def known_slices(node: Node) -> tuple[slice, ...] | None:
+    """What a Slice cuts of each axis; ``None`` where only the data tells."""
+    found = [known_input(node, name, index + 1) for index, name in enumerate(("starts", "ends", "axes", "steps"))]
+    if not all(is_known for is_known, _ in found):
+        return None
+    return slices(node.x.shape, *(content for _, content in found))
