@@ -9,16 +9,23 @@ import numpy as np
 import pytest
 
 from tests.backends.onednn.driver import BACKEND, node_of, run
+from toolkit.backends.onednn.convolution_terms import Terms
 
 # batch, channels, filters, spatial size, kernel, stride, pad, dilation, group, spatial axes
-SHAPES = {
+Sizes = int | tuple[int, ...]
+SHAPES: dict[str, tuple[int, int, int, Sizes, Sizes, int, Sizes, int, int, int]] = {
     "stem": (2, 3, 64, 15, 7, 2, 3, 1, 1, 2),
     "3x3": (2, 32, 32, 7, 3, 1, 1, 1, 1, 2),
     "1x1": (2, 32, 64, 7, 1, 1, 0, 1, 1, 2),
     "depthwise": (2, 32, 32, 8, 3, 2, 1, 1, 32, 2),
     "grouped dilated": (1, 16, 32, 9, 3, 1, 1, 2, 4, 2),
     "odd channels": (3, 5, 7, 9, 3, 2, 1, 1, 1, 2),
+    "wide window": (2, 3, 16, 20, 9, 1, 4, 1, 1, 2),
+    "one column": (2, 16, 32, (20, 1), (5, 1), 1, (2, 0), 1, 1, 2),
+    "depthwise column": (2, 24, 24, (20, 1), (3, 1), 2, (1, 0), 1, 24, 2),
     "one axis": (2, 8, 12, 20, 3, 1, 1, 1, 1, 1),
+    "one axis depthwise": (2, 24, 24, 20, 3, 1, 1, 1, 24, 1),
+    "two idle axes": (2, 8, 12, (9, 1, 1), (3, 1, 1), 1, (1, 0, 0), 1, 1, 3),
     "three axes": (1, 4, 6, 5, 3, 1, 1, 1, 1, 3),
     "three axes grouped": (1, 4, 6, 5, 3, 1, 1, 1, 2, 3),
 }
@@ -29,17 +36,17 @@ def made(*shape: int) -> np.ndarray:
     return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
 
 
-def given(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+def given(shape: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
     """Input, weight, bias and attributes."""
     batch, channels, filters, size, kernel, stride, pad, dilation, group, axes = shape
+    size, kernel, pad = ((item,) * axes if isinstance(item, int) else item for item in (size, kernel, pad))
     attributes = {
         "strides": [stride] * axes,
-        "pads": [pad] * 2 * axes,
+        "pads": [*pad, *pad],
         "dilations": [dilation] * axes,
         "group": group,
     }
-    x = made(batch, channels, *[size] * axes)
-    return x, made(filters, channels // group, *[kernel] * axes), made(filters), attributes
+    return made(batch, channels, *size), made(filters, channels // group, *kernel), made(filters), attributes
 
 
 def check(
@@ -55,7 +62,7 @@ def check(
 
 @shapes
 @pytest.mark.parametrize("training", [False, True])
-def test_everything_is_fused(shape: tuple[int, ...], training: bool) -> None:
+def test_everything_is_fused(shape: tuple[Any, ...], training: bool) -> None:
     x, w, b, attributes = given(shape)
     node = node_of("FusedConv", [x, w, b], attributes, domain="toolkit")
     residual = made(*node.y.shape)
@@ -63,7 +70,7 @@ def test_everything_is_fused(shape: tuple[int, ...], training: bool) -> None:
 
 
 @shapes
-def test_bias_and_residual_are_optional(shape: tuple[int, ...]) -> None:
+def test_bias_and_residual_are_optional(shape: tuple[Any, ...]) -> None:
     x, w, _, attributes = given(shape)
     outcome = check("FusedConv", [x, w], attributes)
     check("FusedConv", [x, w, None, made(*outcome.y.shape)], attributes)
@@ -76,9 +83,10 @@ def test_an_inference_residual_is_overwritten_and_a_training_one_kept() -> None:
     assert check("FusedConv", arrays, attributes, training=True).kernel.accumulates is None
 
 
+@pytest.mark.parametrize("name", ["3x3", "one column"])
 @pytest.mark.parametrize("residual", [(1, 32, 1, 1), (32, 1, 1), (1,)])
-def test_a_residual_may_broadcast(residual: tuple[int, ...]) -> None:
-    x, w, b, attributes = given(SHAPES["3x3"])
+def test_a_residual_may_broadcast(residual: tuple[int, ...], name: str) -> None:
+    x, w, b, attributes = given(SHAPES[name])
     node = node_of("FusedConv", [x, w, b], attributes, domain="toolkit")
     addend = made(*residual)
     expected = node.record.reference(x, w, b, **attributes) + addend
@@ -110,6 +118,36 @@ def test_activations(name: str, alpha: float, beta: float) -> None:
     check("FusedConv", [x, w, b], {**attributes, **numbers})
 
 
+@pytest.mark.parametrize(
+    ("name", "axes"),
+    [
+        ("3x3", (0, 1)),
+        ("1x1", (0, 1)),
+        ("one column", (0,)),
+        ("two idle axes", (0,)),
+        ("depthwise column", (None, 0)),
+        ("one axis depthwise", (None, 0)),
+        ("one axis", (0,)),
+    ],
+)
+def test_axes_that_the_library_hears_of(name: str, axes: tuple[int | None, ...]) -> None:
+    x, w, _, attributes = given(SHAPES[name])
+    y = node_of("FusedConv", [x, w], attributes, domain="toolkit").y
+    assert Terms.of(x.shape, w.shape, y.shape, attributes).axes == axes
+
+
+def test_padding_along_an_axis_of_one_is_told() -> None:
+    attributes = {"strides": [1, 2], "pads": [0, 1, 0, 0]}
+    assert Terms.of((1, 4, 8, 1), (6, 4, 3, 1), (1, 6, 6, 1), attributes).axes == (0, 1)
+    check("FusedConv", [made(1, 4, 8, 1), made(6, 4, 3, 1)], {**attributes, "dilations": [1, 1], "group": 1})
+
+
+@pytest.mark.parametrize("name", ["depthwise", "depthwise column", "one axis depthwise"])
+def test_channels_one_by_one_have_a_kernel_of_their_own(name: str) -> None:
+    x, w, b, attributes = given(SHAPES[name])
+    assert "dw" in check("FusedConv", [x, w, b], {**attributes, "activation": "Relu"}).kernel.name
+
+
 def test_asymmetric_pads() -> None:
     check(
         "FusedConv",
@@ -119,7 +157,7 @@ def test_asymmetric_pads() -> None:
 
 
 @shapes
-def test_input_gradient(shape: tuple[int, ...]) -> None:
+def test_input_gradient(shape: tuple[Any, ...]) -> None:
     x, w, _, attributes = given(shape)
     g = made(*node_of("FusedConv", [x, w], attributes, domain="toolkit").y.shape)
     check("ConvInputGradient", [g, w], {**attributes, "input_shape": list(x.shape)}, training=True)
@@ -127,7 +165,7 @@ def test_input_gradient(shape: tuple[int, ...]) -> None:
 
 @shapes
 @pytest.mark.parametrize("has_bias", [0, 1])
-def test_weight_gradient(shape: tuple[int, ...], has_bias: int) -> None:
+def test_weight_gradient(shape: tuple[Any, ...], has_bias: int) -> None:
     x, w, _, attributes = given(shape)
     g = made(*node_of("FusedConv", [x, w], attributes, domain="toolkit").y.shape)
     numbers = {**attributes, "weight_shape": list(w.shape), "has_bias": has_bias}

@@ -161,6 +161,14 @@ def describe(kind: str, *arguments: Any, attribute: Handle | None = None) -> Pri
     return found
 
 
+def later_implementation(described: PrimitiveDescriptor, name: str) -> PrimitiveDescriptor | None:
+    """``described`` moved on to the implementation called ``name``; ``None`` where none of those behind it is."""
+    while described.implementation != name:
+        if load().next_implementation(described.handle) != SUCCESS:
+            return None
+    return described
+
+
 class _Argument(ctypes.Structure):
     _fields_ = [("number", ctypes.c_int), ("memory", ctypes.c_void_p)]
 

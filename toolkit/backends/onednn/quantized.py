@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from toolkit.backends.onednn.activation import CLIP, ROUND
-from toolkit.backends.onednn.convolution import convolves, describe_forward, optional, plain_operand
+from toolkit.backends.onednn.convolution import convolves, optional, plain_operand
+from toolkit.backends.onednn.convolution_terms import Terms
 from toolkit.backends.onednn.memory import Descriptor, dense, descriptor_of, layout_of
 from toolkit.backends.onednn.primitive import (
     BIAS,
@@ -75,13 +76,13 @@ def grid_convolution(node: Node, inputs: Sequence[Layout | None], resources: Res
     """Sums, multiplier, limits and rounding in one primitive; oneDNN chooses the layouts."""
     weight, bias, multiplier = optional(node, 1), optional(node, 2), optional(node, 3)
     assert weight is not None and multiplier is not None
-    by_channel = dense(FLOAT32, (1, multiplier.shape[0], *(1,) * (len(node.x.shape) - 2)))
+    terms = Terms.of(node.x.shape, weight.shape, node.y.shape, node.attributes)
+    by_channel = dense(FLOAT32, (1, multiplier.shape[0], *(1,) * len(terms.axes)))
     after = [Binary(MULTIPLY, by_channel), *_rounding(node)]
-    shapes = (node.x.shape, weight.shape, node.y.shape)
-    described = describe_forward(*shapes, node.attributes, None if bias is None else FLOAT32, False, after)
+    described = terms.forward(None if bias is None else FLOAT32, False, after)
     source, weights, target = (described.argument(number) for number in (SRC, WEIGHTS, DST))
     operands = [reads(SRC, 0, source), reads(WEIGHTS, 1, weights), writes(DST, 0, target)]
     operands.append(reads(post_operand(0), 3, by_channel))
-    layouts: list[Layout | None] = [layout_of(source), layout_of(weights, weight.shape)]
+    layouts: list[Layout | None] = [terms.layout(source, node.x.shape), layout_of(weights, weight.shape)]
     layouts += [plain_operand(operands, BIAS, 2, bias), plain(FLOAT32, multiplier.shape)]
-    return PrimitiveKernel(described, layouts, [layout_of(target)], operands)
+    return PrimitiveKernel(described, layouts, [terms.layout(target, node.y.shape)], operands)
