@@ -231,9 +231,17 @@ def test_transposed_convolution_to_a_size(size: dict[str, Any], pads: list[int])
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("stride", "kernel", "extra"), [(2, 3, 1), (3, 3, 2), (4, 2, 3)])
+def test_what_a_transposed_convolution_adds_behind_its_last_window(stride: int, kernel: int, extra: int) -> None:
+    x, w, b = made(2, 8, 5, 5), made(8, 4, kernel, kernel), made(4)
+    attributes = {"strides": [stride] * 2, "output_padding": [extra] * 2}
+    got = run(node_of("ConvTranspose", [x, w, b], attributes), [x, w, b]).y
+    np.testing.assert_allclose(got, scattered(x, w, b, stride, 0, extra, 1), rtol=1e-4, atol=1e-4)
+
+
 def test_what_it_leaves_to_others() -> None:
     x, w = made(1, 3, 5, 5), made(4, 3, 3, 3)
     assert not BACKEND.supports(node_of("Conv", [x, w], {"auto_pad": "SAME_UPPER"}))
     assert not BACKEND.supports(node_of("Conv", [x.astype(np.float64), w.astype(np.float64)]))
-    for beyond in ({"output_padding": [1, 1]}, {"output_shape": [12, 12]}):
-        assert not BACKEND.supports(node_of("ConvTranspose", [x, made(3, 4, 3, 3)], {"strides": [2, 2], **beyond}))
+    beyond = {"strides": [2, 2], "output_shape": [13, 13]}  # more than a stride behind the last window
+    assert not BACKEND.supports(node_of("ConvTranspose", [x, made(3, 4, 3, 3)], beyond))

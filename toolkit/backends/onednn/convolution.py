@@ -158,7 +158,8 @@ def _transposed(node: Node) -> Geometry:
     """The window of a transposed convolution, whose padding at the end is what gives the output its size.
 
     So it comes to the same whether pads, ``output_shape`` or ``auto_pad`` say the size; what ``output_padding`` adds is
-    not cut off.
+    not cut off. What it adds behind the last window is fewer positions than a stride has, and those oneDNN fills as
+    the direct convolution passes over them: it counts windows by whole strides.
     """
     weight, rank = optional(node, 1), len(node.x.shape) - 2
     assert weight is not None
@@ -169,6 +170,7 @@ def _transposed(node: Node) -> Geometry:
         (node.x.shape[2 + axis] - 1) * explicit["strides"][axis] + covered[axis] - begins[axis] - node.y.shape[2 + axis]
         for axis in range(rank)
     ]
+    ends = [0 if 0 > end > -step else end for end, step in zip(ends, explicit["strides"], strict=True)]
     return Geometry.of({**explicit, "pads": [*begins, *ends]}, rank)
 
 

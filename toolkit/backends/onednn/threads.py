@@ -24,7 +24,9 @@ COSTS = {  # operations on each element of the largest tensor
     **dict.fromkeys(("Relu", "LeakyRelu", "PRelu", "Clip"), 0.3),
     **dict.fromkeys(("Sigmoid", "Tanh", "Elu", "HardSigmoid", "HardSwish", "Gelu", "GeluTanh", "Silu", "Mish"), 1.0),
     **dict.fromkeys(("Exp", "Reciprocal", "Round", "OnGrid", "Cast", "RoundToType", "Transpose"), 1.0),
-    **dict.fromkeys(("Softmax", "LogSoftmax", "LayerNormalization", "BatchNormalization"), 2.0),
+    **dict.fromkeys(
+        ("Softmax", "LogSoftmax", "LayerNormalization", "BatchNormalization", "InstanceNormalization"), 2.0
+    ),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "ReduceSum", "Sum"), 1.0),
     **dict.fromkeys(("Resize", "Upsample", "Interpolation"), 4.0),
 }
