@@ -8,11 +8,12 @@ turns addresses into a call without arguments. On a device beside the host that 
 
 from __future__ import annotations
 
+import ctypes
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -111,6 +112,24 @@ class Mark(Protocol):
 
 
 Step = Callable[[], Any]  # one bound kernel; returning a non-zero int reports an error
+
+
+class NativeCall(partial[Any]):
+    """A step that is one call of a native function on addresses and whole numbers, ``words``.
+
+    Several that follow each other may be made without Python between them. ``kept`` is what the addresses lie in.
+    """
+
+    address: int
+    words: tuple[int, ...]
+    has_status: bool
+    kept: tuple[Any, ...]
+
+    def __new__(cls, function: Any, *words: int, kept: tuple[Any, ...] = (), has_status: bool = True) -> NativeCall:
+        made = super().__new__(cls, function, *words)
+        made.address = ctypes.cast(function, ctypes.c_void_p).value or 0
+        made.words, made.has_status, made.kept = words, has_status, kept
+        return made
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -229,6 +248,10 @@ class Backend(ABC):
 
         The backend of a device also copies from and to the host; on that side the layout is plain.
         """
+
+    def owns(self, layout: Layout) -> bool:
+        """Whether only this backend, of all that share its device, knows a layout, so that it has to convert it."""
+        return False
 
     @abstractmethod
     def enter(self, resources: Resources) -> None:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 
-from toolkit.backends import onednn
+from toolkit.backends import native, onednn
+from toolkit.backends.native.backend import NativeBackend
 from toolkit.backends.numpy.backend import NumpyBackend
 from toolkit.backends.onednn.backend import OneDNNBackend
 from toolkit.backends.onednn.registry import KERNELS
@@ -38,8 +39,13 @@ def _onednn_backend() -> Backend | None:
 
 
 def _cpu() -> list[Backend]:
-    fast = _onednn_backend()
-    return [numpy_backend()] if fast is None else [fast, numpy_backend()]
+    found = [_onednn_backend(), _native_backend(), numpy_backend()]
+    return [backend for backend in found if backend is not None]
+
+
+@cache
+def _native_backend() -> Backend | None:
+    return NativeBackend() if native.unavailable_reason() is None else None
 
 
 @cache

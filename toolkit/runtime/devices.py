@@ -82,9 +82,10 @@ class Devices:
         return None if HOST in (source.device, target.device) and rows in (source, target) else rows
 
     def reorder(self, source: Layout, target: Layout) -> tuple[Backend, Kernel]:
-        """The kernel for one step of a conversion, and whose it is: of the device that is not the host."""
+        """The kernel for one step of a conversion, and whose it is; a device beside the host does its own."""
         device = target.device if source.device == HOST else source.device
-        backend = self._first[device]
+        here = (backend for backend in self.backends.values() if backend.device == device)
+        backend = next((item for item in here if item.owns(source) or item.owns(target)), self._first[device])
         return backend, backend.reorder(source, target, self.resources)
 
     def crossing(self, device: str) -> Crossing | None:

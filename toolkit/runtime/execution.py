@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.backends.native.kernel import NAME as NATIVE
+from toolkit.backends.native.sequence import in_one_call
 from toolkit.backends.protocol import HOST, Step
 from toolkit.errors import MALFORMED, BackendError, InputError, ToolkitError, naming
 from toolkit.runtime.devices import Devices
@@ -71,7 +73,10 @@ class Execution:
         pairs = self._ordered(roles)
         is_numeric = any(task.backend == NUMPY for _, task in pairs)
         if all(task.device == HOST for _, task in pairs):
-            made = self._calls[roles] = Calls(joined(pairs, NUMPY), is_numeric=is_numeric)
+            steps = joined(pairs, NUMPY)
+            if any(task.backend == NATIVE for _, task in pairs):
+                steps = in_one_call(steps)
+            made = self._calls[roles] = Calls(steps, is_numeric=is_numeric)
             return made
         found, waits = sections([pair for pair in pairs if not pair[1].is_download], self._reach, self._devices)
         later = partial(

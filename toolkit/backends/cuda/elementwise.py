@@ -8,23 +8,13 @@ them. Constants of one element become part of the kernel.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.backends.cuda.iteration import (
-    LARGEST_PACK,
-    Iteration,
-    broadcast_strides,
-    coordinates,
-    iterate,
-    offset,
-    permuted,
-)
+from toolkit.backends.cuda.coordinates import LARGEST_PACK, coordinates, offset
 from toolkit.backends.cuda.launch import THREADS, Argument, Input, Launch, Output, SourceKernel, in_one_row
 from toolkit.backends.cuda.layouts import is_channels_last, like, memory_order, on_device
 from toolkit.backends.cuda.registry import kernel
-from toolkit.backends.cuda.rounding import QUANTISED, aligned_shapes
 from toolkit.backends.cuda.source import (
     Function,
     index_type,
@@ -34,92 +24,26 @@ from toolkit.backends.cuda.source import (
     wide_name,
 )
 from toolkit.backends.cuda.spelling import SPELLINGS, Spoken, spelling_of
+from toolkit.backends.elementwise_work import Shape, Work, broadcast_shapes, work_of
+from toolkit.backends.iteration import Iteration, broadcast_strides, iterate, permuted
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.record import canonical_domain
 from toolkit.operators.standard.elementwise_region import REGION, Line
 
-Shape = tuple[int, ...]
 WIDEST = 8  # elements that a thread works on
 MOST_OPERANDS = 24  # tensors that a kernel touches: more would spill out of the registers
 
 
-@dataclass(frozen=True, slots=True)
-class Operand:
-    """An input of the work: its type, the shape in which it broadcasts, its content if that is one known number."""
-
-    dtype: np.dtype
-    shape: Shape
-    constant: np.ndarray | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What is computed for each element of ``shape``: ``lines`` on values, of which ``results`` are stored."""
-
-    lines: Sequence[Line]
-    operands: Sequence[Operand | None]
-    results: Sequence[int]
-    shape: Shape
-
-    def types(self) -> list[np.dtype | None]:
-        """The element types of all values."""
-        made = [None if kind is None else kind[0] for line in self.lines for kind in line.types]
-        return [*(None if item is None else item.dtype for item in self.operands), *made]
-
-
 def shapes_of(node: Node) -> list[Shape | None] | None:
-    """The shapes in which the inputs of an elementwise node broadcast with its output; ``None`` where it is none.
-
-    An input whose content does not matter has none either.
-    """
-    if spelling_of(node) is None:
-        return None
-    shape = node.y.shape
-    if node.op_type in QUANTISED:
-        aligned = aligned_shapes(node)
-        return None if aligned is None else list(aligned)
-    found: list[Shape | None] = []
-    for index, item in enumerate(node.inputs):
-        if item is None or (node.op_type == "CastLike" and index == 1):
-            found.append(None)
-        else:
-            found.append(() if item.size == 1 else item.shape)
-    present = [item for item in found if item is not None]
-    fits = all(_broadcasts(item, shape) for item in present)
-    return found if fits and all(item is not None and item.shape == shape for item in node.outputs) else None
-
-
-def _broadcasts(shape: Shape, target: Shape) -> bool:
-    aligned = target[len(target) - len(shape) :]
-    pairs = zip(shape, aligned, strict=True) if len(shape) <= len(target) else ()
-    return len(shape) <= len(target) and all(size in (1, wanted) for size, wanted in pairs)
+    """See ``broadcast_shapes``; ``None`` too for what cannot be said."""
+    return None if spelling_of(node) is None else broadcast_shapes(node)
 
 
 def is_elementwise(node: Node) -> bool:
     """Whether there is a kernel for the node."""
     return shapes_of(node) is not None and len(node.inputs) + len(node.outputs) <= MOST_OPERANDS
-
-
-def work_of(node: Node) -> Work:
-    """The work of a node: the lines of a region, or the node as the only one."""
-    if node.op_type == REGION and node.domain == TOOLKIT_DOMAIN:
-        lines, results, shapes = (node.attributes[name] for name in ("lines", "results", "shapes"))
-    else:
-        shapes = shapes_of(node)
-        assert shapes is not None
-        operands = tuple(None if shape is None else index for index, shape in enumerate(shapes))
-        types = tuple(None if item is None else (item.dtype, item.shape) for item in node.outputs)
-        lines = [Line(node.op_type, node.domain, node.version, node.attributes, operands, types)]
-        results = [len(node.inputs) + index for index, item in enumerate(node.outputs) if item is not None]
-    given: list[Operand | None] = []
-    for item, shape in zip(node.inputs, shapes, strict=True):
-        if item is None or shape is None:
-            given.append(None)
-        else:
-            given.append(Operand(item.dtype, shape, item.constant if item.size == 1 else None))
-    return Work(lines, given, results, node.y.shape)
 
 
 @kernel("", *(name for domain, name in SPELLINGS if not domain), accepts=is_elementwise)

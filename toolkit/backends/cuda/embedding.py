@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.backends.cuda.iteration import coordinates, offset, row_major
+from toolkit.backends.cuda.coordinates import coordinates, offset
 from toolkit.backends.cuda.launch import Argument, Input, Launch, Output, Scratch, SourceKernel, in_one_row
 from toolkit.backends.cuda.layouts import on_device
 from toolkit.backends.cuda.movement import UNITS, copy
 from toolkit.backends.cuda.registry import kernel
 from toolkit.backends.cuda.source import FLOAT_TYPES, NUMBER_TYPES, Function, type_name, wide_name
+from toolkit.backends.iteration import row_major
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node
 from toolkit.operators.axes import normalised

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.backends.cuda.coordinates import LARGEST_PACK
 from toolkit.backends.cuda.driver import call
-from toolkit.backends.cuda.iteration import LARGEST_PACK
 from toolkit.backends.cuda.launch import Address, Argument, Launch, enqueuing
 from toolkit.backends.cuda.memory import DeviceBlock, DeviceMemory
 from toolkit.backends.cuda.optimization import pieces

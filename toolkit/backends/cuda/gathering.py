@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.backends.cuda.iteration import coordinates
+from toolkit.backends.cuda.coordinates import coordinates
 from toolkit.backends.cuda.launch import Input, Launch, Output, Table, in_one_row
 from toolkit.backends.cuda.layouts import memory_order, strides
 from toolkit.backends.cuda.source import FLOAT_TYPES, Function, index_type, literal, type_name, wide_name, wide_type

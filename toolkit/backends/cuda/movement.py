@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from toolkit.backends.cuda.coordinates import LARGEST_PACK, coordinates
 from toolkit.backends.cuda.gathering import gather
-from toolkit.backends.cuda.iteration import LARGEST_PACK, broadcast_strides, coordinates, iterate, row_major
 from toolkit.backends.cuda.launch import Input, Launch, Output, SourceKernel, in_one_row
 from toolkit.backends.cuda.layouts import like, on_device, strides
 from toolkit.backends.cuda.registry import kernel
 from toolkit.backends.cuda.source import ELEMENT_TYPES, LARGEST_32_BIT, Function, index_type
+from toolkit.backends.iteration import broadcast_strides, iterate, row_major
 from toolkit.backends.protocol import Kernel, Layout, Resources, Step
 from toolkit.compiler.known import known_slices
 from toolkit.compiler.program import Node

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.backends.cuda.iteration import LARGEST_PACK
+from toolkit.backends.cuda.coordinates import LARGEST_PACK
 from toolkit.backends.cuda.launch import (
     Address,
     Argument,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.backends.cuda.iteration import coordinates, iterate, offset
+from toolkit.backends.cuda.coordinates import coordinates, offset
 from toolkit.backends.cuda.launch import Input, Launch, Output, Scratch, SourceKernel, in_one_row
 from toolkit.backends.cuda.layouts import on_device, strides
 from toolkit.backends.cuda.registry import kernel
@@ -26,6 +26,7 @@ from toolkit.backends.cuda.source import (
     wide_name,
     writes,
 )
+from toolkit.backends.iteration import iterate
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node
 from toolkit.operators.axes import normalised

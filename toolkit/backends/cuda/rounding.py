@@ -7,23 +7,21 @@ than 8.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from toolkit.backends.cuda.source import FLOAT_TYPES, literal, wide_type
 from toolkit.backends.cuda.spelling import SPELLINGS, Spelling, Spoken, call, converted, widened
+from toolkit.backends.elementwise_work import aligned_shapes
 from toolkit.compiler.program import Node
 from toolkit.operators import wire
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.precision import HALF_WIDTH
-from toolkit.operators.standard.quantization import scaled_axis, type_of_quotients
+from toolkit.operators.standard.quantization import type_of_quotients
 
 GRIDS = frozenset(map(np.dtype, ("int8", "uint8", "int16", "uint16")))
 STORED = GRIDS | {np.dtype(np.int32)}
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 FIRST_WITH_PRECISION = 23
-QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QuantizeStraightThrough", "DequantizeStraightThrough")
 
 
 def _round_to_type(spoken: Spoken) -> list[str]:
@@ -109,21 +107,6 @@ def _dequantize_straight_through(spoken: Spoken) -> list[str]:
         x = call("subtract", x, widened(spoken.operands[2], given, at))
     product = call("multiply", x, widened(spoken.operands[1], scale, at))
     return [converted(product, at, spoken.result)]
-
-
-def aligned_shapes(node: Node) -> Sequence[tuple[int, ...] | None] | None:
-    """The shapes in which scale and zero point broadcast with the tensor; ``None`` where they come in blocks."""
-    if node.attributes.get("block_size", 0):
-        return None
-    shape, axis = node.x.shape, int(node.attributes.get("axis", 1))
-    found: list[tuple[int, ...] | None] = [shape]
-    for item in node.inputs[1:]:
-        if item is None:
-            found.append(None)
-            continue
-        place = scaled_axis(item.shape, shape, axis)
-        found.append(tuple(size if place == number else 1 for number, size in enumerate(shape)))
-    return found
 
 
 def _has_grid(node: Node) -> bool:

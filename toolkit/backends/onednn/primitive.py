@@ -9,12 +9,11 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 from toolkit.backends.onednn.library import STATUS, SUCCESS, UNIMPLEMENTED, Handle, load
 from toolkit.backends.onednn.memory import Descriptor
-from toolkit.backends.protocol import Buffer, Kernel, Layout, Step
+from toolkit.backends.protocol import Buffer, Kernel, Layout, NativeCall, Step
 from toolkit.compiler.memory import align
 from toolkit.errors import BackendError
 
@@ -191,7 +190,7 @@ class Primitive:
     def scratch_nbytes(self) -> int:
         return 0 if self.scratchpad is None else self.scratchpad.nbytes
 
-    def bind(self, places: Mapping[int, Place], scratch_address: int = 0) -> Step:
+    def bind(self, places: Mapping[int, Place], scratch_address: int = 0) -> NativeCall:
         """A call that executes the primitive on fixed addresses; ``places`` are keyed by argument number."""
         library = load()
         complete = dict(places)
@@ -203,15 +202,15 @@ class Primitive:
             memory = memory_at(descriptor, address)
             memories.append(memory)
             slot.number, slot.memory = number, memory.value
-        handle = _Arguments(ctypes.addressof(arguments))
-        handle.keep = (arguments, memories, self.handle)
-        return partial(library.execute, self.handle, library.stream, len(complete), handle)
+        kept = (arguments, memories, self.handle)
+        words = address_of(self.handle), address_of(library.stream), len(complete), ctypes.addressof(arguments)
+        return NativeCall(library.execute, *words, kept=kept)
 
 
-class _Arguments(ctypes.c_void_p):
-    """The address of an argument array; ``keep`` holds what the array points to."""
-
-    keep: Any
+def address_of(handle: ctypes.c_void_p) -> int:
+    """Where the object of a handle lies."""
+    assert handle.value is not None, "a handle points to an object"
+    return handle.value
 
 
 def memory_at(descriptor: Descriptor, address: int) -> Handle:
@@ -292,8 +291,8 @@ class PrimitiveKernel(Kernel):
 
 def _keeping(step: Step, owner: Kernel) -> Step:
     """``step``, holding on to the kernel whose arrays it reads."""
-    assert isinstance(step, partial)
-    step.args[3].keep = (step.args[3].keep, owner)
+    assert isinstance(step, NativeCall)
+    step.kept = (*step.kept, owner)
     return step
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from toolkit.backends.onednn.library import load
-from toolkit.backends.protocol import Bracket, Bracketed, Buffer, Kernel, Layout, Step
+from toolkit.backends.protocol import Bracket, Bracketed, Buffer, Kernel, Layout, NativeCall, Step
 from toolkit.compiler.program import Node
 from toolkit.operators.standard.recurrent_layer import STATES
 
@@ -98,4 +98,4 @@ class Alone(Kernel):
 def _one_thread(threads: int) -> Bracket:
     """From the threads of a context to one and back."""
     count = load().set_thread_count
-    return Bracket(partial(count, 1), partial(count, threads))
+    return Bracket(NativeCall(count, 1, has_status=False), NativeCall(count, threads, has_status=False))

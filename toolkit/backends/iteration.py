@@ -1,7 +1,7 @@
 """How a kernel goes over tensors that broadcast: the fewest axes that serve all of them, and each one's strides.
 
 Axes of size 1 are dropped and neighbours that every tensor steps through alike are joined, so most elementwise work has
-one axis, and what has more keeps them as constants of the kernel, where divisions become multiplications.
+one axis, and what has more keeps them as constants of the kernel.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 Shape = tuple[int, ...]
-LARGEST_PACK = 16  # bytes that one instruction moves
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +70,3 @@ def iterate(sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> Iteration
 def permuted(items: Sequence[int], order: Sequence[int]) -> Shape:
     """``items`` in another order."""
     return tuple(items[axis] for axis in order)
-
-
-def offset(strides: Sequence[int], names: Sequence[str]) -> str:
-    """The place of an element, in C, from the names of its coordinates."""
-    terms = [name if step == 1 else f"{name} * {step}" for step, name in zip(strides, names, strict=True) if step]
-    return " + ".join(terms) or "0"
-
-
-def coordinates(position: str, sizes: Sequence[int], index: str, stem: str = "c") -> tuple[list[str], list[str]]:
-    """Lines of C that take a position apart, and the names of the coordinates."""
-    names = [f"{stem}{axis}" for axis in range(len(sizes))]
-    if len(sizes) == 1:
-        return [f"const {index} {names[0]} = {position};"], names
-    lines, rest = [], position
-    for axis in range(len(sizes) - 1, 0, -1):
-        left = f"{stem}_left{axis}"
-        lines.append(f"const {index} {names[axis]} = ({rest}) % {sizes[axis]}u, {left} = ({rest}) / {sizes[axis]}u;")
-        rest = left
-    lines.append(f"const {index} {names[0]} = {rest};")
-    return lines, names

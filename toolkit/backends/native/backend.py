@@ -1,0 +1,50 @@
+"""The backend ``native``: small nodes of programs that only compute forward, on one thread.
+
+Whether a node is better off here is a question of the whole program (what lies around it, how small it is), so the
+backend takes its nodes over from others once all are placed. What stands behind it in the preference list does the
+rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from toolkit.backends.host import HostBackend
+from toolkit.backends.native.elementwise import shapes_of
+from toolkit.backends.native.kernel import NAME
+from toolkit.backends.native.packing import Pack, Panels
+from toolkit.backends.native.registry import KERNELS
+from toolkit.backends.native.selection import take_small_nodes
+from toolkit.backends.numpy.backend import CopyKernel
+from toolkit.backends.protocol import Kernel, Layout, Resources
+from toolkit.compiler.passes.elementwise_regions import form_elementwise_regions
+from toolkit.compiler.program import Node, Program
+
+
+class NativeBackend(HostBackend):
+    """Kernels on host memory, compiled for this processor when a program is lowered."""
+
+    name = NAME
+
+    def supports(self, node: Node) -> bool:
+        """Never: see ``arrange``."""
+        return False
+
+    def arrange(self, program: Program) -> None:
+        """Take over what is small, and form regions of it."""
+        take_small_nodes(program)
+        form_elementwise_regions(program, self.name, shapes_of)
+
+    def lower(self, node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+        entry = KERNELS.entry_of(node)
+        assert entry is not None, f"{node} was not placed here"
+        return entry.lower(node, inputs, resources)
+
+    def owns(self, layout: Layout) -> bool:
+        return isinstance(layout.opaque, Panels)
+
+    def reorder(self, source: Layout, target: Layout, resources: Resources) -> Kernel:
+        return Pack(source, target) if self.owns(target) else CopyKernel(source)
+
+    def enter(self, resources: Resources) -> None:
+        """Kernels run on the thread that calls them."""

@@ -1,0 +1,188 @@
+"""LLVM assembly of one kernel, written line by line: memory, loops, and cells that change in them.
+
+A kernel is one function of one argument, a table of addresses; it returns 0. ``Number`` is what is computed with: one
+number or a vector of them, in a register. All loops have fixed lengths, for shapes are known when a kernel is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from toolkit.backends.native.number import BOOLEAN, INDEX, Number, joined, register_type
+
+POINTER = "ptr"
+
+
+class Code:
+    """The text of a kernel that is given ``addresses`` places in memory."""
+
+    def __init__(self, addresses: int) -> None:
+        self._lines: list[str] = []
+        self._cells: list[str] = []
+        self._declared: dict[str, None] = {}
+        self._count = 0
+        self._block = "entry"
+        self.places = [f"%place{index}" for index in range(addresses)]
+
+    def text(self) -> str:
+        """All of it, to be compiled."""
+        opening = []
+        for index, place in enumerate(self.places):
+            opening.append(f"{place}.at = getelementptr inbounds ptr, ptr %table, i64 {index}")
+            opening.append(f"{place} = load ptr, ptr {place}.at")
+        body = "\n".join([*self._cells, *opening, "br label %start", "start:", *self._lines, "ret i32 0"])
+        return "\n".join([*self._declared, f"define i32 @kernel(ptr %table) {{\nentry:\n{body}\n}}\n"])
+
+    # lines ------------------------------------------------------------------------------------------------------------
+
+    def line(self, text: str) -> None:
+        """Append an instruction without a result."""
+        self._lines.append(text)
+
+    def result(self, text: str) -> str:
+        """Append an instruction; returns the name of its result."""
+        name = self.fresh()
+        self._lines.append(f"{name} = {text}")
+        return name
+
+    def fresh(self) -> str:
+        """A name that nothing has yet."""
+        self._count += 1
+        return f"%v{self._count}"
+
+    def call(self, function: str, result: str, arguments: Sequence[Number]) -> str:
+        """The result of a function, an intrinsic or one of the C library."""
+        types = ", ".join(item.type for item in arguments)
+        self._declared[f"declare {result} @{function}({types})"] = None
+        return self.result(f"call {result} @{function}({', '.join(item.typed for item in arguments)})")
+
+    # numbers ----------------------------------------------------------------------------------------------------------
+
+    def constant(self, value: Any, dtype: np.dtype, lanes: int = 1) -> Number:
+        """A known number."""
+        return Number.constant(self, value, np.dtype(dtype), lanes)
+
+    def index(self, value: int) -> Number:
+        """A known place in a tensor."""
+        return self.constant(value, INDEX)
+
+    # memory -----------------------------------------------------------------------------------------------------------
+
+    def load(self, place: str, at: Number | int, dtype: np.dtype, lanes: int = 1) -> Number:
+        """``lanes`` numbers that lie one behind the other, from element ``at`` on."""
+        stored = _stored(dtype, lanes)
+        name = self.result(f"load {stored}, ptr {self._address(place, at, dtype)}, align {dtype.itemsize}")
+        if dtype == BOOLEAN:
+            name = self.result(f"trunc {stored} {name} to {register_type(dtype, lanes)}")
+        return Number(self, name, dtype, lanes)
+
+    def store(self, value: Number, place: str, at: Number | int) -> None:
+        """Write all lanes one behind the other, from element ``at`` on."""
+        stored, name = _stored(value.dtype, value.lanes), value.name
+        if value.dtype == BOOLEAN:
+            name = self.result(f"zext {value.type} {name} to {stored}")
+        target = self._address(place, at, value.dtype)
+        self.line(f"store {stored} {name}, ptr {target}, align {value.dtype.itemsize}")
+
+    def load_some(self, place: str, at: Number, dtype: np.dtype, count: int, lanes: int, step: int = 1) -> Number:
+        """As ``load``, ``step`` elements apart (0 repeats one), of which only ``count`` are there; the others are 1."""
+        if step == 0:
+            return self.load(place, at, dtype).spread(lanes)
+        if step == 1 and count == lanes:
+            return self.load(place, at, dtype, lanes)
+        found = [self.load(place, at + lane * step, dtype) for lane in range(count)]
+        return joined(found + [self.constant(1, dtype)] * (lanes - count))
+
+    def store_some(self, value: Number, place: str, at: Number, count: int) -> None:
+        """As ``store``, the first ``count`` lanes alone."""
+        if count == value.lanes:
+            self.store(value, place, at)
+            return
+        for lane in range(count):
+            self.store(value.lane(lane), place, at + lane)
+
+    def _address(self, place: str, at: Number | int, dtype: np.dtype) -> str:
+        item = _stored(dtype, 1)
+        where = str(at) if isinstance(at, int) else at.name
+        return self.result(f"getelementptr inbounds {item}, ptr {place}, i64 {where}")
+
+    def scratch(self, dtype: np.dtype, count: int) -> str:
+        """A place for ``count`` numbers on the stack."""
+        name = self.fresh()
+        self._cells.append(f"{name} = alloca [{count} x {_stored(dtype, 1)}], align 64")
+        return name
+
+    # control ----------------------------------------------------------------------------------------------------------
+
+    def cell(self, value: Number) -> Cell:
+        """A variable that holds ``value`` at first."""
+        return Cell(self, value)
+
+    def reserve(self, kind: str) -> str:
+        """Space for a register's content on the stack; LLVM keeps it in a register."""
+        name = self.fresh()
+        self._cells.append(f"{name} = alloca {kind}")
+        return name
+
+    @contextmanager
+    def loop(self, count: Number | int, step: int = 1, start: Number | int = 0) -> Iterator[Number]:
+        """What is written inside is repeated for ``start``, ``start + step``, ... below ``count``."""
+        if isinstance(count, int) and isinstance(start, int) and 0 < count - start <= step:
+            yield self.index(start)
+            return
+        counter = self.cell(start if isinstance(start, Number) else self.index(start))
+        with self.repeat() as leave:
+            position = counter.get()
+            leave(position >= (count if isinstance(count, Number) else self.index(count)))
+            yield position
+            counter.set(position + step)
+
+    @contextmanager
+    def repeat(self) -> Iterator[Any]:
+        """What is written inside is repeated until a condition holds that is given to what this yields."""
+        label = self.fresh()[1:]
+        self._lines += [f"br label %{label}.again", f"{label}.again:"]
+        parts = 0
+
+        def leave(condition: Number) -> None:
+            nonlocal parts
+            parts += 1
+            inside = f"{label}.inside{parts}"
+            self._lines += [f"br i1 {condition.name}, label %{label}.done, label %{inside}", f"{inside}:"]
+
+        yield leave
+        self._lines += [f"br label %{label}.again", f"{label}.done:"]
+
+    @contextmanager
+    def where(self, condition: Number) -> Iterator[None]:
+        """What is written inside happens only if one condition holds."""
+        label = self.fresh()[1:]
+        self._lines += [f"br i1 {condition.name}, label %{label}.then, label %{label}.end", f"{label}.then:"]
+        yield
+        self._lines += [f"br label %{label}.end", f"{label}.end:"]
+
+
+class Cell:
+    """A variable of a kernel."""
+
+    def __init__(self, code: Code, value: Number) -> None:
+        self._code, self._like = code, value
+        self._place = code.reserve(value.type)
+        self.set(value)
+
+    def get(self) -> Number:
+        like = self._like
+        return Number(self._code, self._code.result(f"load {like.type}, ptr {self._place}"), like.dtype, like.lanes)
+
+    def set(self, value: Number) -> None:
+        self._code.line(f"store {value.type} {value.name}, ptr {self._place}")
+
+
+def _stored(dtype: np.dtype, lanes: int) -> str:
+    """The type of numbers in memory, where a truth has a byte."""
+    kind = "i8" if dtype == BOOLEAN else register_type(dtype, 1)
+    return kind if lanes == 1 else f"<{lanes} x {kind}>"

@@ -1,0 +1,126 @@
+"""Elementwise nodes and regions of them: one pass over memory, whatever is computed on the way.
+
+The innermost axis is done a vector at a time, what is left of it in one vector that is only partly used. Operands that
+broadcast are read where their strides say. Constants of one element become part of the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import numpy as np
+
+from toolkit.backends.elementwise_work import Shape, Work, broadcast_shapes, is_region, work_of
+from toolkit.backends.iteration import broadcast_strides, iterate
+from toolkit.backends.native.code import Code
+from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.library import compiler
+from toolkit.backends.native.number import FLOATS, Number
+from toolkit.backends.native.registry import kernel
+from toolkit.backends.native.spelling import SPELLINGS, Asked, spelling_of
+from toolkit.backends.protocol import Kernel, Layout, Resources, plain
+from toolkit.compiler.program import Node
+from toolkit.operators.expression import TOOLKIT_DOMAIN
+from toolkit.operators.record import canonical_domain
+from toolkit.operators.standard.elementwise_region import REGION, Line
+
+
+def shapes_of(node: Node) -> list[Shape | None] | None:
+    """See ``broadcast_shapes``; ``None`` too for what cannot be said."""
+    return None if spelling_of(node) is None else broadcast_shapes(node)
+
+
+def is_elementwise(node: Node) -> bool:
+    """Whether there is a kernel for the node."""
+    return is_region(node) or shapes_of(node) is not None
+
+
+@kernel("", *(name for domain, name in SPELLINGS if not domain), accepts=is_elementwise)
+@kernel(TOOLKIT_DOMAIN, *(name for domain, name in SPELLINGS if domain), accepts=is_elementwise)
+@kernel(TOOLKIT_DOMAIN, REGION, accepts=is_elementwise)
+def lower_elementwise(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """All tensors in row-major order; the result may overwrite an input of its shape and type."""
+    work = work_of(node)
+    read = [item is not None and item.constant is None for item in work.operands]
+    wanted = [
+        plain(item.dtype, item.shape) if item is not None and is_read else None
+        for item, is_read in zip(node.inputs, read, strict=True)
+    ]
+    given = [plain(item.dtype, item.shape) for item in node.outputs if item is not None]
+    whole = [layout is not None and layout.shape == work.shape for layout in wanted]
+    in_place = [
+        (output, index)
+        for output, made in enumerate(given)
+        for index, layout in enumerate(wanted)
+        if whole[index] and layout is not None and layout.nbytes == made.nbytes
+    ]
+    return CompiledKernel(_Writer(work).code, wanted, given, in_place=in_place)
+
+
+class _Writer:
+    """Writes the code of some work."""
+
+    def __init__(self, work: Work) -> None:
+        self._work, self._types = work, work.types()
+        shapes = [item.shape for item in work.operands if item is not None and item.constant is None]
+        self._tensors = len(shapes)
+        self.code = Code(self._tensors + len(work.results))
+        rank = len(work.shape)
+        steps = [broadcast_strides(shape, rank) for shape in (*shapes, work.shape)]
+        self._iteration = iterate(work.shape, steps)
+        widest = min(compiler().lanes(dtype) for dtype in self._touched())
+        inner = self._iteration.sizes[-1]
+        self._lanes = widest if inner >= widest else inner
+        self._write()
+
+    def _touched(self) -> list[np.dtype]:
+        """The types that decide how many elements one step takes: those computed with, floats above all."""
+        present = [item for item in self._types if item is not None]
+        return [item for item in present if item in FLOATS] or present
+
+    def _write(self) -> None:
+        *outer, inner = self._iteration.sizes
+        with ExitStack() as loops:
+            starts = [self.code.index(0) for _ in self._iteration.strides]
+            for axis, size in enumerate(outer):
+                position = loops.enter_context(self.code.loop(size))
+                starts = [
+                    start + position * own[axis] if own[axis] else start
+                    for start, own in zip(starts, self._iteration.strides, strict=True)
+                ]
+            whole = inner // self._lanes * self._lanes
+            with self.code.loop(whole, self._lanes) as position:
+                self._piece(starts, position, self._lanes)
+            if whole < inner:
+                self._piece(starts, self.code.index(whole), inner - whole)
+
+    def _piece(self, starts: Sequence[Number], position: Number, count: int) -> None:
+        """``count`` elements of the inner axis from ``position`` on, in one vector."""
+        steps = [own[-1] for own in self._iteration.strides]
+        values: list[Number | None] = []
+        tensors = iter(range(self._tensors))
+        for item in self._work.operands:
+            if item is None:
+                values.append(None)
+            elif item.constant is not None:
+                values.append(self.code.constant(item.constant.reshape(-1)[0], item.dtype, self._lanes))
+            else:
+                tensor = next(tensors)
+                at = starts[tensor] + position * steps[tensor] if steps[tensor] else starts[tensor]
+                place = self.code.places[tensor]
+                values.append(self.code.load_some(place, at, item.dtype, count, self._lanes, steps[tensor]))
+        for line in self._work.lines:
+            values.append(self._say(line, values))
+        at = starts[-1] + position
+        for number, value in enumerate(self._work.results):
+            made, place = values[value], self.code.places[self._tensors + number]
+            assert made is not None
+            self.code.store_some(made, place, at, count)
+
+    def _say(self, line: Line, values: Sequence[Number | None]) -> Number:
+        (made,) = line.types
+        assert made is not None
+        operands = [None if item is None else values[item] for item in line.operands]
+        asked = Asked(line.version, line.attributes, operands, made[0])
+        return SPELLINGS[canonical_domain(line.domain), line.op_type].say(asked)

@@ -1,0 +1,121 @@
+"""Functions that a processor does not have, on vectors of float32: reduced to a short interval, then a polynomial.
+
+The coefficients were fitted for these intervals so that the largest error is smallest; results differ from the true
+ones by about two units in the last place, ``error_function`` by as much of 1. Float64, and what is not written here,
+goes lane by lane to the C library.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from toolkit.backends.native.number import Number
+
+FLOAT32, INT32 = np.dtype(np.float32), np.dtype(np.int32)
+MANTISSA, BIAS = 23, 127  # of float32
+LOG2_HIGH, LOG2_LOW = 0.693359375, -2.12194440e-4  # the first has so few bits that small multiples of it are exact
+LARGEST_EXPONENT, SMALLEST_EXPONENT = 89.0, -104.0  # beyond them exp is infinite, or zero
+TINY = float(np.finfo(np.float32).tiny)
+
+_EXPONENTIAL = (0.50000001, 0.166665129, 0.0416661873, 0.00836959841, 0.00139517172)
+_LOGARITHM = (
+    *(0.333333106, -0.249999866, 0.200022193, -0.166692453, 0.142187804),
+    *(-0.123844943, 0.118723092, -0.117887994, 0.0691557828),
+)
+_TANGENT = (-0.333332839, 0.133314912, -0.0537434953, 0.020650579, -0.00571703655)
+_SMALL_TANGENT = 0.625  # up to here the polynomial, beyond it exponentials
+_ERROR = (1.12837917, -0.376126271, 0.112836002, -0.0268544446, 0.00518953534, -0.000802084129, 7.88911955e-05)
+_TAIL = (  # the logarithm of 1 - erf
+    *(0.000153382098, -1.12939706, -0.633627318, -0.1079057, 0.0248127903),
+    *(-0.004013394, 0.000384784689, -1.23298341e-05, -6.62824822e-07),
+)
+_SMALL_ERROR, _LARGEST_ERROR = 1.0, 4.2
+
+
+def _polynomial(x: Number, coefficients: Sequence[float]) -> Number:
+    """By Horner's rule, the constant first in ``coefficients``."""
+    total = x.like(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        total = total.times_plus(x, coefficient)
+    return total
+
+
+def _power_of_two(exponent: Number) -> Number:
+    return ((exponent + BIAS) << MANTISSA).bits(FLOAT32)
+
+
+def exponential(x: Number) -> Number:
+    """e to the x."""
+    if x.dtype != FLOAT32:
+        return x.of_c_library("exp")
+    inside = x.smaller(LARGEST_EXPONENT).larger(SMALLEST_EXPONENT)
+    turns = (inside * (1 / math.log(2))).rounded()
+    rest = turns.times_plus(-LOG2_LOW, turns.times_plus(-LOG2_HIGH, inside))
+    value = (rest * rest).times_plus(_polynomial(rest, _EXPONENTIAL), rest) + 1.0
+    whole = turns.converted(INT32)
+    half = whole >> 1  # twice by half as much: neither factor overflows
+    return x.differs(x).choose(x, value * _power_of_two(half) * _power_of_two(whole - half))
+
+
+def logarithm(x: Number) -> Number:
+    """The natural logarithm."""
+    if x.dtype != FLOAT32:
+        return x.of_c_library("log")
+    small = x < TINY
+    scaled = small.choose(x * float(1 << MANTISSA), x)
+    bits = scaled.bits(INT32)
+    root = int(np.float32(math.sqrt(0.5)).view(np.int32))
+    shifted = bits - root
+    exponent = shifted >> MANTISSA
+    fraction = ((shifted & ((1 << MANTISSA) - 1)) + root).bits(FLOAT32) - 1.0
+    turns = exponent.converted(FLOAT32) - small.choose(x.like(float(MANTISSA)), 0.0)
+    square = fraction * fraction
+    value = (square * fraction) * _polynomial(fraction, _LOGARITHM)
+    value = square.times_plus(-0.5, turns.times_plus(LOG2_LOW, value)) + fraction
+    value = turns.times_plus(LOG2_HIGH, value)
+    value = x.equals(math.inf).choose(x, value)
+    return (x > 0.0).choose(value, x.equals(0.0).choose(x.like(-math.inf), math.nan))
+
+
+def hyperbolic_tangent(x: Number) -> Number:
+    if x.dtype != FLOAT32:
+        return x.of_c_library("tanh")
+    size, square = x.absolute(), x * x
+    small = (x * square).times_plus(_polynomial(square, _TANGENT), x)
+    large = 1.0 - 2.0 / (exponential(size + size) + 1.0)
+    return (size < _SMALL_TANGENT).choose(small, large.with_sign_of(x))
+
+
+def error_function(x: Number) -> Number:
+    if x.dtype != FLOAT32:
+        return x.of_c_library("erf")
+    size, square = x.absolute(), x * x
+    small = x * _polynomial(square, _ERROR)
+    large = 1.0 - exponential(_polynomial(size.smaller(_LARGEST_ERROR), _TAIL))
+    return (size < _SMALL_ERROR).choose(small, large.with_sign_of(x))
+
+
+def sigmoid(x: Number) -> Number:
+    return 1.0 / (exponential(-x) + 1.0)
+
+
+def softplus(x: Number) -> Number:
+    """``log(1 + exp(x))`` without overflow, exact where the exponential is far below 1."""
+    share = exponential(-x.absolute())
+    if x.dtype != FLOAT32:
+        return x.larger(0.0) + share.of_c_library("log1p")
+    total = share + 1.0
+    lost = total - 1.0
+    small = lost.equals(0.0)
+    return x.larger(0.0) + small.choose(share, logarithm(total) * (share / small.choose(x.like(1.0), lost)))
+
+
+def exponential_less_one(x: Number) -> Number:
+    """``exp(x) - 1`` for ``x`` up to zero, exact near it."""
+    if x.dtype != FLOAT32:
+        return x.of_c_library("expm1")
+    near = (x * x).times_plus(_polynomial(x, _EXPONENTIAL), x)
+    return (x > -0.5 * math.log(2)).choose(near, exponential(x) - 1.0)

@@ -1,0 +1,43 @@
+"""Which nodes the backend takes: small ones, where the way to a library and a second thread cost more than the work.
+
+Taken are nodes of programs that only compute forward. What lies in a library's own layout (behind convolutions) is left
+to the library, for every change of layout is a copy. Where the other choice is numpy, size does not matter.
+"""
+
+from __future__ import annotations
+
+from toolkit.backends.native.kernel import NAME
+from toolkit.backends.native.registry import KERNELS
+from toolkit.compiler.program import Node, Program, Variable
+
+MOST_ELEMENTS = 1 << 15  # of a tensor; twice that keeps two threads busy longer than it takes to wake the second
+LIBRARY, SLOW = "cpu", "numpy"
+SPATIAL_RANK = 3  # from here on the library chooses layouts for itself
+
+
+def take_small_nodes(program: Program) -> None:
+    """Let the backend have the nodes that it computes sooner than those who have them."""
+    if any(node.role != "forward" for node in program.nodes):
+        return
+    elsewhere: set[Variable] = set()  # what lies as the library likes it
+    for node in program.nodes:
+        if node.backend == LIBRARY and _keeps_layout(node, elsewhere):
+            elsewhere.update(item for item in node.outputs if item is not None)
+        elif _is_better_off(node) and not any(item in elsewhere for item in node.inputs):
+            node.backend = NAME
+
+
+def _keeps_layout(node: Node, elsewhere: set[Variable]) -> bool:
+    """Whether the library may lay the result out as it likes: it makes layouts, or goes on with what has one."""
+    if len(node.y.shape) < SPATIAL_RANK:
+        return False
+    makes_layouts = "Conv" in node.op_type or "Pool" in node.op_type or node.op_type == "BatchNormalization"
+    return makes_layouts or any(item in elsewhere for item in node.inputs)
+
+
+def _is_better_off(node: Node) -> bool:
+    if node.backend not in (LIBRARY, SLOW) or KERNELS.entry_of(node) is None:
+        return False
+    return node.backend == SLOW or all(
+        item.size <= MOST_ELEMENTS for item in (*node.inputs, *node.outputs) if item is not None
+    )
