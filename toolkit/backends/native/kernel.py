@@ -14,9 +14,10 @@ NAME = "native"
 
 
 class CompiledKernel(Kernel):
-    """A node done by one function; its places are the tensors it reads, those it writes, then the workspace.
+    """A node done by one function; its places are the tensors it reads, those it writes, the workspace, the tables.
 
-    ``inputs`` and ``outputs`` are ``None`` where a tensor is not touched.
+    ``inputs`` and ``outputs`` are ``None`` where a tensor is not touched, ``workspace`` are the bytes it needs of
+    scratch memory, ``tables`` are arrays that belong to the kernel and follow from attributes.
     """
 
     name = NAME
@@ -29,12 +30,15 @@ class CompiledKernel(Kernel):
         *,
         in_place: Sequence[tuple[int, int]] = (),
         workspace: int = 0,
+        tables: Sequence[np.ndarray] = (),
     ) -> None:
         self.inputs, self.outputs = inputs, outputs
         self.in_place, self.workspace = in_place, workspace
+        self._tables = tuple(tables)
         self._function = compiler().function(code.text())
 
     def bind(self, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], workspace: Buffer | None) -> Step:
         touched = [item for item in (*inputs, *outputs, workspace) if item is not None]
-        table = np.array([item.address for item in touched], np.int64)
-        return NativeCall(self._function, table.ctypes.data, kept=(table,))
+        addresses = [*(item.address for item in touched), *(array.ctypes.data for array in self._tables)]
+        places = np.array(addresses, np.int64)
+        return NativeCall(self._function, places.ctypes.data, kept=(places, self._tables))
