@@ -57,12 +57,13 @@ RESERVED = {
     "onnx2torch": {"cli"},
     "pycuda": {"backends"},
     "cupy": {"backends"},
+    "llvmlite": {"backends"},
     "sklearn": {"estimators"},
     "skl2onnx": set(),
     "matplotlib": set(),
     "PIL": {"training"},
 }
-OPTIONAL_LIBRARIES = {"cupy", "cupyx", "pycuda"}  # a backend may import these when it is asked for, inside a function
+OPTIONAL_LIBRARIES = {"cupy", "cupyx", "llvmlite", "pycuda"}  # backends import these in functions, when asked for
 ONE_ENGINE_A_PROCESS = "toolkit.cli.bench_engine"  # imports only what it measures, so that memory is the engine's own
 NAMELESS = {"utils", "util", "common", "misc", "helpers", "helper", "tools"}
 MOST_LINES = 400

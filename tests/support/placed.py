@@ -11,6 +11,7 @@ from tests.support.case import Case, is_float
 from tests.support.interpret import apply, build
 from toolkit.backends.protocol import Backend, Resources
 from toolkit.compiler.placement import place
+from toolkit.compiler.program import Program
 from toolkit.runtime.plan import Plan
 
 
@@ -21,14 +22,19 @@ def is_planned(case: Case) -> bool:
     return not any(isinstance(item, onnx.GraphProto) for item in case.bound_attributes(3).values())
 
 
-def agrees(case: Case, backends: Sequence[Backend], *, batch: int = 3, tolerance: float = 1e-5) -> bool:
-    """Whether the first of ``backends`` takes the case; raises ``AssertionError`` where it computes something else."""
-    arrays = case.arrays(batch)
-    program, node = build(case, arrays, batch)
-    if not backends[0].supports(node):
-        return False
+def placed(case: Case, backends: Sequence[Backend], batch: int = 3) -> Program | None:
+    """The case as a program of which the first of ``backends`` has something; ``None`` where it has nothing."""
+    program, node = build(case, case.arrays(batch), batch)
     program.outputs = {str(index): item for index, item in enumerate(node.outputs) if item is not None}
     place(program, backends)
+    return program if any(item.backend == backends[0].name for item in program.nodes) else None
+
+
+def agrees(case: Case, backends: Sequence[Backend], *, batch: int = 3, tolerance: float = 1e-5) -> bool:
+    """Whether the first of ``backends`` takes the case; raises ``AssertionError`` where it computes something else."""
+    arrays, program = case.arrays(batch), placed(case, backends, batch)
+    if program is None:
+        return False
     plan = Plan(program, backends, Resources(1), packed={})
     for _ in range(2):  # the second time, what can be fused is
         for block in plan.blocks.values():

@@ -120,16 +120,23 @@ class NativeCall(partial[Any]):
     Several that follow each other may be made without Python between them. ``kept`` is what the addresses lie in.
     """
 
-    address: int
-    words: tuple[int, ...]
     has_status: bool
     kept: tuple[Any, ...]
 
     def __new__(cls, function: Any, *words: int, kept: tuple[Any, ...] = (), has_status: bool = True) -> NativeCall:
         made = super().__new__(cls, function, *words)
-        made.address = ctypes.cast(function, ctypes.c_void_p).value or 0
-        made.words, made.has_status, made.kept = words, has_status, kept
+        made.has_status, made.kept = has_status, kept
         return made
+
+    @property
+    def address(self) -> int:
+        """Of the function."""
+        function: Any = self.func
+        return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+    @property
+    def words(self) -> tuple[int, ...]:
+        return self.args
 
 
 @dataclass(frozen=True, slots=True, eq=False)

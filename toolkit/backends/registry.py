@@ -1,8 +1,8 @@
 """The backends by name, loaded when first asked for.
 
-``cpu`` is oneDNN with numpy behind it where oneDNN has nothing; where its library is missing it is numpy, and says so
-once. ``cuda`` has the backends of ``cpu`` behind it; its modules are imported when somebody asks for it. Every
-preference list therefore ends in numpy.
+``cpu`` is oneDNN, with kernels compiled by LLVM for what is small and numpy for what neither has; where oneDNN's
+library is missing it does without, and says so once. ``cuda`` has the backends of ``cpu`` behind it; its modules are
+imported when somebody asks for it. Every preference list therefore ends in numpy.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from importlib import import_module
 
 from toolkit.backends import native, onednn
 from toolkit.backends.native.backend import NativeBackend
+from toolkit.backends.native.registry import KERNELS as NATIVE_KERNELS
 from toolkit.backends.numpy.backend import NumpyBackend
 from toolkit.backends.onednn.backend import OneDNNBackend
-from toolkit.backends.onednn.registry import KERNELS
+from toolkit.backends.onednn.registry import KERNELS as ONEDNN_KERNELS
 from toolkit.backends.protocol import Backend
 from toolkit.errors import BackendError
 
@@ -81,7 +82,8 @@ def resolve(preference: str | Sequence[str]) -> list[Backend]:
 
 def kernel_names(domain: str, operator: str) -> list[str]:
     """The libraries of ``cpu``, besides numpy, with a kernel for some nodes of an operator; available here or not."""
-    return ["oneDNN"] if KERNELS.entries(domain, operator) else []
+    tables = {"oneDNN": ONEDNN_KERNELS, "LLVM": NATIVE_KERNELS}
+    return [name for name, table in tables.items() if table.entries(domain, operator)]
 
 
 def device_kernel_names(domain: str, operator: str) -> list[str]:

@@ -27,8 +27,8 @@ from toolkit.operators.standard.elementwise_region import REGION, Line
 
 
 def shapes_of(node: Node) -> list[Shape | None] | None:
-    """See ``broadcast_shapes``; ``None`` too for what cannot be said."""
-    return None if spelling_of(node) is None else broadcast_shapes(node)
+    """See ``broadcast_shapes``; ``None`` too for what cannot be said, and for nothing."""
+    return None if spelling_of(node) is None or not node.y.size else broadcast_shapes(node)
 
 
 def is_elementwise(node: Node) -> bool:

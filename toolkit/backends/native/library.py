@@ -19,7 +19,10 @@ from toolkit.errors import BackendError
 
 LANES = (("avx512f", 64), ("avx", 32))  # bytes of the vectors of a processor that has the feature
 USUAL_WIDTH = 16  # bytes, where it has neither
-SPEED = 2  # how much LLVM is to improve: more takes longer and finds nothing, kernels are vectorised as written
+SPEED = 2  # how carefully machine code is chosen, of 3
+# Kernels are vectorised and unrolled as they are written: cells must become registers, little else is left to improve,
+# and whatever is tried costs time at start-up.
+PASSES = ("sroa", "instruction_combine", "simplify_cfg", "loop_rotate", "instruction_combine")
 
 
 class Compiler:
@@ -61,10 +64,11 @@ class Compiler:
             module.verify()
         except RuntimeError as error:
             raise BackendError(f"LLVM does not take a kernel of the backend 'native': {error}") from error
-        options = self._binding.create_pipeline_tuning_options(speed_level=SPEED)
-        options.loop_vectorization = options.slp_vectorization = False
-        builder = self._binding.create_pass_builder(self._machine, options)
-        builder.getModulePassManager().run(module, builder)
+        builder = self._binding.create_pass_builder(self._machine, self._binding.create_pipeline_tuning_options(SPEED))
+        passes = self._binding.create_new_function_pass_manager()
+        for title in PASSES:
+            getattr(passes, f"add_{title}_pass")()
+        passes.run(module.get_function(name), builder)
         self._engine.add_module(module)
         self._engine.finalize_object()
         return int(self._engine.get_function_address(name))

@@ -27,6 +27,7 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN
 FLOAT32 = np.dtype(np.float32)
 ACCUMULATORS = 8  # vectors: enough for the latency of an addition, and registers are left for the factors
 MOST_ROWS = 4  # of the result at once
+MOST_PARTS = 4  # of a sum
 MOST_PRODUCTS = 1 << 18  # multiplications, about eight microseconds, from which two threads and the library win
 MOST_WEIGHTS = 1 << 17  # elements: beyond that memory decides, and two threads read more of it
 
@@ -55,7 +56,8 @@ def lower_product(node: Node, inputs: Sequence[Layout | None], resources: Resour
     layouts: list[Layout | None] = [None if item is None else plain(item.dtype, item.shape) for item in node.inputs]
     layouts[1] = Panels(sums.width, bool(node.attributes.get("transB"))).layout(node.inputs[1])
     whole = [at for at, item in enumerate(node.inputs) if at > 1 and item is not None and item.shape == node.y.shape]
-    return CompiledKernel(sums.code, layouts, [plain(FLOAT32, node.y.shape)], in_place=[(0, at) for at in whole])
+    in_place = [] if sums.repeats_rows else [(0, at) for at in whole]
+    return CompiledKernel(sums.code, layouts, [plain(FLOAT32, node.y.shape)], in_place=in_place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,11 @@ class _Addend:
 
 
 class _Sums:
-    """Writes the code of a product; ``width`` are the columns of one panel."""
+    """Writes the code of a product.
+
+    ``width`` are the columns of one panel. Rows are done ``together``, the last ones behind them again where the rows
+    are no multiple of that: then ``repeats_rows``.
+    """
 
     def __init__(self, node: Node) -> None:
         addends = [item for item in node.inputs[2:] if item is not None]
@@ -75,12 +81,11 @@ class _Sums:
         self._lanes = compiler().lanes(FLOAT32)
         self._columns, self._depth = node.y.shape[-1], node.x.shape[-1]
         self._rows = node.y.size // self._columns
-        self._together = min(self._rows, MOST_ROWS)
-        vectors = -(-self._columns // self._lanes)
-        self._vectors = min(vectors, ACCUMULATORS // self._together)
+        self._together = _evenly(self._rows, MOST_ROWS)
+        self._vectors = _evenly(-(-self._columns // self._lanes), ACCUMULATORS // self._together)
         self.width = self._vectors * self._lanes
-        a, b, *others, self._target = self.code.places
-        self._a, self._b = a, b
+        self.repeats_rows = self._rows % self._together != 0
+        self._a, self._b, *others, self._target = self.code.places
         self._addends = [
             _Addend(place, item.shape == node.y.shape and len(item.shape) > 1)
             for place, item in zip(others, addends, strict=True)
@@ -89,40 +94,27 @@ class _Sums:
         self._alpha = float(attributes.get("alpha", 1.0))
         self._activation = ACTIVATIONS[attributes.get("activation", "")]
         self._parameters = tuple(float(attributes.get(f"activation_{name}", 0.0)) for name in ("alpha", "beta"))
-        self._write()
+        self._sums = self.code.scratch(FLOAT32, self._together * self.width)
+        with self.code.loop(self._columns, self.width) as column, self.code.loop(self._rows, self._together) as row:
+            self._tile(row.smaller(self._rows - self._together) if self.repeats_rows else row, column)
 
-    def _write(self) -> None:
-        whole = self._columns // self.width * self.width
-        with self.code.loop(whole, self.width) as column:
-            self._panel(column, self.width)
-        if whole < self._columns:
-            self._panel(self.code.index(whole), self._columns - whole)
-
-    def _panel(self, column: Number, count: int) -> None:
-        whole = self._rows // self._together * self._together
-        with self.code.loop(whole, self._together) as row:
-            self._tile(row, self._together, column, count)
-        if whole < self._rows:
-            self._tile(self.code.index(whole), self._rows - whole, column, count)
-
-    def _tile(self, row: Number, rows: int, column: Number, count: int) -> None:
-        """``rows`` times ``count`` numbers of the result."""
-        code = self.code
-        vectors = -(-count // self._lanes)
-        parts = max(1, min(4, ACCUMULATORS // (rows * vectors), self._depth))
-        zero = code.constant(0.0, FLOAT32, self._lanes)
-        cells = {key: code.cell(zero) for key in product(range(parts), range(rows), range(vectors))}
-        starts = [(row + index) * self._depth for index in range(rows)]
+    def _tile(self, row: Number, column: Number) -> None:
+        """A few rows of one panel, from ``row`` and ``column`` on."""
+        code, lanes = self.code, self._lanes
+        parts = max(1, min(MOST_PARTS, ACCUMULATORS // (self._together * self._vectors), self._depth))
+        zero = code.constant(0.0, FLOAT32, lanes)
+        places = list(product(range(self._together), range(self._vectors)))
+        cells = {(part, *place): code.cell(zero) for part in range(parts) for place in places}
+        starts = [(row + index) * self._depth for index in range(self._together)]
         panel = column * self._depth
 
         def step(position: Number, part: int) -> None:
-            place = panel + position * self.width
-            weights = [code.load(self._b, place + at * self._lanes, FLOAT32, self._lanes) for at in range(vectors)]
-            for index, start in enumerate(starts):
-                factor = code.load(self._a, start + position, FLOAT32).spread(self._lanes)
-                for at, weight in enumerate(weights):
-                    cell = cells[part, index, at]
-                    cell.set(factor.times_plus(weight, cell.get()))
+            at = panel + position * self.width
+            weights = [code.load(self._b, at + index * lanes, FLOAT32, lanes) for index in range(self._vectors)]
+            factors = [code.load(self._a, start + position, FLOAT32).spread(lanes) for start in starts]
+            for index, vector in places:
+                cell = cells[part, index, vector]
+                cell.set(factors[index].times_plus(weights[vector], cell.get()))
 
         whole = self._depth // parts * parts
         with code.loop(whole, parts) as position:
@@ -130,17 +122,33 @@ class _Sums:
                 step(position + part, part)
         for rest in range(whole, self._depth):
             step(code.index(rest), rest - whole)
-        for index, at in product(range(rows), range(vectors)):
-            total = reduce(lambda one, other: one + other, [cells[part, index, at].get() for part in range(parts)])
-            self._finish(total, row + index, column + at * self._lanes, min(self._lanes, count - at * self._lanes))
+        for index, vector in places:
+            total = reduce(lambda one, other: one + other, [cells[part, index, vector].get() for part in range(parts)])
+            code.store(total, self._sums, index * self.width + vector * lanes)
+        with code.loop(self._together) as done:
+            self._finish(row + done, done * self.width, column)
 
-    def _finish(self, total: Number, row: Number, column: Number, count: int) -> None:
-        """What comes behind the sums, for ``count`` numbers in one vector."""
+    def _finish(self, row: Number, start: Number, column: Number) -> None:
+        """What comes behind the sums of one row, which lie from ``start`` on."""
+        code, lanes, rest = self.code, self._lanes, self._columns % self._lanes
+        vectors = code.index(self._columns // lanes * lanes) - column
+        with code.loop(vectors.smaller(self.width), lanes) as position:
+            self._piece(row, start + position, column + position, lanes)
+        if rest:
+            with code.where(vectors < self.width):
+                self._piece(row, start + vectors, column + vectors, rest)
+
+    def _piece(self, row: Number, start: Number, column: Number, count: int) -> None:
+        total = self.code.load(self._sums, start, FLOAT32, self._lanes)
         at = row * self._columns + column
         if self._alpha != 1.0:
             total = total * self._alpha
         for item in self._addends:
-            total = total + self.code.load_some(
-                item.place, at if item.has_rows else column, FLOAT32, count, self._lanes
-            )
+            first = at if item.has_rows else column
+            total = total + self.code.load_some(item.place, first, FLOAT32, count, self._lanes)
         self.code.store_some(self._activation(total, *self._parameters), self._target, at, count)
+
+
+def _evenly(count: int, most: int) -> int:
+    """How many at a time, ``most`` or fewer, so that the last time has little less to do."""
+    return -(-count // -(-count // most))

@@ -38,6 +38,5 @@ def _keeps_layout(node: Node, elsewhere: set[Variable]) -> bool:
 def _is_better_off(node: Node) -> bool:
     if node.backend not in (LIBRARY, SLOW) or KERNELS.entry_of(node) is None:
         return False
-    return node.backend == SLOW or all(
-        item.size <= MOST_ELEMENTS for item in (*node.inputs, *node.outputs) if item is not None
-    )
+    computed = [item for item in (*node.inputs, *node.outputs) if item is not None and item.parameter is None]
+    return node.backend == SLOW or all(item.size <= MOST_ELEMENTS for item in computed)

@@ -1,0 +1,81 @@
+"""Small products: of all sizes around panels and blocks of rows, with whatever is fused behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.interpret import apply
+from toolkit.backends import native
+from toolkit.backends.native.backend import NativeBackend
+from toolkit.backends.native.spelling import ACTIVATIONS
+from toolkit.backends.protocol import Resources
+from toolkit.backends.registry import numpy_backend
+from toolkit.compiler.placement import place
+from toolkit.compiler.program import Program, Variable
+from toolkit.runtime.plan import Plan
+
+if native.unavailable_reason() is not None:
+    pytest.skip("needs llvmlite", allow_module_level=True)
+
+SIZES = [(1, 1, 1), (1, 50, 5), (1, 3, 64), (1, 17, 65), (2, 9, 33), (3, 8, 7), (4, 31, 24), (5, 6, 130), (13, 40, 12)]
+PARAMETERS = {"LeakyRelu": (0.1, 0.0), "Clip": (-0.5, 0.7), "Elu": (0.7, 0.0), "HardSigmoid": (0.2, 0.5)}
+
+
+def check(
+    shape: tuple[int, ...], columns: int, attributes: Mapping[str, Any], bias: bool = False, residual: bool = False
+) -> None:
+    """FusedMatMul of rows of ``shape`` with a known matrix, against its reference."""
+    random = np.random.default_rng(0)
+    depth, result = shape[-1], (*shape[:-1], columns)
+    matrix = (columns, depth) if attributes.get("transB") else (depth, columns)
+    arrays = [random.standard_normal(shape), random.standard_normal(matrix)]
+    arrays += [random.standard_normal(columns) if bias else None, random.standard_normal(result) if residual else None]
+    given = [None if item is None else item.astype(np.float32) for item in arrays]
+    program = Program(layer="product")
+    operands: list[Variable | None] = []
+    for index, array in enumerate(given):
+        item = None if array is None else Variable(f"x{index}", array.dtype, array.shape)
+        if item is not None and index in (1, 2):
+            item.constant = array
+        elif item is not None:
+            program.inputs[item.name] = item
+        operands.append(item)
+    node = program.append("FusedMatMul", operands, dict(attributes), domain="toolkit")
+    program.outputs["y"] = node.y
+    backends = [NativeBackend(), numpy_backend()]
+    place(program, backends)
+    assert node.backend == "native"
+    plan = Plan(program, backends, Resources(1), packed={})
+    for name, target in plan.input_arrays.items():
+        np.copyto(target, given[int(name[1:])])
+    plan.run("forward")
+    (expected,) = apply("toolkit", "FusedMatMul", 1, given, dict(attributes))
+    np.testing.assert_allclose(plan.output_arrays["y"], expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("turned", [0, 1])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_every_size(size: tuple[int, int, int], turned: int) -> None:
+    rows, depth, columns = size
+    check((rows, depth), columns, {"transB": turned}, bias=True)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5])
+@pytest.mark.parametrize(("bias", "residual"), [(False, False), (True, True), (False, True)])
+def test_what_is_added(bias: bool, residual: bool, rows: int) -> None:
+    check((rows, 20), 21, {"alpha": 0.5, "activation": "Relu"}, bias, residual)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation(activation: str) -> None:
+    alpha, beta = PARAMETERS.get(activation, (0.0, 0.0))
+    attributes = {"activation": activation, "activation_alpha": alpha, "activation_beta": beta}
+    check((3, 11), 19, attributes, bias=True)
+
+
+def test_rows_of_several_axes() -> None:
+    check((2, 3, 4, 10), 9, {}, bias=True)
