@@ -8,15 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.interpret import apply
+from tests.backends.native.fused import check_fused
 from toolkit.backends import native
-from toolkit.backends.native.backend import NativeBackend
 from toolkit.backends.native.spelling import ACTIVATIONS
-from toolkit.backends.protocol import Resources
-from toolkit.backends.registry import numpy_backend
-from toolkit.compiler.placement import place
-from toolkit.compiler.program import Program, Variable
-from toolkit.runtime.plan import Plan
 
 if native.unavailable_reason() is not None:
     pytest.skip("needs llvmlite", allow_module_level=True)
@@ -35,26 +29,7 @@ def check(
     arrays = [random.standard_normal(shape), random.standard_normal(matrix)]
     arrays += [random.standard_normal(columns) if bias else None, random.standard_normal(result) if residual else None]
     given = [None if item is None else item.astype(np.float32) for item in arrays]
-    program = Program(layer="product")
-    operands: list[Variable | None] = []
-    for index, array in enumerate(given):
-        item = None if array is None else Variable(f"x{index}", array.dtype, array.shape)
-        if item is not None and index in (1, 2):
-            item.constant = array
-        elif item is not None:
-            program.inputs[item.name] = item
-        operands.append(item)
-    node = program.append("FusedMatMul", operands, dict(attributes), domain="toolkit")
-    program.outputs["y"] = node.y
-    backends = [NativeBackend(), numpy_backend()]
-    place(program, backends)
-    assert node.backend == "native"
-    plan = Plan(program, backends, Resources(1), packed={})
-    for name, target in plan.input_arrays.items():
-        np.copyto(target, given[int(name[1:])])
-    plan.run("forward")
-    (expected,) = apply("toolkit", "FusedMatMul", 1, given, dict(attributes))
-    np.testing.assert_allclose(plan.output_arrays["y"], expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    check_fused("FusedMatMul", given, attributes)
 
 
 @pytest.mark.parametrize("turned", [0, 1])

@@ -1,10 +1,12 @@
 """Matrices in panels of columns: the layout of what products multiply by, made once for each content.
 
-Panel after panel, each row by row, ``width`` numbers a row; the last panel is filled up with zeros.
+Panel after panel, each row by row, ``width`` numbers a row; the last panel is filled up with zeros. The weight of a
+convolution is seen as a matrix with a row for each output channel.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +25,8 @@ class Panels:
     def layout(self, matrix: Variable | None) -> Layout:
         """How a matrix lies in panels."""
         assert matrix is not None, "a product has two factors"
-        depth, columns = matrix.shape[::-1] if self.is_turned else matrix.shape
+        rows, rest = matrix.shape[0], math.prod(matrix.shape[1:])
+        depth, columns = (rest, rows) if self.is_turned else (rows, rest)
         numbers = -(-columns // self.width) * self.width * depth
         return Layout(matrix.dtype, matrix.shape, numbers * matrix.dtype.itemsize, self)
 
@@ -39,7 +42,8 @@ class Pack(Kernel):
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any], workspace: Any) -> Step:
         source, target = inputs[0], outputs[0]
-        matrix = source.array.T if self._panels.is_turned else source.array
+        rows = source.array.reshape(source.layout.shape[0], -1)
+        matrix = rows.T if self._panels.is_turned else rows
         depth, columns = matrix.shape
         width = self._panels.width
         panels = target.over(plain(source.layout.dtype, (-(-columns // width), depth, width))).array

@@ -21,10 +21,10 @@ def take_small_nodes(program: Program) -> None:
         return
     elsewhere: set[Variable] = set()  # what lies as the library likes it
     for node in program.nodes:
-        if node.backend == LIBRARY and _keeps_layout(node, elsewhere):
-            elsewhere.update(item for item in node.outputs if item is not None)
-        elif _is_better_off(node) and not any(item in elsewhere for item in node.inputs):
+        if not any(item in elsewhere for item in node.inputs) and _is_better_off(node):
             node.backend = NAME
+        elif node.backend == LIBRARY and _keeps_layout(node, elsewhere):
+            elsewhere.update(item for item in node.outputs if item is not None)
 
 
 def _keeps_layout(node: Node, elsewhere: set[Variable]) -> bool:

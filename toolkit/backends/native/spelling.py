@@ -294,6 +294,7 @@ SPELLINGS: dict[tuple[str, str], Spelling] = {
     ("", "Where"): Spelling(_chosen, (BOOLEAN,), lambda node: node.y.dtype in ELEMENTS),
     ("", "Clip"): Spelling(_clip, accepts=_one_type),
     ("", "Cast"): Spelling(_cast, ELEMENTS, _casts),
+    ("", "CastLike"): Spelling(_cast, ELEMENTS, _casts),
     ("", "LeakyRelu"): Spelling(_leaky_relu),
     ("", "Elu"): Spelling(lambda asked: elu(asked.x, asked.number("alpha", 1.0))),
     ("", "HardSigmoid"): Spelling(

@@ -1,0 +1,47 @@
+"""A fused node with known weights as a plan on the backend, against its reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tests.support.interpret import apply
+from toolkit.backends.native.backend import NativeBackend
+from toolkit.backends.protocol import Resources
+from toolkit.backends.registry import numpy_backend
+from toolkit.compiler.placement import place
+from toolkit.compiler.program import Program, Variable
+from toolkit.runtime.plan import Plan
+
+KNOWN = (1, 2)  # the inputs that are: weight and bias
+
+
+def check_fused(operator: str, arrays: Sequence[np.ndarray | None], attributes: Mapping[str, Any]) -> None:
+    """The backend takes the node, and finds what the reference says."""
+    program = Program(layer="fused")
+    operands: list[Variable | None] = []
+    for index, array in enumerate(arrays):
+        item = None if array is None else Variable(f"x{index}", array.dtype, array.shape)
+        if item is not None and index in KNOWN:
+            item.constant = array
+        elif item is not None:
+            program.inputs[item.name] = item
+        operands.append(item)
+    node = program.append(operator, operands, dict(attributes), domain="toolkit")
+    program.outputs["y"] = node.y
+    backends = [NativeBackend(), numpy_backend()]
+    place(program, backends)
+    assert node.backend == "native"
+    plan = Plan(program, backends, Resources(1), packed={})
+    for block in plan.blocks.values():
+        block.fill(0xFF)  # NaN everywhere: no kernel may count on what it has not written
+    for name, target in plan.input_arrays.items():
+        given = arrays[int(name[1:])]
+        assert given is not None
+        np.copyto(target, given)
+    plan.run("forward")
+    (expected,) = apply("toolkit", operator, 1, list(arrays), dict(attributes))
+    scale = float(np.abs(expected).max())
+    np.testing.assert_allclose(plan.output_arrays["y"], expected, rtol=1e-5, atol=1e-5 * scale)

@@ -1,0 +1,70 @@
+"""Images as sliding windows read them: rows of columns, and a margin around them that is copied there first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from toolkit.backends.native.code import Code
+from toolkit.backends.native.library import compiler
+from toolkit.backends.native.number import Number
+
+FLOAT32 = np.dtype(np.float32)
+Pair = tuple[int, int]
+
+
+def pair(values: Sequence[int], missing: int) -> Pair:
+    """What is given along one or two spatial axes as (rows, columns)."""
+    return (missing, values[0]) if len(values) == 1 else (values[0], values[1])
+
+
+class Image(NamedTuple):
+    """``channels`` planes of ``size``, to be read with margins; all pairs are (rows, columns)."""
+
+    channels: int
+    size: Pair
+    begins: Pair = (0, 0)
+    ends: Pair = (0, 0)
+
+    @property
+    def has_margin(self) -> bool:
+        return any((*self.begins, *self.ends))
+
+    @property
+    def room(self) -> Pair:
+        """A plane with its margins."""
+        rows, columns = (sum(sizes) for sizes in zip(self.size, self.begins, self.ends, strict=True))
+        return rows, columns
+
+    @property
+    def numbers(self) -> int:
+        """Without margins."""
+        return self.channels * math.prod(self.size)
+
+    @property
+    def workspace(self) -> int:
+        """Bytes of the copy; none where there is no margin."""
+        return FLOAT32.itemsize * self.channels * math.prod(self.room) if self.has_margin else 0
+
+    def copy(self, code: Code, source: str, first: Number, target: str, margin: float) -> None:
+        """Write the image, which begins at ``first``, into ``target`` between margins."""
+        lanes, count = compiler().lanes(FLOAT32), self.channels * math.prod(self.room)
+        filling = code.constant(margin, FLOAT32, lanes)
+        whole = count // lanes * lanes
+        with code.loop(whole, lanes) as at:
+            code.store(filling, target, at)
+        with code.loop(count, start=whole) as at:
+            code.store(code.constant(margin, FLOAT32), target, at)
+        (rows, columns), (high, wide) = self.size, self.room
+        whole = columns // lanes * lanes
+        with code.loop(self.channels) as channel, code.loop(rows) as row:
+            start = first + (channel * rows + row) * columns
+            place = (channel * high + row + self.begins[0]) * wide + self.begins[1]
+            with code.loop(whole, lanes) as at:
+                code.store(code.load(source, start + at, FLOAT32, lanes), target, place + at)
+            if whole < columns:
+                rest = code.load_some(source, start + whole, FLOAT32, columns - whole, lanes)
+                code.store_some(rest, target, place + whole, columns - whole)
