@@ -76,9 +76,7 @@ def test_the_base_stays_quantised_and_the_adapter_learns(form, quantised, tmp_pa
     adapter = adapters.lora(network, "*", rank=2, alpha=4)
     kinds = {branch.site.leaf.operator for branch in adapter.branches}
     assert kinds == FORMS.get(form, {"MatMul", "com.microsoft::MatMulNBits"})
-    np.testing.assert_allclose(
-        network.run(x)["y"], base, rtol=1e-5, atol=step + 1e-5
-    )
+    np.testing.assert_allclose(network.run(x)["y"], base, rtol=1e-5, atol=step + 1e-5)
     first = trained(network, x, steps=1, straight_through=True).evaluate((x, LABELS))["loss"]
     trainer = trained(network, x, steps=5, rate=0.02, straight_through=True)
     assert trainer.evaluate((x, LABELS))["loss"] < first
