@@ -29,6 +29,9 @@ from toolkit.operators.inference import CONSTANT_LIMIT, explicit_attributes, sin
 from toolkit.operators.record import TensorType
 from toolkit.operators.standard.preview_gradient import GRADIENT
 
+# What training moves without learning it, and steps of quantisation, by which integers become large tensors of floats.
+LIVING = frozenset(("BatchNormalization", "DequantizeLinear", "QuantizeLinear"))
+
 
 class Binder:
     """Binds one segment.
@@ -55,6 +58,8 @@ class Binder:
         self.takes: list[Variable | Unknown] = []
         self.shapes: dict[str, Shapes] = {}  # what every layer was given and gave, by its path
         self._parameters: dict[Parameter, Variable] = {}
+        self._constants: dict[Parameter, Variable] = {}
+        self._differentiated: set[Item | None] = set()  # what a Gradient leaf asks for
 
     def open(self, types: Mapping[str, TensorType | None]) -> Scope:
         """A scope with the inputs of a graph."""
@@ -97,6 +102,7 @@ class Binder:
         check_form(leaf.domain, leaf.op_type, leaf.version, _typed(given), leaf.attributes, layer)
         y, by, fixed = leaf.attributes["y"], leaf.attributes["xs"], leaf.attributes.get("zs", ())
         inner = {**scope, **{name: item for name, item in zip((*by, *fixed), given, strict=True) if item is not None}}
+        self._differentiated.update(given)
         for child in needed(graph, [y], stop={*by, *fixed}):
             self.bind_leaf(child, inner, f"{layer}/")
         operands = [item for item in (self.read(name, inner, layer) for name in (*by, y)) if isinstance(item, Variable)]
@@ -143,6 +149,7 @@ class Binder:
                 self.defer(leaf, scope, prefix, f"{leaf.operator} {layer!r}: what it reads depends on the data.")
                 return
             try:
+                operands = [self._as_number(leaf, item) for item in operands]
                 found = self.bind_with_content(leaf, operands, decision, layer)
             except DataDependentShapeError as error:
                 self.defer(leaf, scope, prefix, str(error))
@@ -180,6 +187,14 @@ class Binder:
                 raise
             return self.bind_operator(leaf, inputs, layer, types)
 
+    def _as_number(self, leaf: Leaf, item: Variable | None) -> Variable | None:
+        """One number that nobody trains as a constant, so that formulas are known; anything else as it is."""
+        if item is None or item.parameter is None or item.size != 1 or item.parameter.requires_grad:
+            return item
+        if leaf.op_type in LIVING or "QLinear" in leaf.op_type or item in self._differentiated:
+            return item
+        return self._settled(item.name, item.parameter)
+
     def _as_constant(self, item: Variable | None) -> Variable | None:
         """A small parameter as a constant; anything else as it is."""
         if item is None or item.parameter is None or item.size > CONSTANT_LIMIT:
@@ -193,8 +208,11 @@ class Binder:
         return Variable(name, parameter.dtype, parameter.shape, parameter=parameter)
 
     def _settled(self, name: str, parameter: Parameter) -> Variable:
-        self.program.settled[parameter] = parameter.version
-        return Variable(name, parameter.dtype, parameter.shape, constant=parameter.array)
+        """One constant for all who read a parameter."""
+        if parameter not in self._constants:
+            content = self.program.settled.take(parameter)
+            self._constants[parameter] = Variable(name, parameter.dtype, parameter.shape, constant=content)
+        return self._constants[parameter]
 
     def bind_operator(
         self, leaf: Leaf, inputs: list[Variable | None], layer: str, types: Sequence[TensorType] | None = None

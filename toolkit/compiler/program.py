@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.compiler.settled import Settled
 from toolkit.graph.parameter import Parameter
 from toolkit.operators.expression import Expression
 from toolkit.operators.inference import infer_types
@@ -99,14 +100,14 @@ class Node:
 class Program:
     """Variables and nodes with every size bound. It is the ``Emitter`` that expressions append to.
 
-    ``settled`` are the parameters whose content it took for constant, with the versions that they had.
+    ``settled`` are the parameters whose content it took for constant.
     """
 
     inputs: dict[str, Variable] = field(default_factory=dict)
     outputs: dict[str, Variable] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     assignments: list[tuple[Variable, Variable]] = field(default_factory=list)  # (parameter or state, its next content)
-    settled: dict[Parameter, int] = field(default_factory=dict)
+    settled: Settled = field(default_factory=Settled)
     layer: str = ""  # given to the nodes that ``emit`` appends
     role: str = "forward"
     _serial: int = 0
@@ -166,10 +167,6 @@ class Program:
         """A variable name that no other one has."""
         self._serial += 1
         return f"{stem}:{self._serial}"
-
-    def is_current(self) -> bool:
-        """Whether what it took for constant still is what it was."""
-        return all(parameter.version == version for parameter, version in self.settled.items())
 
     def roots(self) -> list[Variable]:
         """What the program exists for: its outputs and the next contents of what it updates."""

@@ -22,6 +22,7 @@ from toolkit.compiler.pipeline import compute_in
 from toolkit.compiler.placement import place
 from toolkit.compiler.program import Program
 from toolkit.compiler.segment import Segment
+from toolkit.compiler.settled import Settled
 from toolkit.compiler.sizes import input_shapes
 from toolkit.errors import GraphError, InputError
 from toolkit.graph.network import Network
@@ -88,11 +89,26 @@ class Context:
         self.is_profiled = self._is_streaming = False
         self.decisions: Decisions | None = None
         self._outputs = outputs
-        self._segments = Segments(self._first_segment, self)
         self.shapes = input_shapes(network, batch_size, self._dims)
-        self._plan = self._prepared()
+        self._compile_all()
 
     # building --------------------------------------------------------------------------------------------------------
+
+    def _compile_all(self) -> None:
+        """Compile what can be known by now, from the parameters as they are."""
+        self._plan: Plan | None = None
+        self._is_compiled, self.settled = False, Settled()
+        self._segments = Segments(self._first_segment, self)
+        self._plan = self._prepared()
+        self._is_compiled = True
+
+    def _follow_parameters(self) -> Plan | None:
+        """The plan, of the parameters as they are: compiled anew where one was written that counts as a constant."""
+        if not self._is_compiled or not self.settled.is_current():
+            self._compile_all()
+        if self._plan is not None:
+            self._plan.refresh()
+        return self._plan
 
     def _first_segment(self, types: Types) -> Segment:
         named_types = dict(zip(self.network.inputs, types, strict=True))
@@ -111,7 +127,8 @@ class Context:
         )
         key = (*bound, self._precision, names, self.resources.strict)
         known = programs.get(key)
-        if known is not None and known.is_current():
+        if known is not None and known.settled.is_current():
+            self.settled.add(known.settled)
             return self._planned(known)
         types = [(value.dtype, self.shapes[name]) for name, value in self.network.inputs.items()]
         first = self._segments.prepare(types)  # type: ignore[arg-type]  # what has a shape has a type
@@ -127,7 +144,11 @@ class Context:
         return self._planned(program, **options)
 
     def _planned(self, program: Program, **options: Any) -> Plan:
-        return Plan(program, self._backends, self.resources, packed=state_of(self.network).packed, **options)
+        packed = state_of(self.network).packed
+        made = Plan(program, self._backends, self.resources, packed=packed, **options)
+        if self.is_profiled:
+            made.profile()
+        return made
 
     # running ---------------------------------------------------------------------------------------------------------
 
@@ -137,13 +158,15 @@ class Context:
         The arrays are new unless ``out`` gives arrays to write into; then nothing is allocated. Raises ``InputError``.
         """
         plan = self._plan
+        if plan is None or plan.is_stale:
+            self._require_free()
+            plan = self._follow_parameters()
         if plan is None:
             arrays = named(self.network, feeds)
             check_shapes(self.network, arrays, self.shapes)
             with np.errstate(all="ignore"):
                 return _given_out(self._segments.run(list(arrays.values())), out)
         self._require_free()
-        plan.refresh()
         if not load_exactly(feeds, plan.input_arrays):
             self._load(plan, named(self.network, feeds))
         plan.run("forward")
@@ -166,10 +189,18 @@ class Context:
         self._is_streaming, is_pending = True, False
         try:
             for feeds in batches:
-                if is_pending and plan.is_stale:
-                    yield self._fetched(plan)
-                    is_pending = False
-                plan.refresh()
+                if plan.is_stale:
+                    if is_pending:
+                        yield self._fetched(plan)
+                        is_pending = False
+                    plan.settle()
+                    plan = self._follow_parameters() or plan
+                if self._plan is None or not plan.is_streamed:  # as a number has become that the program is made of
+                    self._is_streaming = False
+                    alone = self.run(feeds)
+                    self._is_streaming = True
+                    yield alone
+                    continue
                 arrays = named(self.network, feeds)
                 check_shapes(self.network, arrays, self.shapes)
                 plan.send_ahead(arrays)

@@ -15,6 +15,7 @@ import numpy as np
 
 from toolkit.backends.protocol import HOST, Backend, Resources, Step, plain
 from toolkit.compiler.program import Program, Variable
+from toolkit.compiler.settled import Settled
 from toolkit.errors import BackendError
 from toolkit.graph.parameter import CLOCK, Parameter
 from toolkit.runtime.arrangement import Arrangement, arrange
@@ -205,6 +206,11 @@ class Plan:
     def is_stale(self) -> bool:
         """Whether a parameter was written since the last run."""
         return self._clock != CLOCK.now
+
+    @property
+    def settled(self) -> Settled:
+        """The parameters that it takes for constant."""
+        return self.program.settled
 
     # watching --------------------------------------------------------------------------------------------------------
 

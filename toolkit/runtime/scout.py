@@ -10,18 +10,28 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from toolkit.compiler.decisions import Decisions
+from toolkit.compiler.settled import Settled
 from toolkit.errors import DataDependentShapeError
 from toolkit.graph.network import Network
 from toolkit.runtime.context import Context
 
 KEPT_PLANS = 64  # programs of different decisions; a run with ever new ones compiles ever again
 Sizes = tuple[int | None, dict[str, int]]
-Built = TypeVar("Built")
+
+
+class Compiled(Protocol):
+    """A plan, and what it takes for constant."""
+
+    @property
+    def settled(self) -> Settled: ...
+
+
+Built = TypeVar("Built", bound=Compiled)
 
 
 class Scout:
@@ -47,12 +57,12 @@ class Scout:
     ) -> Built:
         """The plan for a batch out of ``plans``, or a new one by ``build(decisions)``, ``None`` if there are none.
 
-        ``key`` identifies everything besides the data.
+        ``key`` identifies everything besides the data, and the parameters that a plan takes for constant.
         """
         decisions = self._decisions(key, arrays)
         full = key if decisions is None else (key, decisions.key)
         found = plans.get(full)
-        if found is None:
+        if found is None or not found.settled.is_current():
             try:
                 found = plans[full] = build(decisions)
             except DataDependentShapeError:

@@ -21,6 +21,7 @@ from toolkit.compiler.decisions import Decisions
 from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.segment import Deferred, Item, Perhaps, Scope, Segment, Several, Unknown, is_carried, parts
+from toolkit.compiler.settled import Settled
 from toolkit.errors import InputError, naming
 from toolkit.graph.layer import Graph, Leaf
 from toolkit.graph.network import Network
@@ -45,6 +46,7 @@ class Workshop(Protocol):
     network: Network
     resources: Resources
     is_profiled: bool
+    settled: Settled  # what the programs that it has compiled took for constant
     decisions: Decisions | None  # where what the data decides is recorded, if somebody asked for it
 
     def compile(self, program: Program, *, given: Mapping[str, str], staying: Collection[str]) -> Plan: ...
@@ -59,6 +61,7 @@ class Stage:
     def __init__(self, segment: Segment, workshop: Workshop, devices: Sequence[str], keeps: Collection[str]) -> None:
         self.segment, self.keeps = segment, keeps
         self.plan = None
+        workshop.settled.add(segment.program.settled)
         if segment.program.outputs:
             where = dict(zip(segment.takes, devices, strict=True))
             given = {name: where[item] for name, item in segment.program.inputs.items()}

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from toolkit.compiler.settled import Settled
 from toolkit.graph.parameter import Parameter
 from toolkit.runtime.plan import Plan
 from toolkit.runtime.tensors import Task
@@ -37,6 +38,11 @@ class StepPlan:
     @property
     def kept(self) -> list[Parameter]:
         return [*self.trained, *self.statistics]
+
+    @property
+    def settled(self) -> Settled:
+        """The parameters that it takes for constant."""
+        return self.plan.settled
 
     def load_numbers(self, optimizer: Optimizer, step: int, factor: float | None) -> None:
         """Hand each group its numbers, and the factor on its gradients where there is one."""

@@ -179,7 +179,7 @@ class TrainingContext(Context):
         assert self._plan is not None
         assert self._feeds is not None
         if judged != self._judged or self._is_spent:
-            if judged != self._judged:
+            if judged != self._judged or not self._plan.settled.is_current():
                 self._plan, self._judged = self._plan_for(judged, self._feeds), judged
             self.resources.random.bit_generator.state = self._random_state
             self._load(self._plan, self._feeds)
