@@ -15,6 +15,7 @@ from toolkit.autodiff import Gradients, differentiate, expand_gradients
 from toolkit.compiler.bind import bind
 from toolkit.compiler.pipeline import prepare_for_training
 from toolkit.compiler.program import Node, Program
+from toolkit.compiler.settled import Settled
 from toolkit.errors import DataDependentShapeError, InputError
 from toolkit.graph import Network, Parameter
 from toolkit.graph.parameter import is_trainable_dtype
@@ -130,18 +131,18 @@ def _judge(program: Program, output: str, found: Trainability) -> None:
         elif item in shortfalls and not verdict.reason:
             verdict.reason = str(shortfalls[item])
     for node in forward:
-        state = _state(node, grads)
+        state = _state(node, grads, program.settled)
         for path in (node.layer, *node.fused):
             found.see(path, state)
 
 
-def _state(node: Node, grads: Gradients) -> LayerState:
+def _state(node: Node, grads: Gradients, settled: Settled) -> LayerState:
     made = [item for item in node.outputs if item is not None and item in grads.influential]
     if not made:
         return NOTHING
     given = [item for item in node.inputs if item is not None and item in grads.relevant]
     if not given:
-        return LayerState(FROZEN, _why_frozen(node))
+        return LayerState(FROZEN, _why_frozen(node, settled))
     end = grads.ends.get(node)
     if end is not None and not end.is_exact:
         return LayerState(BLOCKED, end.reason)
@@ -156,9 +157,13 @@ def _state(node: Node, grads: Gradients) -> LayerState:
     return LayerState(NO_GRADIENT, f"every way to the output leads through {behind[0]}" if behind else "none is left")
 
 
-def _why_frozen(node: Node) -> str:
-    owners = [item.parameter for item in node.inputs if item is not None and item.parameter is not None]
-    own = [f"{item.name!r} is {item.role or 'frozen'}" for item in owners if not item.requires_grad]
+def _why_frozen(node: Node, settled: Settled) -> str:
+    owners = [item.parameter or settled.owner(item.constant) for item in node.inputs if item is not None]
+    own = [
+        f"{item.name!r} is {item.role or 'frozen'}"
+        for item in owners
+        if item is not None and not item.requires_grad and is_trainable_dtype(item.dtype)
+    ]
     return "; ".join([*own, "nothing before it gets a gradient"])
 
 

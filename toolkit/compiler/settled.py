@@ -6,6 +6,8 @@ long as they are what they were; whoever keeps such a program asks before every 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from toolkit.graph.parameter import CLOCK, Parameter
@@ -51,11 +53,15 @@ class Settled:
         self._clock = now
         return True
 
+    def owner(self, constant: np.ndarray | None) -> Parameter | None:
+        """The parameter that a constant was taken from."""
+        return next((parameter for parameter, content in self._contents.items() if content is constant), None)
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return iter(self._contents)
+
     def __contains__(self, parameter: Parameter) -> bool:
         return parameter in self._contents
-
-    def __len__(self) -> int:
-        return len(self._contents)
 
 
 def _is_same(now: np.ndarray, then: np.ndarray) -> bool:

@@ -18,7 +18,7 @@ from toolkit.compiler.pipeline import prepare_for_training, tidy_after_different
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.training_choices import TrainingChoices
 from toolkit.errors import GraphError, NotDifferentiableError
-from toolkit.graph.parameter import Parameter
+from toolkit.graph.parameter import Parameter, is_trainable_dtype
 from toolkit.operators.expression import Expression, expand
 from toolkit.operators.record import TensorType
 from toolkit.runtime.updates import Optimizer, UpdateBuilder, UpdateGroup
@@ -157,9 +157,9 @@ def _nothing_to_train(program: Program, judged: Sequence[str], missing: Mapping[
             f"Nothing to train: no gradient leads from output {output_name!r} to a parameter. {told(missing)}. "
             "Judge another output, or replace what lies behind that layer."
         )
-    read = {
-        item.parameter.name: item.parameter for node in program.nodes for item in node.inputs if item and item.parameter
-    }
+    owners = [item.parameter for node in program.nodes for item in node.inputs if item and item.parameter]
+    owners += [item for item in program.settled if is_trainable_dtype(item.dtype)]
+    read = {item.name: item for item in owners}
     if not read:
         return (
             f"Nothing to train: output {output_name!r} depends on no parameter of floating-point numbers. "
