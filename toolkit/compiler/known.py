@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit.compiler.program import Node
+from toolkit.compiler.program import Node, Variable
 from toolkit.operators.standard.slicing import slices
 
 
@@ -22,3 +22,12 @@ def known_slices(node: Node) -> tuple[slice, ...] | None:
     if not all(is_known for is_known, _ in found):
         return None
     return slices(node.x.shape, *(content for _, content in found))
+
+
+def is_static(variable: Variable, depth: int = 4) -> bool:
+    """Whether the content follows from constants and parameters alone (looking a few nodes back)."""
+    if variable.constant is not None or variable.parameter is not None:
+        return True
+    if variable.producer is None or depth == 0:
+        return False
+    return all(item is None or is_static(item, depth - 1) for item in variable.producer.inputs)

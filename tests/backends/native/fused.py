@@ -15,33 +15,42 @@ from toolkit.compiler.placement import place
 from toolkit.compiler.program import Program, Variable
 from toolkit.runtime.plan import Plan
 
-KNOWN = (1, 2)  # the inputs that are: weight and bias
 
-
-def check_fused(operator: str, arrays: Sequence[np.ndarray | None], attributes: Mapping[str, Any]) -> None:
-    """The backend takes the node, and finds what the reference says."""
+def check_fused(
+    operator: str,
+    arrays: Sequence[np.ndarray | None],
+    attributes: Mapping[str, Any],
+    *,
+    known: Sequence[int] = (1, 2),
+    outputs: int = 1,
+    threads: int = 1,
+) -> None:
+    """The backend takes the node, of which the inputs ``known`` are, and finds what the reference says."""
     program = Program(layer="fused")
     operands: list[Variable | None] = []
     for index, array in enumerate(arrays):
         item = None if array is None else Variable(f"x{index}", array.dtype, array.shape)
-        if item is not None and index in KNOWN:
+        if item is not None and index in known:
             item.constant = array
         elif item is not None:
             program.inputs[item.name] = item
         operands.append(item)
-    node = program.append(operator, operands, dict(attributes), domain="toolkit")
-    program.outputs["y"] = node.y
+    node = program.append(operator, operands, dict(attributes), domain="toolkit", outputs=outputs)
+    program.outputs = {str(index): item for index, item in enumerate(node.outputs) if item is not None}
     backends = [NativeBackend(), numpy_backend()]
     place(program, backends)
     assert node.backend == "native"
-    plan = Plan(program, backends, Resources(1), packed={})
-    for block in plan.blocks.values():
-        block.fill(0xFF)  # NaN everywhere: no kernel may count on what it has not written
-    for name, target in plan.input_arrays.items():
-        given = arrays[int(name[1:])]
-        assert given is not None
-        np.copyto(target, given)
-    plan.run("forward")
-    (expected,) = apply("toolkit", operator, 1, list(arrays), dict(attributes))
-    scale = float(np.abs(expected).max())
-    np.testing.assert_allclose(plan.output_arrays["y"], expected, rtol=1e-5, atol=1e-5 * scale)
+    plan = Plan(program, backends, Resources(threads), packed={})
+    expected = apply("toolkit", operator, 1, list(arrays), dict(attributes))
+    for _ in range(2):
+        for block in plan.blocks.values():
+            block.fill(0xFF)  # NaN everywhere: no kernel may count on what it has not written
+        for name, target in plan.input_arrays.items():
+            given = arrays[int(name[1:])]
+            assert given is not None
+            np.copyto(target, given)
+        plan.run("forward")
+        for name, found in plan.output_arrays.items():
+            wanted = expected[int(name)]
+            scale = float(np.abs(wanted).max(initial=1e-6))
+            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * scale, err_msg=f"output {name}")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from toolkit.backends.host import HostBackend
 from toolkit.backends.native.elementwise import shapes_of
 from toolkit.backends.native.kernel import NAME
-from toolkit.backends.native.packing import Pack, Panels
+from toolkit.backends.native.packing import Pack, Packed
 from toolkit.backends.native.registry import KERNELS
 from toolkit.backends.native.selection import take_small_nodes
 from toolkit.backends.numpy.backend import CopyKernel
@@ -41,7 +41,7 @@ class NativeBackend(HostBackend):
         return entry.lower(node, inputs, resources)
 
     def owns(self, layout: Layout) -> bool:
-        return isinstance(layout.opaque, Panels)
+        return isinstance(layout.opaque, Packed)
 
     def reorder(self, source: Layout, target: Layout, resources: Resources) -> Kernel:
         return Pack(source, target) if self.owns(target) else CopyKernel(source)

@@ -14,8 +14,6 @@ import numpy as np
 
 from toolkit.backends.native.number import BOOLEAN, INDEX, Number, joined, register_type
 
-POINTER = "ptr"
-
 
 class Code:
     """The text of a kernel that is given ``addresses`` places in memory."""
@@ -25,7 +23,7 @@ class Code:
         self._cells: list[str] = []
         self._declared: dict[str, None] = {}
         self._count = 0
-        self._block = "entry"
+        self._team: str | None = None
         self.places = [f"%place{index}" for index in range(addresses)]
 
     def text(self) -> str:
@@ -34,8 +32,25 @@ class Code:
         for index, place in enumerate(self.places):
             opening.append(f"{place}.at = getelementptr inbounds ptr, ptr %table, i64 {index}")
             opening.append(f"{place} = load ptr, ptr {place}.at")
-        body = "\n".join([*self._cells, *opening, "br label %start", "start:", *self._lines, "ret i32 0"])
-        return "\n".join([*self._declared, f"define i32 @kernel(ptr %table) {{\nentry:\n{body}\n}}\n"])
+        body = "\n".join([*self._cells, *opening, "br label %start", "start:", *self._lines])
+        if self._team is None:
+            functions = f"define i32 @kernel(ptr %table) {{\nentry:\n{body}\nret i32 0\n}}\n"
+        else:
+            functions = f"{self._team}\ndefine internal void @work(ptr %table) {{\nentry:\n{body}\nret void\n}}\n"
+        return "\n".join([*self._declared, functions])
+
+    def execute_by_team(self, address: int, threads: int, counter: str) -> None:
+        """Let several threads execute everything; ``address`` is that of ``GOMP_parallel``.
+
+        Before that the number of 64 bits at the place ``counter`` becomes 0.
+        """
+        lines = [
+            f"%at = getelementptr inbounds ptr, ptr %table, i64 {self.places.index(counter)}",
+            "%counter = load ptr, ptr %at",
+            "store i64 0, ptr %counter, align 8",
+            f"call void inttoptr (i64 {address} to ptr)(ptr @work, ptr %table, i32 {threads}, i32 0)",
+        ]
+        self._team = "\n".join(["define i32 @kernel(ptr %table) {", *lines, "ret i32 0\n}"])
 
     # lines ------------------------------------------------------------------------------------------------------------
 
@@ -59,6 +74,11 @@ class Code:
         types = ", ".join(item.type for item in arguments)
         self._declared[f"declare {result} @{function}({types})"] = None
         return self.result(f"call {result} @{function}({', '.join(item.typed for item in arguments)})")
+
+    def procedure(self, function: str) -> None:
+        """Call an intrinsic that takes nothing and answers nothing."""
+        self._declared[f"declare void @{function}()"] = None
+        self.line(f"call void @{function}()")
 
     # numbers ----------------------------------------------------------------------------------------------------------
 

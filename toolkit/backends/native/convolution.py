@@ -21,6 +21,7 @@ from toolkit.backends.native.packing import Panels
 from toolkit.backends.native.registry import is_of_numbers, kernel
 from toolkit.backends.native.spelling import ACTIVATIONS
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
+from toolkit.compiler.known import is_static
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
@@ -72,7 +73,7 @@ def is_convolution(node: Node) -> bool:
     present = [item for item in (*node.inputs, *node.outputs) if item is not None]
     if x is None or w is None or not is_of_numbers(node) or any(item.dtype != FLOAT32 for item in present):
         return False
-    if len(x.shape) not in (3, 4) or (w.constant is None and w.parameter is None) or w.shape[-1] > MOST_TAPS:
+    if len(x.shape) not in (3, 4) or not is_static(w) or w.shape[-1] > MOST_TAPS:
         return False
     group = int(node.attributes["group"])
     if group > 1 and (group != w.shape[0] or group != x.shape[1]):

@@ -68,7 +68,9 @@ class Compiler:
         passes = self._binding.create_new_function_pass_manager()
         for title in PASSES:
             getattr(passes, f"add_{title}_pass")()
-        passes.run(module.get_function(name), builder)
+        for function in module.functions:
+            if not function.is_declaration:
+                passes.run(function, builder)
         self._engine.add_module(module)
         self._engine.finalize_object()
         return int(self._engine.get_function_address(name))

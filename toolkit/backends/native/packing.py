@@ -1,4 +1,4 @@
-"""Matrices in panels of columns: the layout of what products multiply by, made once for each content.
+"""Matrices in panels of columns: the layouts of what products multiply by, made once for each content.
 
 Panel after panel, each row by row, ``width`` numbers a row; the last panel is filled up with zeros. The weight of a
 convolution is seen as a matrix with a row for each output channel.
@@ -7,51 +7,83 @@ convolution is seen as a matrix with a row for each output channel.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from toolkit.backends.protocol import Kernel, Layout, Step, plain
 from toolkit.compiler.program import Variable
 
 
+class Packed(ABC):
+    """A layout of this backend, as ``Layout.opaque``."""
+
+    @abstractmethod
+    def shape(self, given: tuple[int, ...]) -> tuple[int, ...]:
+        """The axes in the order in which they lie, of a tensor of the shape ``given``."""
+
+    @abstractmethod
+    def fill(self, target: np.ndarray, source: np.ndarray) -> None:
+        """Write a tensor into memory of ``shape``."""
+
+    def layout(self, variable: Variable | None) -> Layout:
+        """How a variable lies."""
+        assert variable is not None, "what is packed is there"
+        nbytes = math.prod(self.shape(variable.shape)) * variable.dtype.itemsize
+        return Layout(variable.dtype, variable.shape, nbytes, self)
+
+
 @dataclass(frozen=True, slots=True)
-class Panels:
-    """``is_turned``: the matrix has a row for each column of the product."""
+class Panels(Packed):
+    """Panels of ``width`` columns; ``is_turned``: the matrix has a row for each column of the product."""
 
     width: int
     is_turned: bool
 
-    def layout(self, matrix: Variable | None) -> Layout:
-        """How a matrix lies in panels."""
-        assert matrix is not None, "a product has two factors"
-        rows, rest = matrix.shape[0], math.prod(matrix.shape[1:])
+    def shape(self, given: tuple[int, ...]) -> tuple[int, ...]:
+        rows, rest = given[0], math.prod(given[1:])
         depth, columns = (rest, rows) if self.is_turned else (rows, rest)
-        numbers = -(-columns // self.width) * self.width * depth
-        return Layout(matrix.dtype, matrix.shape, numbers * matrix.dtype.itemsize, self)
+        return -(-columns // self.width), depth, self.width
+
+    def fill(self, target: np.ndarray, source: np.ndarray) -> None:
+        rows = source.reshape(source.shape[0], -1)
+        matrix = rows.T if self.is_turned else rows
+        for panel, start in zip(target, range(0, matrix.shape[1], self.width), strict=True):
+            part = matrix[:, start : start + self.width]
+            panel[:, : part.shape[1]] = part
+            panel[:, part.shape[1] :] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GatePanels(Packed):
+    """A weight (directions, depth, gates, hidden) of a recurrent layer by ``width`` hidden units, all gates of them."""
+
+    width: int
+
+    def shape(self, given: tuple[int, ...]) -> tuple[int, ...]:
+        directions, depth, gates, hidden = given
+        return directions, hidden // self.width, depth, gates, self.width
+
+    def fill(self, target: np.ndarray, source: np.ndarray) -> None:
+        directions, depth, gates, hidden = source.shape
+        apart = source.reshape(directions, depth, gates, hidden // self.width, self.width)
+        target[...] = apart.transpose(0, 3, 1, 2, 4)
 
 
 class Pack(Kernel):
-    """From rows to panels."""
+    """From rows to a layout of this backend."""
 
     name = "pack"
 
     def __init__(self, source: Layout, target: Layout) -> None:
-        assert source.is_plain and isinstance(target.opaque, Panels), "only what lies in rows is packed"
-        self.inputs, self.outputs, self._panels = [source], [target], target.opaque
+        assert source.is_plain and isinstance(target.opaque, Packed), "only what lies in rows is packed"
+        self.inputs, self.outputs, self._packed = [source], [target], target.opaque
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any], workspace: Any) -> Step:
         source, target = inputs[0], outputs[0]
-        rows = source.array.reshape(source.layout.shape[0], -1)
-        matrix = rows.T if self._panels.is_turned else rows
-        depth, columns = matrix.shape
-        width = self._panels.width
-        panels = target.over(plain(source.layout.dtype, (-(-columns // width), depth, width))).array
-
-        def step() -> None:
-            for panel, start in zip(panels, range(0, columns, width), strict=True):
-                part = matrix[:, start : start + width]
-                panel[:, : part.shape[1]] = part
-                panel[:, part.shape[1] :] = 0
-
-        return step
+        lying = plain(source.layout.dtype, self._packed.shape(source.layout.shape))
+        return partial(self._packed.fill, target.over(lying).array, source.array)

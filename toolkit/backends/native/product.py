@@ -21,6 +21,7 @@ from toolkit.backends.native.packing import Panels
 from toolkit.backends.native.registry import is_of_numbers, kernel
 from toolkit.backends.native.spelling import ACTIVATIONS
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
+from toolkit.compiler.known import is_static
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
@@ -38,7 +39,7 @@ def is_product(node: Node) -> bool:
     present = [item for item in (*node.inputs, *node.outputs) if item is not None]
     if a is None or b is None or not is_of_numbers(node) or any(item.dtype != FLOAT32 for item in present):
         return False
-    if len(a.shape) < 2 or len(b.shape) != 2 or (b.constant is None and b.parameter is None):
+    if len(a.shape) < 2 or len(b.shape) != 2 or not is_static(b):
         return False
     if any(node.attributes.get(name) for name in ("transA", "swapA", "swapB", "swapY")):
         return False

@@ -168,10 +168,14 @@ class Library:
             function.errcheck = check
         return function
 
+    def openmp(self, name: str) -> Any:
+        """A function of the OpenMP runtime that this library uses. Raises ``AttributeError`` for unknown ones."""
+        return self._native[name]
+
     @functools.cached_property
     def set_thread_count(self) -> Any:
         """``omp_set_num_threads`` of the OpenMP runtime that this library is linked to."""
-        function = self._native["omp_set_num_threads"]
+        function = self.openmp("omp_set_num_threads")
         function.argtypes, function.restype = [ctypes.c_int], None
         return function
 

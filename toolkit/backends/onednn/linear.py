@@ -39,6 +39,7 @@ from toolkit.backends.onednn.primitive import (
 )
 from toolkit.backends.onednn.registry import FLOAT32, is_float, kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
+from toolkit.compiler.known import is_static
 from toolkit.compiler.program import Node, Variable
 from toolkit.errors import BackendError
 from toolkit.operators.expression import TOOLKIT_DOMAIN
@@ -69,15 +70,6 @@ def _accepts(node: Node) -> bool:
 def matrix_product(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """``activation(alpha * a @ b + bias + residual)``; an inference residual is overwritten by the result."""
     return _Product(node, inputs, resources.training).kernel()
-
-
-def is_static(variable: Variable, depth: int = 4) -> bool:
-    """Whether the content follows from constants and parameters alone (looking a few nodes back)."""
-    if variable.constant is not None or variable.parameter is not None:
-        return True
-    if variable.producer is None or depth == 0:
-        return False
-    return all(item is None or is_static(item, depth - 1) for item in variable.producer.inputs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,91 @@
+"""Several threads in one kernel: those of the OpenMP runtime that oneDNN brings, so that no second pool competes.
+
+The work of a kernel is then a function that every thread of a team executes. Each finds its number and the size of the
+team, which may be smaller than what was asked for, and they meet at barriers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from toolkit.backends import onednn
+from toolkit.backends.native.code import Code
+from toolkit.backends.native.number import INDEX, Number
+from toolkit.backends.onednn.library import load
+
+PATIENCE = 4096  # looks at the counter before a thread offers its processor to others
+PAUSES = {"x86_64": "llvm.x86.sse2.pause", "AMD64": "llvm.x86.sse2.pause"}  # what a waiting processor does
+
+
+class Runtime(NamedTuple):
+    """Addresses of functions of the OpenMP runtime."""
+
+    parallel: int
+    thread_number: int
+    thread_count: int
+
+
+@cache
+def runtime() -> Runtime | None:
+    """The runtime in this process; ``None`` where there is none, or one that is spoken to otherwise."""
+    if not onednn.available():
+        return None
+    names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+    try:
+        functions = [load().openmp(name) for name in names]
+    except AttributeError:
+        return None
+    return Runtime(*(ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions))
+
+
+class Team:
+    """The threads of a kernel while its code is written: ``number`` is who executes it, of ``count``.
+
+    ``counter`` is a place of 8 bytes that only barriers use.
+    """
+
+    def __init__(self, code: Code, threads: int, counter: str) -> None:
+        found = runtime() if threads > 1 else None
+        self._code, self._counter = code, counter
+        self.number, self.count = code.index(0), code.index(1)
+        self.is_alone = found is None
+        if found is not None:
+            code.execute_by_team(found.parallel, threads, counter)
+            self.number, self.count = (self._asked(address) for address in (found.thread_number, found.thread_count))
+
+    def _asked(self, address: int) -> Number:
+        name = self._code.result(f"call i32 inttoptr (i64 {address} to ptr)()")
+        return Number(self._code, name, np.dtype(np.int32), 1).converted(INDEX)
+
+    def share(self, items: int) -> tuple[Number, Number]:
+        """From where to where this thread does ``items`` of work, neighbours together."""
+        return self.number * items / self.count, (self.number + 1) * items / self.count
+
+    def barrier(self) -> Callable[[], None]:
+        """What lets all threads wait for each other, whenever it is written; a kernel has one."""
+        code = self._code
+        if self.is_alone:
+            return lambda: None
+        arrivals = code.cell(code.index(0))
+
+        def meet() -> None:
+            arrivals.set(arrivals.get() + self.count)
+            code.line(f"atomicrmw add ptr {self._counter}, i64 1 acq_rel")
+            looks = code.cell(code.index(0))
+            with code.repeat() as leave:
+                seen = Number(code, code.result(f"load atomic i64, ptr {self._counter} acquire, align 8"), INDEX, 1)
+                leave(seen >= arrivals.get())
+                looks.set(looks.get() + 1)
+                with code.where(looks.get() > PATIENCE):
+                    code.call("sched_yield", "i32", ())
+                pause = PAUSES.get(platform.machine())
+                if pause is not None:
+                    code.procedure(pause)
+
+        return meet
