@@ -108,6 +108,12 @@ class Code:
         target = self._address(place, at, value.dtype)
         self.line(f"store {stored} {name}, ptr {target}, align {value.dtype.itemsize}")
 
+    def prefetch(self, place: str, at: Number, dtype: np.dtype) -> None:
+        """Bring the cache line of element ``at`` near, without waiting for it."""
+        self._declared["declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"] = None
+        address = self._address(place, at, dtype)
+        self.line(f"call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 3, i32 1)")
+
     def load_some(self, place: str, at: Number, dtype: np.dtype, count: int, lanes: int, step: int = 1) -> Number:
         """As ``load``, ``step`` elements apart (0 repeats one), of which only ``count`` are there; the others are 1."""
         if step == 0:

@@ -32,6 +32,7 @@ FLOAT32, INDEX = np.dtype(np.float32), np.dtype(np.int64)
 LEAST_LANES = 4  # hidden units of a vector
 ACCUMULATORS = 8  # vectors
 SMALL_STEP = 1 << 14  # multiplications of one step, from which a second thread is worth its waiting
+LINE = 16  # floats of a line of the caches
 COUNTER = 64  # bytes at the beginning of the workspace, of which barriers use the first
 
 
@@ -133,9 +134,18 @@ class _Layer:
             for stage in CELLS[self.kind]:
                 with code.loop(end, start=begin) as unit:
                     self._rows(self.batch, self._advance(stage, unit, step, read, written))
-                self.meet()
+                self._meet_and_fetch(stage, written)
         with code.loop(end, start=begin) as unit:
             self._end(unit)
+
+    def _meet_and_fetch(self, stage: Stage, written: Number) -> None:
+        """Wait for the others, and ask for all that they have written at once: one by one it would take much longer."""
+        if not self.needs_barrier:
+            return
+        self.meet()
+        region = written if stage is not _gru_gates else self.code.index(self.gated + self.states)
+        with self.code.loop(self.states, LINE) as at:
+            self.code.prefetch(self.scratch, region + at, FLOAT32)
 
     def _advance(
         self, stage: Stage, unit: Number, step: Number, read: Number, written: Number

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.registry import KERNELS
+from toolkit.backends.work import products
 from toolkit.compiler.program import Node, Program, Variable
 
 MOST_ELEMENTS = 1 << 15  # of a tensor; twice that keeps two threads busy longer than it takes to wake the second
+MANY_PRODUCTS = 1 << 27  # multiplications of a program, milliseconds, beside which compiling its small nodes is no gain
 LIBRARY, SLOW = "cpu", "numpy"
+WITH_LIMITS = {  # operators whose kernels say themselves up to which size they win
+    *("MatMul", "FusedMatMul", "FusedConv", "Recurrent"),
+    *("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"),
+}
 SPATIAL_RANK = 3  # from here on the library chooses layouts for itself
 
 
@@ -19,12 +25,19 @@ def take_small_nodes(program: Program) -> None:
     """Let the backend have the nodes that it computes sooner than those who have them."""
     if any(node.role != "forward" for node in program.nodes):
         return
+    is_large = sum(map(products, program.nodes)) > MANY_PRODUCTS
     elsewhere: set[Variable] = set()  # what lies as the library likes it
     for node in program.nodes:
-        if not any(item in elsewhere for item in node.inputs) and _is_better_off(node):
+        is_free = not any(item in elsewhere for item in node.inputs)
+        if is_free and _is_better_off(node) and not (is_large and _is_brief(node)):
             node.backend = NAME
         elif node.backend == LIBRARY and _keeps_layout(node, elsewhere):
             elsewhere.update(item for item in node.outputs if item is not None)
+
+
+def _is_brief(node: Node) -> bool:
+    """Whether the node takes a time that nobody notices in a large program."""
+    return node.op_type != "Recurrent" and max(item.size for item in node.outputs if item is not None) <= MOST_ELEMENTS
 
 
 def _keeps_layout(node: Node, elsewhere: set[Variable]) -> bool:
@@ -38,5 +51,6 @@ def _keeps_layout(node: Node, elsewhere: set[Variable]) -> bool:
 def _is_better_off(node: Node) -> bool:
     if node.backend not in (LIBRARY, SLOW) or KERNELS.entry_of(node) is None:
         return False
-    computed = [item for item in (*node.inputs, *node.outputs) if item is not None and item.parameter is None]
-    return node.backend == SLOW or all(item.size <= MOST_ELEMENTS for item in computed)
+    if node.backend == SLOW or node.op_type in WITH_LIMITS:
+        return True
+    return all(item.size <= MOST_ELEMENTS for item in (*node.inputs, *node.outputs) if item is not None)

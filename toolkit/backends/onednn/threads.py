@@ -14,6 +14,7 @@ from typing import Any
 
 from toolkit.backends.onednn.library import load
 from toolkit.backends.protocol import Bracket, Bracketed, Buffer, Kernel, Layout, NativeCall, Step
+from toolkit.backends.work import CONVOLUTIONS, PRODUCTS, products
 from toolkit.compiler.program import Node
 from toolkit.operators.standard.recurrent_layer import STATES
 
@@ -31,8 +32,6 @@ COSTS = {  # operations on each element of the largest tensor
     **dict.fromkeys(("Resize", "Upsample", "Interpolation"), 4.0),
 }
 POOLS = ("MaxPool", "AveragePool")
-PRODUCTS = ("MatMul", "FusedMatMul")
-CONVOLUTIONS = ("Conv", "FusedConv", "GridConv", "ConvTranspose")
 SMALL_STEP = 4096  # products in each step of a recurrent layer, before which the threads would have to meet
 
 
@@ -44,14 +43,14 @@ def use_threads(count: int) -> None:
 def is_small(node: Node) -> bool:
     """Whether one thread is done with a node before a second one could help; false for what is not listed here."""
     if node.op_type in PRODUCTS or node.op_type in CONVOLUTIONS:
-        return _products(node) < ENOUGH_WORK * PER_NANOSECOND and _largest(node) < ENOUGH_WORK * 8
+        return products(node) < ENOUGH_WORK * PER_NANOSECOND and _largest(node) < ENOUGH_WORK * 8
     if node.op_type in POOLS:
         return node.y.size * math.prod(node.attributes.get("kernel_shape", ())) < ENOUGH_WORK
     if node.op_type == "Recurrent":
         if len(node.outputs) > 1 + STATES[node.attributes["kind"]]:
             return False  # the gradient reads what this kernel keeps, as it is for all threads
-        directions, products = _recurrent_products(node)
-        return products < SMALL_STEP * directions and node.x.shape[0] * products < ENOUGH_WORK * PER_NANOSECOND
+        directions, step = _recurrent_step(node)
+        return step < SMALL_STEP * directions and node.x.shape[0] * step < ENOUGH_WORK * PER_NANOSECOND
     return _largest(node) * COSTS.get(node.op_type, float("inf")) < ENOUGH_WORK
 
 
@@ -60,17 +59,7 @@ def is_small_copy(layout: Layout) -> bool:
     return layout.nbytes < ENOUGH_WORK * layout.dtype.itemsize
 
 
-def _products(node: Node) -> float:
-    """Multiplications, each with its addition."""
-    weight = node.inputs[1]
-    assert weight is not None
-    if node.op_type in CONVOLUTIONS:
-        positions = node.x.size if node.op_type == "ConvTranspose" else node.y.size
-        return positions * weight.size / weight.shape[0]
-    return max(node.x.size, 1) * (node.y.shape[-1] if node.y.shape else 1)
-
-
-def _recurrent_products(node: Node) -> tuple[int, int]:
+def _recurrent_step(node: Node) -> tuple[int, int]:
     """The directions of a recurrent layer, and the products of all of them in one step."""
     recurrent = node.inputs[2]
     assert recurrent is not None

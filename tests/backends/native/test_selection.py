@@ -1,0 +1,92 @@
+"""What the backend takes over: small nodes of inference, but not what lies in a library's layouts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from toolkit.backends import native
+from toolkit.backends.native.selection import MOST_ELEMENTS, take_small_nodes
+from toolkit.compiler.program import Node, Program, Variable
+
+if native.unavailable_reason() is not None:
+    pytest.skip("needs llvmlite", allow_module_level=True)
+
+SQUARE = {"strides": [1, 1], "pads": [1, 1, 1, 1], "dilations": [1, 1], "group": 1}
+
+
+class Rig:
+    """A program under construction, everything placed on a library."""
+
+    def __init__(self) -> None:
+        self.program = Program(layer="selection")
+
+    def given(self, *shape: int) -> Variable:
+        name = f"x{len(self.program.inputs)}"
+        made = self.program.inputs[name] = Variable(name, np.dtype(np.float32), shape)
+        return made
+
+    def node(
+        self, operator: str, *inputs: Variable, backend: str = "cpu", domain: str = "", **attributes: object
+    ) -> Node:
+        made = self.program.append(operator, list(inputs), attributes, domain=domain, version=1 if domain else 17)
+        made.backend = backend
+        return made
+
+    def convolution(self, x: Variable, outputs: int) -> Node:
+        shape = (outputs, x.shape[1], 3, 3)
+        weight = Variable(
+            f"w{len(self.program.nodes)}", np.dtype(np.float32), shape, constant=np.ones(shape, np.float32)
+        )
+        return self.node("FusedConv", x, weight, domain="toolkit", **SQUARE)
+
+    def taken(self) -> list[bool]:
+        take_small_nodes(self.program)
+        return [node.backend == "native" for node in self.program.nodes]
+
+
+def test_small_nodes_are_taken_from_both() -> None:
+    rig = Rig()
+    first = rig.node("Relu", rig.given(3, 4))
+    rig.node("Sin", first.y, backend="numpy")
+    assert rig.taken() == [True, True]
+
+
+def test_large_nodes_stay_with_the_library_but_not_with_numpy() -> None:
+    rig = Rig()
+    x = rig.given(MOST_ELEMENTS + 1)
+    rig.node("Relu", x)
+    rig.node("Sin", x, backend="numpy")
+    assert rig.taken() == [False, True]
+
+
+def test_what_no_kernel_serves_and_what_is_elsewhere_stays() -> None:
+    rig = Rig()
+    rig.node("Det", rig.given(3, 3), backend="numpy")
+    rig.node("Relu", rig.given(3, 3), backend="cuda")
+    assert rig.taken() == [False, False]
+
+
+def test_a_program_that_learns_is_left_alone() -> None:
+    rig = Rig()
+    rig.node("Relu", rig.given(3, 4))
+    rig.node("Relu", rig.given(3, 4)).role = "backward"
+    assert rig.taken() == [False, False]
+
+
+def test_what_follows_a_large_convolution_keeps_its_layout() -> None:
+    rig = Rig()
+    large = rig.convolution(rig.given(1, 64, 32, 32), 64)
+    beside = rig.node("Relu", large.y)
+    rig.convolution(beside.y, 1)
+    flat = rig.node("Relu", rig.given(1, 4, 2, 2))
+    rig.convolution(flat.y, 4)
+    assert rig.taken() == [False, False, False, True, True]
+
+
+def test_a_large_program_is_not_compiled_for_its_small_nodes() -> None:
+    rig = Rig()
+    rig.convolution(rig.given(1, 128, 64, 64), 128)
+    rig.node("Sin", rig.given(3, 4), backend="numpy")
+    rig.node("Sin", rig.given(MOST_ELEMENTS + 1), backend="numpy")
+    assert rig.taken() == [False, False, True]
