@@ -90,6 +90,19 @@ def test_contexts_of_the_same_sizes_share_the_program_of_the_numbers_as_they_are
     assert len(programs) == 1 and programs < set(state_of(net).programs.values())
 
 
+def test_what_is_prepared_once_is_told_apart_by_the_numbers_in_it() -> None:
+    net = network(
+        """grown (float[N, 6] x) => (float[N, 6] y) <float two = {2.0}, float three = {3.0}> {
+            a = CastLike(two, x) b = CastLike(three, x) c = Mul(w, two) d = Mul(x, a) e = Mul(d, c) y = Add(e, b)
+        }""",
+        w=(6,),
+    )
+    w, context = net.parameters["w"].array, net.context(4)
+    for two in (2.0, 5.0):
+        net.parameters["two"].assign(number(two))
+        np.testing.assert_allclose(context.run(X)["y"], X * two * w * two + 3, rtol=1e-5, atol=1e-5)
+
+
 def test_profiling_goes_on() -> None:
     net = gelu()
     context = net.context(4)

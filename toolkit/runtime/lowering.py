@@ -140,7 +140,9 @@ class Lowering:
                 target.storage, target.key = origin.storage, None
         labels = node.layer, node.operator, node.backend, node.role, node, node.fused
         task = Task(kernel, inputs, outputs, *labels, backend.device)
-        keys = tuple(None if item is None else item.key for item in inputs)
+        keys = tuple(
+            _baked(variable) if item is None else item.key for variable, item in zip(node.inputs, inputs, strict=True)
+        )
         attributes = tuple(sorted((name, attribute_key(value)) for name, value in node.attributes.items()))
         self._append(task, (node.domain, node.op_type, node.version, attributes, keys))
 
@@ -179,6 +181,11 @@ class Lowering:
         if source.base() is place:
             return
         self.tasks.append(self.devices.conversion(source, place, target.name, "Assign", role))
+
+
+def _baked(variable: Variable | None) -> Hashable:
+    """What tells apart kernels that read no tensor for an input: the constant that they are made for."""
+    return None if variable is None or variable.constant is None else ("constant", identity(variable))
 
 
 def _role_of_reading(node: Node, variable: Variable) -> str:
