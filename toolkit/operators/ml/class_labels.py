@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,6 @@ def classified(rows: int, labels: np.ndarray, columns: int) -> list[TensorType]:
     return [(labels.dtype, (rows,)), (FLOAT, (rows, columns))]
 
 
-def one_of(attributes: dict[str, Any], strings: str, integers: str) -> np.ndarray:
+def one_of(attributes: Mapping[str, Any], strings: str, integers: str) -> np.ndarray:
     """``labels_of`` the two attributes of those names."""
     return labels_of(attributes.get(strings), attributes.get(integers))

@@ -6,7 +6,7 @@ version 3 can give numbers as tensors, for float64. In version 5 inner nodes and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,11 @@ def either(values: Numbers, tensor: np.ndarray | None, name: str) -> Numbers:
 
 
 def listed_ensemble(
-    dtype: np.dtype, targets: int, weights: tuple[Any, Any, Any, Any], thresholds: Numbers, attributes: dict[str, Any]
+    dtype: np.dtype,
+    targets: int,
+    weights: tuple[Any, Any, Any, Any],
+    thresholds: Numbers,
+    attributes: Mapping[str, Any],
 ) -> Ensemble:
     """Versions 1 and 3; ``weights`` are the attributes of tree, node, target and weight."""
     nodes = [attributes.get(name) for name in NODE_ATTRIBUTES]

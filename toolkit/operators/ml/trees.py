@@ -6,16 +6,16 @@ specification does not say how two classes get their scores from trees that spea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from toolkit.operators.ml.class_labels import classified, labels_of, one_of
+from toolkit.operators.ml.class_labels import classified, one_of
 from toolkit.operators.ml.leaf_weights import AGGREGATES, aggregate
 from toolkit.operators.ml.post_transform import NAMES, transformed, with_opposite
 from toolkit.operators.ml.rows import DOMAIN, FLOAT, Types, as_rows, first, narrowed, row_shape
-from toolkit.operators.ml.tree_attributes import SPLIT, either, listed_ensemble
+from toolkit.operators.ml.tree_attributes import SPLIT, Ensemble, either, listed_ensemble
 from toolkit.operators.precision import in_float32
 from toolkit.operators.record import TensorType, not_differentiable, operator
 
@@ -29,43 +29,45 @@ def prepared(x: np.ndarray) -> tuple[np.ndarray, np.dtype]:
     return (rows, DOUBLE) if rows.dtype == DOUBLE else (narrowed(rows), SINGLE)
 
 
-def _base(values: Any, tensor: np.ndarray | None, dtype: np.dtype) -> np.ndarray:
-    found = either(values, tensor, "base_values")
+def base_of(attributes: Mapping[str, Any], dtype: np.dtype) -> np.ndarray:
+    """The base values of an ensemble; empty where it has none."""
+    found = either(attributes.get("base_values"), attributes.get("base_values_as_tensor"), "base_values")
     return np.asarray([] if found is None else found, dtype).reshape(-1)
 
 
-def regressor(
-    dtype: np.dtype,
-    *,
-    aggregate_function: str = "SUM",
-    base_values: Any = None,
-    base_values_as_tensor: np.ndarray | None = None,
-    n_targets: int | None = None,
-    nodes_values: Any = None,
-    nodes_values_as_tensor: np.ndarray | None = None,
-    post_transform: str = "NONE",
-    target_ids: Any = None,
-    target_nodeids: Any = None,
-    target_treeids: Any = None,
-    target_weights: Any = None,
-    target_weights_as_tensor: np.ndarray | None = None,
-    **nodes: Any,
-) -> Callable[[np.ndarray], np.ndarray]:
-    """TreeEnsembleRegressor on rows of ``dtype``: what the leaves of all trees add up to, with the base values."""
-    targets = _targets(n_targets, target_ids)
-    weights = either(target_weights, target_weights_as_tensor, "target_weights")
-    thresholds = either(nodes_values, nodes_values_as_tensor, "nodes_values")
-    forest, leaf = listed_ensemble(
-        dtype, targets, (target_treeids, target_nodeids, target_ids, weights), thresholds, nodes
+def _listed(dtype: np.dtype, targets: int, title: str, attributes: Mapping[str, Any]) -> Ensemble:
+    """``title`` begins the names of the attributes that say what leaves contribute."""
+    weights = either(
+        attributes.get(f"{title}_weights"), attributes.get(f"{title}_weights_as_tensor"), f"{title}_weights"
     )
-    base = _base(base_values, base_values_as_tensor, dtype)
+    thresholds = either(attributes.get("nodes_values"), attributes.get("nodes_values_as_tensor"), "nodes_values")
+    owners = (attributes.get(f"{title}_{name}") for name in ("treeids", "nodeids", "ids"))
+    return listed_ensemble(dtype, targets, (*owners, weights), thresholds, attributes)
+
+
+def regression(dtype: np.dtype, attributes: Mapping[str, Any]) -> Ensemble:
+    """The forest of a TreeEnsembleRegressor, and what its leaves contribute to each target."""
+    targets = _targets(attributes.get("n_targets"), attributes.get("target_ids"))
+    return _listed(dtype, targets, "target", attributes)
+
+
+def classification(dtype: np.dtype, attributes: Mapping[str, Any]) -> Ensemble:
+    """The same of a TreeEnsembleClassifier, for each class."""
+    return _listed(dtype, len(one_of(attributes, "classlabels_strings", "classlabels_int64s")), "class", attributes)
+
+
+def regressor(dtype: np.dtype, **attributes: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """TreeEnsembleRegressor on rows of ``dtype``: what the leaves of all trees add up to, with the base values."""
+    forest, leaf = regression(dtype, attributes)
+    targets, base = leaf.targets, base_of(attributes, dtype)
+    function, post_transform = attributes.get("aggregate_function", "SUM"), attributes.get("post_transform", "NONE")
     if base.size not in (0, targets):
         raise ValueError(f"base_values must have one element for each of {targets} targets, got {base.size}")
 
     def scored(rows: np.ndarray) -> np.ndarray:
         scores = np.empty((len(rows), targets), dtype)
         for part, leaves in forest.leaves(rows):
-            scores[part] = aggregate(leaf, leaves, aggregate_function)
+            scores[part] = aggregate(leaf, leaves, function)
         return narrowed(transformed(scores + base if base.size else scores, post_transform))
 
     return scored
@@ -89,31 +91,11 @@ def _infer_regressor(types: Types, attributes: dict[str, Any], _: Any) -> list[T
     return [(FLOAT, (row_shape(first(types)[1])[0], targets))]
 
 
-def classifier(
-    dtype: np.dtype,
-    *,
-    base_values: Any = None,
-    base_values_as_tensor: np.ndarray | None = None,
-    class_ids: Any = None,
-    class_nodeids: Any = None,
-    class_treeids: Any = None,
-    class_weights: Any = None,
-    class_weights_as_tensor: np.ndarray | None = None,
-    classlabels_int64s: Any = None,
-    classlabels_strings: Any = None,
-    nodes_values: Any = None,
-    nodes_values_as_tensor: np.ndarray | None = None,
-    post_transform: str = "NONE",
-    **nodes: Any,
-) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+def classifier(dtype: np.dtype, **attributes: Any) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """TreeEnsembleClassifier on rows of ``dtype``: labels, and scores (rows, classes)."""
-    labels = labels_of(classlabels_strings, classlabels_int64s)
-    weights = either(class_weights, class_weights_as_tensor, "class_weights")
-    thresholds = either(nodes_values, nodes_values_as_tensor, "nodes_values")
-    forest, leaf = listed_ensemble(
-        dtype, len(labels), (class_treeids, class_nodeids, class_ids, weights), thresholds, nodes
-    )
-    base = _base(base_values, base_values_as_tensor, dtype)
+    labels = one_of(attributes, "classlabels_strings", "classlabels_int64s")
+    forest, leaf = classification(dtype, attributes)
+    base, post_transform = base_of(attributes, dtype), attributes.get("post_transform", "NONE")
     if base.size > max(len(labels), 1) or (len(labels) > 2 and base.size not in (0, len(labels))):
         raise ValueError(f"base_values must have one element for each of {len(labels)} classes, got {base.size}")
 

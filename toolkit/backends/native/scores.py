@@ -1,0 +1,100 @@
+"""Scores of one row on the stack, made into the answers of ``ai.onnx.ml``: who wins, and what a transform makes of all.
+
+Served are the transforms NONE, LOGISTIC and SOFTMAX, and labels that are numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from toolkit.backends.native import functions
+from toolkit.backends.native.code import Code
+from toolkit.backends.native.number import BOOLEAN, INDEX, Number
+
+FLOAT32 = np.dtype(np.float32)
+TRANSFORMS = ("NONE", "LOGISTIC", "SOFTMAX")
+MOST_SCORES = 4096  # of a row: they lie on the stack
+
+
+class Scores:
+    """``count`` numbers of ``dtype``, and whether anything was said of each; ``given`` keeps that where it is asked."""
+
+    def __init__(self, code: Code, count: int, dtype: np.dtype, *, keeps_given: bool = False) -> None:
+        self.code, self.count, self.dtype = code, count, dtype
+        self.place = code.scratch(dtype, count)
+        self.given = code.scratch(BOOLEAN, count) if keeps_given else ""
+
+    def clear(self) -> None:
+        """Nothing was said of any, and all are 0."""
+        with self.code.loop(self.count) as at:
+            self.code.store(self.code.constant(0, self.dtype), self.place, at)
+            if self.given:
+                self.code.store(self.code.constant(False, BOOLEAN), self.given, at)
+
+    def get(self, at: Number | int) -> Number:
+        return self.code.load(self.place, at, self.dtype)
+
+    def set(self, at: Number | int, value: Number) -> None:
+        self.code.store(value, self.place, at)
+
+    def is_given(self, at: Number | int) -> Number:
+        """Whether anything was said of one."""
+        return self.code.load(self.given, at, BOOLEAN) if self.given else self.code.constant(True, BOOLEAN)
+
+    def add(self, at: Number, value: Number, given: Number | None = None) -> None:
+        """Add to one; ``given`` false says nothing of it."""
+        self.set(at, self.get(at) + value.converted(self.dtype))
+        if self.given:
+            said = self.code.constant(True, BOOLEAN) if given is None else given
+            self.code.store(self.is_given(at) | said, self.given, at)
+
+    def change(self, function: Callable[[Number, Number], Number]) -> None:
+        """Replace every score by a function of its place and itself."""
+        with self.code.loop(self.count) as at:
+            self.set(at, function(at, self.get(at)))
+
+    def winner(self) -> Number:
+        """The first of the highest scores of which something was said."""
+        code = self.code
+        best, place = code.cell(code.constant(-np.inf, self.dtype)), code.cell(code.index(0))
+        with code.loop(self.count) as at:
+            better = (self.get(at) > best.get()) & self.is_given(at)
+            place.set(better.choose(at, place.get()))
+            best.set(better.choose(self.get(at), best.get()))
+        return place.get()
+
+    def transform(self, name: str) -> None:
+        """Apply a transform; a single score stays as it is."""
+        if name == "NONE" or self.count == 1:
+            return
+        if name == "LOGISTIC":
+            self.change(lambda at, score: functions.sigmoid(score))
+            return
+        code = self.code
+        highest, total = code.cell(self.get(0)), code.cell(code.constant(0, self.dtype))
+        with code.loop(self.count) as at:
+            highest.set(highest.get().larger(self.get(at)))
+        with code.loop(self.count) as at:
+            self.set(at, functions.exponential(self.get(at) - highest.get()))
+            total.set(total.get() + self.get(at))
+        self.change(lambda at, score: score / total.get())
+
+    def write(self, place: str, start: Number) -> None:
+        """All scores as float32, from ``start`` on."""
+        with self.code.loop(self.count) as at:
+            self.code.store(self.get(at).converted(FLOAT32), place, start + at)
+
+
+def with_opposite(score: Number, name: str, is_probability: bool) -> tuple[Number, Number]:
+    """Two scores from the one of the second of two classes."""
+    if name == "LOGISTIC":
+        second = functions.sigmoid(score)
+        return 1.0 - second, second
+    return (1.0 - score if is_probability else -score), score
+
+
+def put_label(code: Code, labels: str, winner: Number, target: str, row: Number) -> None:
+    """Write the label of a class."""
+    code.store(code.load(labels, winner, INDEX), target, row)
