@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.backends.native.fused import check_fused
+from tests.backends.native.checked import check_node
 from toolkit.backends import native
 from toolkit.backends.native.spelling import ACTIVATIONS
 
@@ -42,7 +42,7 @@ def check(
     random = np.random.default_rng(0)
     shapes = [x, w, (w[0],) if bias else None, (x[0], w[0], *sizes) if residual else None]
     arrays = [None if shape is None else random.standard_normal(shape).astype(np.float32) for shape in shapes]
-    check_fused("FusedConv", arrays, attributes)
+    check_node("FusedConv", arrays, attributes)
 
 
 @pytest.mark.parametrize(("x", "w", "given"), GEOMETRIES, ids=str)

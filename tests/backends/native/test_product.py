@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.backends.native.fused import check_fused
+from tests.backends.native.checked import check_node
 from toolkit.backends import native
 from toolkit.backends.native.spelling import ACTIVATIONS
 
@@ -29,7 +29,7 @@ def check(
     arrays = [random.standard_normal(shape), random.standard_normal(matrix)]
     arrays += [random.standard_normal(columns) if bias else None, random.standard_normal(result) if residual else None]
     given = [None if item is None else item.astype(np.float32) for item in arrays]
-    check_fused("FusedMatMul", given, attributes)
+    check_node("FusedMatMul", given, attributes)
 
 
 @pytest.mark.parametrize("turned", [0, 1])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.backends.native.fused import check_fused
+from tests.backends.native.checked import check_node
 from toolkit.backends import native
 from toolkit.operators.standard.recurrent_layer import GATE_ORDER, STATES
 
@@ -41,7 +41,7 @@ def arrays(
 
 def check(kind: str, given: list[np.ndarray | None], threads: int = 1, **attributes: Any) -> None:
     outputs = 1 + STATES[kind]
-    check_fused("Recurrent", given, {"kind": kind, **attributes}, known=(1, 2, 3), outputs=outputs, threads=threads)
+    check_node("Recurrent", given, {"kind": kind, **attributes}, known=(1, 2, 3), outputs=outputs, threads=threads)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -42,7 +42,7 @@ def either(values: Numbers, tensor: np.ndarray | None, name: str) -> Numbers:
 def listed_ensemble(
     dtype: np.dtype,
     targets: int,
-    weights: tuple[Any, Any, Any, Any],
+    weights: Sequence[Any],
     thresholds: Numbers,
     attributes: Mapping[str, Any],
 ) -> Ensemble:

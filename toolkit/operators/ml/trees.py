@@ -41,8 +41,8 @@ def _listed(dtype: np.dtype, targets: int, title: str, attributes: Mapping[str, 
         attributes.get(f"{title}_weights"), attributes.get(f"{title}_weights_as_tensor"), f"{title}_weights"
     )
     thresholds = either(attributes.get("nodes_values"), attributes.get("nodes_values_as_tensor"), "nodes_values")
-    owners = (attributes.get(f"{title}_{name}") for name in ("treeids", "nodeids", "ids"))
-    return listed_ensemble(dtype, targets, (*owners, weights), thresholds, attributes)
+    owners = [attributes.get(f"{title}_{name}") for name in ("treeids", "nodeids", "ids")]
+    return listed_ensemble(dtype, targets, [*owners, weights], thresholds, attributes)
 
 
 def regression(dtype: np.dtype, attributes: Mapping[str, Any]) -> Ensemble:
