@@ -1,6 +1,6 @@
 """Scores of one row on the stack, made into the answers of ``ai.onnx.ml``: who wins, and what a transform makes of all.
 
-Served are the transforms NONE, LOGISTIC and SOFTMAX, and labels that are numbers.
+Served are all transforms but PROBIT, and labels that are numbers.
 """
 
 from __future__ import annotations
@@ -12,18 +12,21 @@ import numpy as np
 from toolkit.backends.native import functions
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.number import BOOLEAN, INDEX, Number
+from toolkit.operators.ml.post_transform import NEARLY_ZERO
 
 FLOAT32 = np.dtype(np.float32)
-TRANSFORMS = ("NONE", "LOGISTIC", "SOFTMAX")
+TRANSFORMS = ("NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO")
 MOST_SCORES = 4096  # of a row: they lie on the stack
 
 
 class Scores:
     """``count`` numbers of ``dtype``, and whether anything was said of each; ``given`` keeps that where it is asked."""
 
-    def __init__(self, code: Code, count: int, dtype: np.dtype, *, keeps_given: bool = False) -> None:
+    def __init__(
+        self, code: Code, count: int, dtype: np.dtype, *, keeps_given: bool = False, place: str | None = None
+    ) -> None:
         self.code, self.count, self.dtype = code, count, dtype
-        self.place = code.scratch(dtype, count)
+        self.place = place or code.scratch(dtype, count)
         self.given = code.scratch(BOOLEAN, count) if keeps_given else ""
 
     def clear(self) -> None:
@@ -56,11 +59,12 @@ class Scores:
             self.set(at, function(at, self.get(at)))
 
     def winner(self) -> Number:
-        """The first of the highest scores of which something was said."""
+        """The first of the highest scores of which something was said; a NaN is the highest."""
         code = self.code
         best, place = code.cell(code.constant(-np.inf, self.dtype)), code.cell(code.index(0))
         with code.loop(self.count) as at:
-            better = (self.get(at) > best.get()) & self.is_given(at)
+            is_number = best.get().equals(best.get())
+            better = is_number & ~(self.get(at) <= best.get()) & self.is_given(at)
             place.set(better.choose(at, place.get()))
             best.set(better.choose(self.get(at), best.get()))
         return place.get()
@@ -77,8 +81,11 @@ class Scores:
         with code.loop(self.count) as at:
             highest.set(highest.get().larger(self.get(at)))
         with code.loop(self.count) as at:
-            self.set(at, functions.exponential(self.get(at) - highest.get()))
-            total.set(total.get() + self.get(at))
+            power = functions.exponential(self.get(at) - highest.get())
+            if name == "SOFTMAX_ZERO":
+                power = (self.get(at).absolute() <= NEARLY_ZERO).choose(power.like(0.0), power)
+            self.set(at, power)
+            total.set(total.get() + power)
         self.change(lambda at, score: score / total.get())
 
     def write(self, place: str, start: Number) -> None:

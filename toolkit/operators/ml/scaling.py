@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,12 +96,19 @@ def imputer(
     replaced_value_int64: int = 0,
 ) -> np.ndarray:
     """Elements equal to the replaced value, which may be NaN, become the imputed value of their feature."""
-    is_float = x.dtype.kind == "f"
-    values = imputed_value_floats if is_float else imputed_value_int64s
-    if values is not None and len(values) > 1 and len(values) != x.shape[min(1, x.ndim - 1)]:
-        values = values[:1]  # onnxruntime takes the first value when there is not one for each feature
+    given = {"imputed_value_floats": imputed_value_floats, "imputed_value_int64s": imputed_value_int64s}
+    values = imputed_values(x.shape, given, x.dtype)
     imputed = per_feature(values, x.shape, "the imputed value of the input's kind", x.dtype)
-    return np.where(_is_replaced(x, replaced_value_float if is_float else replaced_value_int64), imputed, x)
+    replaced = replaced_value_float if x.dtype.kind == "f" else replaced_value_int64
+    return np.where(_is_replaced(x, replaced), imputed, x)
+
+
+def imputed_values(shape: Sequence[int], attributes: Mapping[str, Any], dtype: np.dtype) -> Sequence[Any] | None:
+    """The values for inputs of a type; as in onnxruntime the first one where there is not one for each feature."""
+    values: Sequence[Any] | None = attributes.get(f"imputed_value_{'floats' if dtype.kind == 'f' else 'int64s'}")
+    if values is not None and len(values) > 1 and len(values) != shape[min(1, len(shape) - 1)]:
+        return values[:1]
+    return values
 
 
 def _is_replaced(x: np.ndarray, value: float) -> np.ndarray:
