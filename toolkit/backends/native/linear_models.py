@@ -1,7 +1,7 @@
 """LinearRegressor and LinearClassifier: a row of weights for each score, the answers written row by row.
 
-Refused: transforms that ``scores`` does not serve, labels that are text where somebody reads them, and what the
-reference refuses.
+Refused: transforms that ``scores`` does not serve, labels that are text where somebody reads them, what the reference
+refuses, and what needs many products.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from toolkit.compiler.program import Node
 from toolkit.operators.ml.linear import class_count
 from toolkit.operators.ml.rows import DOMAIN, row_shape
 
+MOST_PRODUCTS = 1 << 22  # multiplications, about half a millisecond, from which two threads and the library win
 REGRESSOR, CLASSIFIER = "LinearRegressor", "LinearClassifier"
 
 
@@ -31,7 +32,9 @@ def is_linear(node: Node) -> bool:
         return False
     if attributes.get("post_transform", "NONE") not in TRANSFORMS:
         return False
-    targets, features = _targets(node), row_shape(node.x.shape)[1]
+    targets, (rows, features) = _targets(node), row_shape(node.x.shape)
+    if rows * features * targets > MOST_PRODUCTS:
+        return False
     if not 0 < targets <= MOST_SCORES or len(attributes.get("coefficients") or ()) != targets * features:
         return False
     if node.op_type == REGRESSOR:
