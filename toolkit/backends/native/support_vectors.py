@@ -134,7 +134,7 @@ class _Writer:
         offset = np.broadcast_to(machine.offset, self._decisions)
         labels = np.array(attributes.get("classlabels_ints") or [0], np.int64)
         found = [self._weights.table, self._weights.padded(offset), labels]
-        if self._vectors is not None:
+        if self._vectors is not None and machine.vectors is not None:
             found += [self._vectors.table, self._vectors.padded(np.square(machine.vectors).sum(axis=1))]
         if self._couples:
             found += [np.asarray(attributes[name], np.float64) for name in ("prob_a", "prob_b")]
@@ -222,8 +222,8 @@ class _Writer:
             self._coupling.solve()
         elif self._vectors is not None and count == 1:
             score = self._load(self._decided, 0).converted(FLOAT32)
-            for at, item in enumerate(with_opposite(score, transform, transform != "NONE")):
-                self.code.store(item, target, row * 2 + at)
+            for column, item in enumerate(with_opposite(score, transform, transform != "NONE")):
+                self.code.store(item, target, row * 2 + column)
             return
         scores = Scores(self.code, count, FLOAT32)
         with self.code.loop(count) as at:
