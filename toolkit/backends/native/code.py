@@ -39,17 +39,15 @@ class Code:
             functions = f"{self._team}\ndefine internal void @work(ptr %table) {{\nentry:\n{body}\nret void\n}}\n"
         return "\n".join([*self._declared, functions])
 
-    def execute_by_team(self, address: int, threads: int, counter: str) -> None:
+    def execute_by_team(self, address: int, threads: int, counter: str = "") -> None:
         """Let several threads execute everything; ``address`` is that of ``GOMP_parallel``.
 
-        Before that the number of 64 bits at the place ``counter`` becomes 0.
+        Before that the number of 64 bits at the place ``counter`` becomes 0, where one is named.
         """
-        lines = [
-            f"%at = getelementptr inbounds ptr, ptr %table, i64 {self.places.index(counter)}",
-            "%counter = load ptr, ptr %at",
-            "store i64 0, ptr %counter, align 8",
-            f"call void inttoptr (i64 {address} to ptr)(ptr @work, ptr %table, i32 {threads}, i32 0)",
-        ]
+        lines = [f"call void inttoptr (i64 {address} to ptr)(ptr @work, ptr %table, i32 {threads}, i32 0)"]
+        if counter:
+            at = f"getelementptr inbounds ptr, ptr %table, i64 {self.places.index(counter)}"
+            lines[:0] = [f"%at = {at}", "%counter = load ptr, ptr %at", "store i64 0, ptr %counter, align 8"]
         self._team = "\n".join(["define i32 @kernel(ptr %table) {", *lines, "ret i32 0\n}"])
 
     # lines ------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ broadcast are read where their strides say. Constants of one element become part
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -19,11 +20,14 @@ from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import FLOATS, Number
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.spelling import SPELLINGS, Asked, spelling_of
+from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.record import canonical_domain
 from toolkit.operators.standard.elementwise_region import REGION, Line
+
+WORTH_A_THREAD = 1 << 15  # operations on elements from which others help
 
 
 def shapes_of(node: Node) -> list[Shape | None] | None:
@@ -55,13 +59,13 @@ def lower_elementwise(node: Node, inputs: Sequence[Layout | None], resources: Re
         for index, layout in enumerate(wanted)
         if whole[index] and layout is not None and layout.nbytes == made.nbytes
     ]
-    return CompiledKernel(_Writer(work).code, wanted, given, in_place=in_place)
+    return CompiledKernel(_Writer(work, resources.threads).code, wanted, given, in_place=in_place)
 
 
 class _Writer:
     """Writes the code of some work."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, threads: int) -> None:
         self._work, self._types = work, work.types()
         shapes = [item.shape for item in work.operands if item is not None and item.constant is None]
         self._tensors = len(shapes)
@@ -72,19 +76,32 @@ class _Writer:
         widest = min(compiler().lanes(dtype) for dtype in self._touched())
         inner = self._iteration.sizes[-1]
         self._lanes = widest if inner >= widest else inner
-        self._write()
+        self._write(threads)
 
     def _touched(self) -> list[np.dtype]:
         """The types that decide how many elements one step takes: those computed with, floats above all."""
         present = [item for item in self._types if item is not None]
         return [item for item in present if item in FLOATS] or present
 
-    def _write(self) -> None:
+    def _write(self, threads: int) -> None:
+        """All elements, divided among threads along the outermost axis."""
+        team = Team(self.code, threads if math.prod(self._work.shape) * len(self._work.lines) >= WORTH_A_THREAD else 1)
         *outer, inner = self._iteration.sizes
+        starts = [self.code.index(0) for _ in self._iteration.strides]
+        if not outer:
+            vectors, rest = divmod(inner, self._lanes)
+            begin, end = team.share(vectors)
+            with self.code.loop(end, start=begin) as vector:
+                self._piece(starts, vector * self._lanes, self._lanes)
+            if rest:
+                with self.code.where(team.number.equals(0)):
+                    self._piece(starts, self.code.index(inner - rest), rest)
+            return
         with ExitStack() as loops:
-            starts = [self.code.index(0) for _ in self._iteration.strides]
+            begin, end = team.share(outer[0])
             for axis, size in enumerate(outer):
-                position = loops.enter_context(self.code.loop(size))
+                loop = self.code.loop(size) if axis else self.code.loop(end, start=begin)
+                position = loops.enter_context(loop)
                 starts = [
                     start + position * own[axis] if own[axis] else start
                     for start, own in zip(starts, self._iteration.strides, strict=True)

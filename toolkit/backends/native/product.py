@@ -20,7 +20,9 @@ from toolkit.backends.native.number import Number
 from toolkit.backends.native.packing import Panels
 from toolkit.backends.native.registry import is_of_numbers, kernel
 from toolkit.backends.native.spelling import ACTIVATIONS
+from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
+from toolkit.backends.work import products
 from toolkit.compiler.known import is_static
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
@@ -29,8 +31,9 @@ FLOAT32 = np.dtype(np.float32)
 ACCUMULATORS = 8  # vectors: enough for the latency of an addition, and registers are left for the factors
 MOST_ROWS = 4  # of the result at once
 MOST_PARTS = 4  # of a sum
-MOST_PRODUCTS = 1 << 18  # multiplications, about eight microseconds, from which two threads and the library win
-MOST_WEIGHTS = 1 << 17  # elements: beyond that memory decides, and two threads read more of it
+WORTH_A_THREAD = 1 << 18  # multiplications, about eight microseconds, from which others help
+MOST_PRODUCTS = 1 << 18  # multiplications, from which the library wins, which blocks for the caches
+FEW_ROWS, MOST_WEIGHTS = 4, 1 << 21  # up to so many rows memory decides, and the panels are read straight through
 
 
 def is_product(node: Node) -> bool:
@@ -45,7 +48,8 @@ def is_product(node: Node) -> bool:
         return False
     addends = [item.shape for item in node.inputs[2:] if item is not None]
     usual = (node.y.shape[-1:], node.y.shape)
-    is_small = a.size * node.y.shape[-1] <= MOST_PRODUCTS and b.size <= MOST_WEIGHTS
+    is_brief = node.y.size <= FEW_ROWS * node.y.shape[-1] and b.size <= MOST_WEIGHTS
+    is_small = products(node) <= MOST_PRODUCTS or is_brief
     return is_small and node.attributes.get("activation", "") in ACTIVATIONS and all(item in usual for item in addends)
 
 
@@ -53,7 +57,7 @@ def is_product(node: Node) -> bool:
 @kernel(TOOLKIT_DOMAIN, "FusedMatMul", accepts=is_product)
 def lower_product(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """``activation(alpha * a @ b + bias + residual)``; the residual is overwritten where nobody reads it later."""
-    sums = _Sums(node)
+    sums = _Sums(node, resources.threads if products(node) >= WORTH_A_THREAD else 1)
     layouts: list[Layout | None] = [None if item is None else plain(item.dtype, item.shape) for item in node.inputs]
     layouts[1] = Panels(sums.width, bool(node.attributes.get("transB"))).layout(node.inputs[1])
     whole = [at for at, item in enumerate(node.inputs) if at > 1 and item is not None and item.shape == node.y.shape]
@@ -76,7 +80,7 @@ class _Sums:
     are no multiple of that: then ``repeats_rows``.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, threads: int) -> None:
         addends = [item for item in node.inputs[2:] if item is not None]
         self.code = Code(3 + len(addends))
         self._lanes = compiler().lanes(FLOAT32)
@@ -96,8 +100,12 @@ class _Sums:
         self._activation = ACTIVATIONS[attributes.get("activation", "")]
         self._parameters = tuple(float(attributes.get(f"activation_{name}", 0.0)) for name in ("alpha", "beta"))
         self._sums = self.code.scratch(FLOAT32, self._together * self.width)
-        with self.code.loop(self._columns, self.width) as column, self.code.loop(self._rows, self._together) as row:
-            self._tile(row.smaller(self._rows - self._together) if self.repeats_rows else row, column)
+        blocks = -(-self._rows // self._together)
+        begin, end = Team(self.code, threads).share(-(-self._columns // self.width) * blocks)
+        with self.code.loop(end, start=begin) as tile:
+            panel = tile / blocks
+            row = (tile - panel * blocks) * self._together
+            self._tile(row.smaller(self._rows - self._together) if self.repeats_rows else row, panel * self.width)
 
     def _tile(self, row: Number, column: Number) -> None:
         """A few rows of one panel, from ``row`` and ``column`` on."""

@@ -183,6 +183,12 @@ def _swish(asked: Asked) -> Number:
     return asked.x * functions.sigmoid(asked.x * asked.number("alpha", 1.0))
 
 
+def _batch_normalization(asked: Asked) -> Number:
+    x, scale, shift, mean, variance = asked.present
+    factor = scale / (variance + asked.number("epsilon", 1e-5)).square_root()
+    return x * factor + (shift - mean * factor)
+
+
 ACTIVATIONS: Mapping[str, Callable[[Number, float, float], Number]] = {
     # what fused operators may end in: the number, and the two parameters of the activation
     "": lambda x, alpha, beta: x,
@@ -211,6 +217,12 @@ def _one_type(node: Node) -> bool:
 
 def _same_types(node: Node) -> bool:
     return _modern(node) and _one_type(node)
+
+
+def _by_columns(node: Node) -> bool:
+    """Whether the channels of a normalisation are the columns of a matrix, and nothing is learnt."""
+    is_fixed = node.version >= 9 and not node.attributes.get("training_mode", 0)
+    return is_fixed and len(node.x.shape) == 2 and _one_type(node)
 
 
 def _casts(node: Node) -> bool:
@@ -306,6 +318,7 @@ SPELLINGS: dict[tuple[str, str], Spelling] = {
     ("", "Swish"): Spelling(_swish),
     ("", "PRelu"): Spelling(_parametric_relu, accepts=_same_types),
     ("", "Gelu"): Spelling(_gelu),
+    ("", "BatchNormalization"): Spelling(_batch_normalization, accepts=_by_columns),
     (TOOLKIT_DOMAIN, "Silu"): Spelling(_unary(silu)),
     (TOOLKIT_DOMAIN, "GeluTanh"): Spelling(_unary(gelu_tanh)),
     (TOOLKIT_DOMAIN, "OnGrid"): Spelling(_on_grid),

@@ -47,10 +47,10 @@ def runtime() -> Runtime | None:
 class Team:
     """The threads of a kernel while its code is written: ``number`` is who executes it, of ``count``.
 
-    ``counter`` is a place of 8 bytes that only barriers use.
+    ``counter`` is a place of 8 bytes that barriers need, and nobody else uses.
     """
 
-    def __init__(self, code: Code, threads: int, counter: str) -> None:
+    def __init__(self, code: Code, threads: int, counter: str = "") -> None:
         found = runtime() if threads > 1 else None
         self._code, self._counter = code, counter
         self.number, self.count = code.index(0), code.index(1)
