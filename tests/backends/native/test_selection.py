@@ -27,19 +27,17 @@ class Rig:
         made = self.program.inputs[name] = Variable(name, np.dtype(np.float32), shape)
         return made
 
-    def node(
-        self, operator: str, *inputs: Variable, backend: str = "cpu", domain: str = "", **attributes: object
-    ) -> Node:
-        made = self.program.append(operator, list(inputs), attributes, domain=domain, version=1 if domain else 17)
+    def node(self, operator: str, *inputs: Variable, backend: str = "cpu", **attributes: object) -> Node:
+        domain, _, name = operator.rpartition("::")
+        made = self.program.append(name, list(inputs), attributes, domain=domain, version=1 if domain else 17)
         made.backend = backend
         return made
 
     def convolution(self, x: Variable, outputs: int) -> Node:
         shape = (outputs, x.shape[1], 3, 3)
-        weight = Variable(
-            f"w{len(self.program.nodes)}", np.dtype(np.float32), shape, constant=np.ones(shape, np.float32)
-        )
-        return self.node("FusedConv", x, weight, domain="toolkit", **SQUARE)
+        content = np.ones(shape, np.float32)
+        weight = Variable(f"w{len(self.program.nodes)}", content.dtype, shape, constant=content)
+        return self.node("toolkit::FusedConv", x, weight, **SQUARE)
 
     def taken(self) -> list[bool]:
         take_small_nodes(self.program)
