@@ -13,6 +13,7 @@ from tests.support.models import network
 from toolkit.compiler.program import Program, Variable
 from toolkit.errors import ShapeError
 from toolkit.operators import lookup
+from toolkit.operators.standard.cut_sequences import cut_sequences
 from toolkit.operators.standard.recurrent import gru, lstm, rnn
 
 BATCH = 3
@@ -98,6 +99,14 @@ def test_the_default_direction_of_the_first_gru_is_understood() -> None:
 def test_lengths_must_lie_within_the_sequence() -> None:
     with pytest.raises(ValueError, match=r"sequence_lens must lie in \[0, 4\], got \[2, 5, 1\]"):
         rnn(*inputs("RNN"), np.array([2, 5, 1], np.int32))
+    with pytest.raises(ValueError, match=r"sequence_lens must lie in \[0, 4\], got \[2, 5, 1\]"):
+        cut_sequences(np.zeros((4, BATCH, HIDDEN), np.float32), np.array([2, 5, 1], np.int32))
+
+
+def test_there_is_a_length_for_each_sequence() -> None:
+    y, lengths = Variable("y", np.dtype(np.float32), (4, 3, 2)), Variable("lengths", np.dtype(np.int32), (2,))
+    with pytest.raises(ShapeError, match=r"lengths must be \(3,\), got \(2,\)"):
+        Program().append("CutSequences", [y, lengths], {}, domain="toolkit", outputs=2)
 
 
 def test_an_unknown_activation_is_refused() -> None:

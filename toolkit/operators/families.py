@@ -26,6 +26,7 @@ FAMILIES: tuple[str, ...] = (
     "standard.convolution_gradient",
     "standard.cropping",
     "standard.cumulative",
+    "standard.cut_sequences",
     "standard.deformable_convolution",
     "standard.detection",
     "standard.determinant",

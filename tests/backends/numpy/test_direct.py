@@ -152,6 +152,37 @@ def test_known_index_out_of_range_is_refused_when_run() -> None:
         plan.run("forward")
 
 
+@pytest.mark.parametrize(
+    "case",
+    [Case("ReverseSequence", [uniform(2, 1), variable([3])], version=10)]
+    + [
+        Case("CutSequences", [uniform(2, 1, 3), variable([length], "int32")], domain="toolkit", version=1, outputs=2)
+        for length in (3, -1)
+    ],
+    ids=lambda case: case.operator,
+)
+def test_a_sequence_that_is_too_long_is_refused_when_run(case: Case) -> None:
+    program, node, feeds = built(case, 1)
+    program.outputs["y"] = node.y
+    plan = Plan(program, [numpy_backend()], Resources(1), packed={})
+    for name, array in plan.input_arrays.items():
+        np.copyto(array, feeds[name])
+    with pytest.raises(InputError, match=r"sequence_lens must lie in \[0, 2\], got \[(3|-1)\]"):
+        plan.run("forward")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("ReverseSequence", [uniform(4, 20, 2), variable([3] * 20)], version=10),
+        Case("CutSequences", [uniform(4, 20, 2), variable([3] * 20)], domain="toolkit", version=1, outputs=2),
+    ],
+    ids=lambda case: case.operator,
+)
+def test_many_sequences_are_left_to_the_reference(case: Case) -> None:
+    assert isinstance(lowered(built(case, 1)[1]), NumpyKernel)
+
+
 @pytest.mark.parametrize("label", [3, -1])
 def test_a_label_that_is_no_class_is_refused_when_run(label: int) -> None:
     program, node, feeds = built(Case("SoftmaxCrossEntropyLoss", [uniform(2, 3), constant([0, label])], version=13), 1)

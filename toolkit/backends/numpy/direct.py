@@ -17,6 +17,7 @@ from toolkit.backends.numpy.parts import PARTS
 from toolkit.backends.numpy.quantized import QUANTIZED
 from toolkit.backends.numpy.reductions import REDUCTIONS
 from toolkit.backends.numpy.sampling import SAMPLING
+from toolkit.backends.numpy.sequences import SEQUENCES
 from toolkit.backends.numpy.tables import TABLES
 from toolkit.backends.numpy.trees import TREES
 from toolkit.backends.protocol import Step
@@ -119,6 +120,7 @@ DIRECT: dict[tuple[str, str], Lower] = {
     **LOSSES,
     **REDUCTIONS,
     **SAMPLING,
+    **SEQUENCES,
     **TABLES,
     **TREES,
 }

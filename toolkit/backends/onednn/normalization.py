@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.backends.onednn.memory import Descriptor, dense, descriptor_of
+from toolkit.backends.onednn.memory import Descriptor, dense, descriptor_of, strided
 from toolkit.backends.onednn.primitive import (
     BACKWARD,
     DIFF_DST,
@@ -48,7 +48,7 @@ def _is_image(node: Node) -> bool:
 
 
 def _is_table(node: Node) -> bool:
-    """Whether the tensor is rows of channels, which oneDNN takes for images of one position."""
+    """Whether the tensor is rows of channels, which oneDNN takes for an image of as many positions."""
     return len(node.y.shape) == 2 and is_float32(node)
 
 
@@ -77,7 +77,7 @@ def lower_batch_normalization(node: Node, inputs: Sequence[Layout | None], resou
     source = inputs[0]
     assert source is not None
     source = plain(source.dtype, source.shape) if _is_table(node) else source
-    given = dense(source.dtype, (*source.shape, 1)) if _is_table(node) else descriptor_of(source)
+    given = _row_by_row(source) if _is_table(node) else descriptor_of(source)
     channels, epsilon = node.x.shape[1], float(node.attributes.get("epsilon", 1e-5))
     flags = GLOBAL_STATISTICS | _AFFINE
     described = describe("batch_normalization_forward", FORWARD_INFERENCE, given, given, epsilon, flags)
@@ -85,6 +85,12 @@ def lower_batch_normalization(node: Node, inputs: Sequence[Layout | None], resou
     operands = [reads(SRC, 0, given), writes(DST, 0, given)]
     operands += [reads(argument, 1 + index, vector) for index, argument in enumerate((SCALE, SHIFT, MEAN, VARIANCE))]
     return PrimitiveKernel(described, [source, *_vectors(4, channels)], [source], operands, in_place=[(0, 0)])
+
+
+def _row_by_row(table: Layout) -> Descriptor:
+    """A table as one image whose positions are its rows: its channels lie last, for which the library has kernels."""
+    rows, channels = table.shape
+    return strided(table.dtype, (1, channels, rows), (rows * channels, 1, channels))
 
 
 def _training_forward(node_attributes: dict[str, Any], given: Descriptor) -> PrimitiveDescriptor:

@@ -1,7 +1,10 @@
 """Recurrent layers: RNN, GRU and LSTM become ``Recurrent``, whose weights are turned once instead of in every run.
 
-Cases: float32, the activations that the operators have by default (or Relu in RNN), lengths of sequences that are
-known. Peepholes, coupled gates, clipping, other activations and lengths that data decides stay as they are.
+Cases: float32, the activations that the operators have by default (or Relu in RNN). Lengths of sequences that are known
+become an attribute. Where the data tells them, and only for inference, a layer goes over whole sequences in each
+direction, turned around before and behind for the reverse one, and ``CutSequences`` takes what counts; not where the
+last cells of an LSTM are read, which no output of a step tells. Peepholes, coupled gates, clipping and other
+activations stay as they are.
 """
 
 from __future__ import annotations
@@ -9,10 +12,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 
 from toolkit.compiler.program import Node, Program, Variable
-from toolkit.compiler.rewrite import Replacement, rewrite
-from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, reshape, transpose, zeros_like
+from toolkit.compiler.rewrite import Replacement, rewrite, use_counts
+from toolkit.operators.expression import (
+    TOOLKIT_DOMAIN,
+    Expression,
+    emit,
+    reshape,
+    split,
+    transpose,
+    where,
+    zeros_like,
+)
 from toolkit.operators.standard.recurrent import CELLS
 from toolkit.operators.standard.recurrent_cell import DIRECTIONS
 from toolkit.operators.standard.recurrent_layer import STATES, joined_bias, turned_weight
@@ -22,10 +35,17 @@ USUAL = {("sigmoid", "tanh", "tanh"): "LSTM", ("sigmoid", "tanh"): "GRU", ("tanh
 
 def use_recurrent_layers(program: Program, *, training: bool) -> None:
     """Apply the replacement; ``training`` asks the new nodes to keep what their gradient needs."""
+    uses = use_counts(program)
 
     def rule(node: Node) -> Replacement | None:
         kind = None if node.domain or node.op_type not in CELLS else _kind(node)
-        return None if kind is None else _replaced(program, node, kind, training)
+        if kind is None:
+            return None
+        lengths = node.inputs[4] if len(node.inputs) > 4 else None
+        if lengths is None or lengths.constant is not None:
+            return _replaced(program, node, kind, training)
+        reads_cells = len(node.outputs) > 2 and node.outputs[2] is not None and uses[node.outputs[2]] > 0
+        return None if training or reads_cells else _cut(program, node, kind, lengths)
 
     rewrite(program, rule)
 
@@ -40,7 +60,7 @@ def _kind(node: Node) -> str | None:
         return None
     lengths, steps = given[4], node.x.shape[1 if node.attributes.get("layout", 0) else 0]
     known = None if lengths is None else lengths.constant
-    if lengths is not None and (known is None or ((known < 0) | (known > steps)).any()):
+    if known is not None and ((known < 0) | (known > steps)).any():
         return None
     kind = USUAL.get(_activations(node))
     return "LinearGRU" if kind == "GRU" and node.attributes.get("linear_before_reset", 0) else kind
@@ -87,6 +107,51 @@ def _replaced(program: Program, node: Node, kind: str, training: bool) -> Replac
         y = transpose(apart, [1, 0, 2, 3] if is_batch_first else [0, 2, 1, 3])
     outside = [y, *[_around(item, is_batch_first) for item in last]]
     return [None if item is None else item.variable for item in outside]
+
+
+def _cut(program: Program, node: Node, kind: str, lengths: Variable) -> Replacement:
+    """One layer for each direction, forward, over all steps; what lies behind the end of a sequence is cut off."""
+    is_batch_first = bool(node.attributes.get("layout", 0))
+    given: list[Expression | None] = [None if item is None else program.expression(item) for item in node.inputs]
+    x, weights, initial = given[0], given[1:4], given[5 : 5 + STATES[kind]]
+    states = [_around(item, is_batch_first) for item in initial]
+    whole, ends = _around(x, is_batch_first), program.expression(lengths)
+    counts = emit("Cast", ends, to=int(TensorProto.INT64))
+    directions = DIRECTIONS[node.attributes.get("direction", "forward")]
+    parts = [_parts(item, len(directions)) for item in weights]
+    begun = [_parts(item, len(directions)) for item in _states(states) if item is not None]
+    found, last = [], []
+    for number, is_reverse in enumerate(directions):
+        w, r, b = parts[0][number], parts[1][number], parts[2][number]
+        assert whole is not None and w is not None and r is not None
+        source = emit("ReverseSequence", whole, counts) if is_reverse else whole
+        bias = None if b is None else joined_bias(b, kind)
+        first = [item[number] for item in begun]
+        operands = [source, turned_weight(w, kind), turned_weight(r, kind), bias, *first]
+        y, *_ = emit("Recurrent", *operands, domain=TOOLKIT_DOMAIN, outputs=1 + STATES[kind], kind=kind)
+        cut, end = emit("CutSequences", y, ends, domain=TOOLKIT_DOMAIN, outputs=2)
+        found.append(emit("ReverseSequence", cut, counts) if is_reverse else cut)
+        if first:
+            is_empty = reshape(emit("Equal", ends, np.zeros(1, ends.dtype)), (ends.shape[0], 1))
+            assert first[0] is not None
+            end = where(is_empty, reshape(first[0], end.shape), end)
+        last.append(end)
+    axes, axis = (2, 1) if is_batch_first else (1, 0)
+    outside = [_joined(found, axes), _joined(last, axis)]
+    y = transpose(outside[0], [1, 0, 2, 3]) if is_batch_first else outside[0]
+    return [item.variable for item in (y, outside[1])]
+
+
+def _parts(item: Expression | None, count: int) -> list[Expression | None]:
+    """A tensor by directions, each with an axis of one."""
+    return [item] * count if item is None or count == 1 else list(split(item, count, 0))
+
+
+def _joined(items: list[Expression], axis: int) -> Expression:
+    """The tensors of all directions, which have a new axis."""
+    apart = [reshape(item, (*item.shape[:axis], 1, *item.shape[axis:])) for item in items]
+    joined: Expression = apart[0] if len(apart) == 1 else emit("Concat", *apart, axis=axis)
+    return joined
 
 
 def _states(initial: list[Expression | None]) -> list[Expression | None]:
