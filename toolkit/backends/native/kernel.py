@@ -20,7 +20,7 @@ class CompiledKernel(Kernel):
     scratch memory, ``tables`` are arrays that belong to the kernel and follow from attributes.
     """
 
-    name = NAME
+    name = "compiled"
 
     def __init__(
         self,
