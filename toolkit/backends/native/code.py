@@ -134,6 +134,10 @@ class Code:
         where = str(at) if isinstance(at, int) else at.name
         return self.result(f"getelementptr inbounds {item}, ptr {place}, i64 {where}")
 
+    def part(self, place: str, at: Number | int, dtype: np.dtype) -> str:
+        """The place of element ``at`` of another place."""
+        return self._address(place, at, dtype)
+
     def scratch(self, dtype: np.dtype, count: int) -> str:
         """A place for ``count`` numbers on the stack."""
         name = self.fresh()

@@ -87,8 +87,3 @@ class Weights:
                     cell.set(x.times_plus(weight, cell.get()))
             for index, cell in enumerate(cells):
                 put(first + index, cell.get().sum_of_lanes())
-
-
-def part_of(code: Code, place: str, nbytes: int) -> str:
-    """The place that lies so many bytes behind another."""
-    return code.result(f"getelementptr inbounds i8, ptr {place}, i64 {nbytes}") if nbytes else place

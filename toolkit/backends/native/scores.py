@@ -29,10 +29,23 @@ class Scores:
         self.place = place or code.scratch(dtype, count)
         self.given = code.scratch(BOOLEAN, count) if keeps_given else ""
 
-    def clear(self) -> None:
-        """Nothing was said of any, and all are 0."""
+    def narrowed(self, dtype: np.dtype) -> Scores:
+        """As many scores of a type, of which as much was said; these themselves where they are of that type."""
+        if dtype == self.dtype:
+            return self
+        found = Scores(self.code, self.count, dtype)
+        found.given = self.given
+        return found
+
+    def take(self, others: Scores) -> None:
+        """Become what others are, in this type."""
         with self.code.loop(self.count) as at:
-            self.code.store(self.code.constant(0, self.dtype), self.place, at)
+            self.set(at, others.get(at).converted(self.dtype))
+
+    def clear(self, start: float = 0.0) -> None:
+        """Nothing was said of any, and all are ``start``."""
+        with self.code.loop(self.count) as at:
+            self.code.store(self.code.constant(start, self.dtype), self.place, at)
             if self.given:
                 self.code.store(self.code.constant(False, BOOLEAN), self.given, at)
 
@@ -46,12 +59,9 @@ class Scores:
         """Whether anything was said of one."""
         return self.code.load(self.given, at, BOOLEAN) if self.given else self.code.constant(True, BOOLEAN)
 
-    def add(self, at: Number, value: Number, given: Number | None = None) -> None:
-        """Add to one; ``given`` false says nothing of it."""
-        self.set(at, self.get(at) + value.converted(self.dtype))
-        if self.given:
-            said = self.code.constant(True, BOOLEAN) if given is None else given
-            self.code.store(self.is_given(at) | said, self.given, at)
+    def say(self, at: Number, said: Number) -> None:
+        """Note whether something was said of one."""
+        self.code.store(self.is_given(at) | said, self.given, at)
 
     def change(self, function: Callable[[Number, Number], Number]) -> None:
         """Replace every score by a function of its place and itself."""
@@ -88,10 +98,10 @@ class Scores:
             total.set(total.get() + power)
         self.change(lambda at, score: score / total.get())
 
-    def write(self, place: str, start: Number) -> None:
-        """All scores as float32, from ``start`` on."""
+    def write(self, place: str, start: Number, dtype: np.dtype = FLOAT32) -> None:
+        """All scores in a type, from ``start`` on."""
         with self.code.loop(self.count) as at:
-            self.code.store(self.get(at).converted(FLOAT32), place, start + at)
+            self.code.store(self.get(at).converted(dtype), place, start + at)
 
 
 def with_opposite(score: Number, name: str, is_probability: bool) -> tuple[Number, Number]:

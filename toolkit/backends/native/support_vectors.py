@@ -16,7 +16,7 @@ from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.number import BOOLEAN, Number
 from toolkit.backends.native.pair_coupling import FLOAT64, Coupling
 from toolkit.backends.native.registry import is_of_numbers, kernel
-from toolkit.backends.native.rows import Row, Weights, part_of, whole
+from toolkit.backends.native.rows import Row, Weights, whole
 from toolkit.backends.native.scores import FLOAT32, TRANSFORMS, Scores, put_label, with_opposite
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
@@ -25,6 +25,7 @@ from toolkit.operators.ml.rows import DOMAIN, row_shape
 from toolkit.operators.ml.support_vectors import CLASSIFICATION, REGRESSION, Machine
 
 REGRESSOR, CLASSIFIER = "SVMRegressor", "SVMClassifier"
+BYTE = np.dtype(np.uint8)
 MOST_PRODUCTS = 1 << 21  # multiplications, about half a millisecond, from which two threads and the library win
 MOST_CLASSES = 64  # a few tables of as many rows and columns lie on the stack
 
@@ -112,7 +113,7 @@ class _Writer:
         self._features = Row(code, workspace, features, FLOAT64)
         self._kernels = self._features
         if self._vectors is not None:
-            self._kernels = Row(code, part_of(code, workspace, nbytes), self._vectors.rows, FLOAT64)
+            self._kernels = Row(code, code.part(workspace, nbytes, BYTE), self._vectors.rows, FLOAT64)
         self._decided = code.scratch(FLOAT64, self._weights.sums)
         self._coupling = Coupling(code, _classes(node)) if self._couples else None
         with code.loop(rows) as row:
@@ -212,7 +213,8 @@ class _Writer:
 
     def _vote(self, votes: Scores, pair: Number, i: Number, j: Number) -> None:
         wins = self._load(self._decided, pair) > 0.0
-        votes.add(wins.choose(i, j), self.code.constant(1.0, FLOAT64))
+        winner = wins.choose(i, j)
+        votes.set(winner, votes.get(winner) + 1.0)
 
     def _score(self, row: Number, target: str) -> None:
         transform, place, count = self._attributes.get("post_transform", "NONE"), self._decided, self._decisions

@@ -29,6 +29,21 @@ NODE_ATTRIBUTES = (
     "nodes_missing_value_tracks_true",
 )
 
+SPLIT_ATTRIBUTES = (
+    "tree_roots",
+    "nodes_featureids",
+    "nodes_modes",
+    "nodes_splits",
+    "nodes_truenodeids",
+    "nodes_trueleafs",
+    "nodes_falsenodeids",
+    "nodes_falseleafs",
+    "nodes_missing_value_tracks_true",
+    "membership_values",
+    "leaf_targetids",
+    "leaf_weights",
+)
+
 
 def either(values: Numbers, tensor: np.ndarray | None, name: str) -> Numbers:
     """What an attribute or its ``_as_tensor`` form gives. Raises ``ValueError`` when both do."""

@@ -15,7 +15,7 @@ from toolkit.operators.ml.class_labels import classified, one_of
 from toolkit.operators.ml.leaf_weights import AGGREGATES, aggregate
 from toolkit.operators.ml.post_transform import NAMES, transformed, with_opposite
 from toolkit.operators.ml.rows import DOMAIN, FLOAT, Types, as_rows, first, narrowed, row_shape
-from toolkit.operators.ml.tree_attributes import SPLIT, Ensemble, either, listed_ensemble
+from toolkit.operators.ml.tree_attributes import SPLIT, SPLIT_ATTRIBUTES, Ensemble, either, listed_ensemble
 from toolkit.operators.precision import in_float32
 from toolkit.operators.record import TensorType, not_differentiable, operator
 
@@ -27,6 +27,11 @@ def prepared(x: np.ndarray) -> tuple[np.ndarray, np.dtype]:
     """Rows in the type that trees compare in, and that type."""
     rows = as_rows(x)
     return (rows, DOUBLE) if rows.dtype == DOUBLE else (narrowed(rows), SINGLE)
+
+
+def prepared_type(dtype: np.dtype) -> np.dtype:
+    """The type that trees compare inputs of a type in."""
+    return DOUBLE if dtype == DOUBLE else SINGLE
 
 
 def base_of(attributes: Mapping[str, Any], dtype: np.dtype) -> np.ndarray:
@@ -159,49 +164,22 @@ def _infer_classifier(types: Types, attributes: dict[str, Any], _: Any) -> list[
     return classified(row_shape(first(types)[1])[0], labels, len(labels))
 
 
+def split_ensemble(dtype: np.dtype, attributes: Mapping[str, Any]) -> Ensemble:
+    """The forest of a TreeEnsemble, and what its leaves contribute to each target."""
+    targets = _targets(attributes.get("n_targets"), attributes.get("leaf_targetids"))
+    return SPLIT(dtype, targets, *map(attributes.get, SPLIT_ATTRIBUTES))
+
+
 @in_float32
 def tree_ensemble(
-    x: np.ndarray,
-    *,
-    aggregate_function: int = 1,
-    leaf_targetids: Any,
-    leaf_weights: np.ndarray,
-    membership_values: np.ndarray | None = None,
-    n_targets: int | None = None,
-    nodes_falseleafs: Any,
-    nodes_falsenodeids: Any,
-    nodes_featureids: Any,
-    nodes_hitrates: np.ndarray | None = None,
-    nodes_missing_value_tracks_true: Any = None,
-    nodes_modes: np.ndarray,
-    nodes_splits: np.ndarray,
-    nodes_trueleafs: Any,
-    nodes_truenodeids: Any,
-    post_transform: int = 0,
-    tree_roots: Any,
+    x: np.ndarray, *, aggregate_function: int = 1, post_transform: int = 0, **attributes: Any
 ) -> np.ndarray:
     """(rows, targets) in the type of the input."""
     rows, dtype = prepared(x)
-    targets = _targets(n_targets, leaf_targetids)
-    forest, leaf = SPLIT(
-        dtype,
-        targets,
-        tree_roots,
-        nodes_featureids,
-        nodes_modes,
-        nodes_splits,
-        nodes_truenodeids,
-        nodes_trueleafs,
-        nodes_falsenodeids,
-        nodes_falseleafs,
-        nodes_missing_value_tracks_true,
-        membership_values,
-        leaf_targetids,
-        leaf_weights,
-    )
+    forest, leaf = split_ensemble(dtype, attributes)
     if not 0 <= aggregate_function < len(AGGREGATES) or not 0 <= post_transform < len(NAMES):
         raise ValueError(f"aggregate_function={aggregate_function} and post_transform={post_transform} must be listed")
-    scores = np.empty((len(rows), targets), dtype)
+    scores = np.empty((len(rows), leaf.targets), dtype)
     for part, leaves in forest.leaves(rows):
         scores[part] = aggregate(leaf, leaves, AGGREGATES[aggregate_function])
     return transformed(scores, NAMES[post_transform])
