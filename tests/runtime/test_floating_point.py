@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import toolkit as tk
 from tests.support.models import network
+from toolkit.runtime.floating_point import doors, restore, silence
 
 HEAD = "net (float[N, 2] x) => (float[M, K] y)"
 LAYERS = {  # of which x, all zeros, makes infinities or not-a-numbers
@@ -49,3 +52,15 @@ def test_neither_does_a_training_step_nor_a_profiled_run() -> None:
     with np.errstate(all="raise"):
         trainer.train_minibatch(x, x)
         context.run(x)
+
+
+@pytest.mark.parametrize("silence, restore", [(silence, restore), doors(None)], ids=["variable", "errstate"])
+def test_silence_lasts_until_what_was_there_is_restored(silence: Any, restore: Any) -> None:
+    with np.errstate(all="raise"):
+        outer = silence()
+        inner = silence()
+        assert set(np.geterr().values()) == {"ignore"}
+        restore(inner)
+        assert set(np.geterr().values()) == {"ignore"}, "whoever nests leaves it as it was found"
+        restore(outer)
+        assert set(np.geterr().values()) == {"raise"}

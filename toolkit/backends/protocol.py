@@ -226,13 +226,14 @@ class Backend(ABC):
     """Kernels and memory of one device; ``HostBackend`` has what all backends on host memory share.
 
     ``device``: where its tensors lie; several backends may share one. ``widens``: what it computes on numbers of half
-    width it computes in float32, converting them on the way in and out.
+    width it computes in float32, converting them on the way in and out. ``is_entered``: ``enter`` does something.
     """
 
     name: str
     device: str = HOST
     memory: Memory
     widens: bool = False
+    is_entered: bool = True
 
     @abstractmethod
     def supports(self, node: Node) -> bool:

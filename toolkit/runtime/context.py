@@ -28,7 +28,8 @@ from toolkit.errors import GraphError, InputError
 from toolkit.graph.network import Network
 from toolkit.runtime.cache import state_of
 from toolkit.runtime.explain import Explanation, explain, explain_segments
-from toolkit.runtime.feeds import check_shapes, load_exactly, named
+from toolkit.runtime.feeds import as_they_are, check_shapes, named, wanted_as_they_are
+from toolkit.runtime.floating_point import restore, silence
 from toolkit.runtime.plan import Plan
 from toolkit.runtime.segments import Segments, Types
 
@@ -90,6 +91,7 @@ class Context:
         self.decisions: Decisions | None = None
         self._outputs = outputs
         self.shapes = input_shapes(network, batch_size, self._dims)
+        self._wanted = wanted_as_they_are(network, self.shapes)
         self._compile_all()
 
     # building --------------------------------------------------------------------------------------------------------
@@ -162,15 +164,28 @@ class Context:
             self._require_free()
             plan = self._follow_parameters()
         if plan is None:
-            arrays = named(self.network, feeds)
-            check_shapes(self.network, arrays, self.shapes)
-            with np.errstate(all="ignore"):
-                return _given_out(self._segments.run(list(arrays.values())), out)
-        self._require_free()
-        if not load_exactly(feeds, plan.input_arrays):
+            return _given_out(self._run_segments(feeds), out)
+        if self._is_streaming:
+            self._require_free()
+        arrays = as_they_are(feeds, plan.wanted)
+        if arrays is None:
             self._load(plan, named(self.network, feeds))
+        else:
+            plan.take(arrays)
         plan.run("forward")
-        return self._results(plan, out)
+        return {name: give() for name, give in plan.givers.items()} if out is None else self._results(plan, out)
+
+    def _run_segments(self, feeds: Mapping[str, Any] | np.ndarray) -> dict[str, Any]:
+        arrays = None if self._wanted is None else as_they_are(feeds, self._wanted)
+        if arrays is None:
+            checked = named(self.network, feeds)
+            check_shapes(self.network, checked, self.shapes)
+            arrays = list(checked.values())
+        before = silence()
+        try:
+            return self._segments.run(arrays)
+        finally:
+            restore(before)
 
     def stream(self, batches: Iterable[Mapping[str, Any] | np.ndarray]) -> Iterator[Arrays]:
         """What ``run`` gives for each of ``batches``, one after another.

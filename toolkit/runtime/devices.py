@@ -7,14 +7,15 @@ row-major order on the host.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from toolkit.backends.host import HostBuffer, HostMemory
-from toolkit.backends.protocol import HOST, Backend, Crossing, Kernel, Layout, Mark, Resources, plain
+from toolkit.backends.protocol import HOST, Backend, Crossing, Kernel, Layout, Mark, Resources, Step, plain
 from toolkit.errors import BackendError
 from toolkit.runtime.tensors import AnyBuffer, Task, Tensor, host_buffer
 
@@ -42,6 +43,18 @@ class Devices:
         """Prepare the calling thread for kernels of every backend."""
         for backend in self.backends.values():
             backend.enter(self.resources)
+
+    def entering(self, names: Iterable[str]) -> list[Step]:
+        """What ``enter`` does, for the backends of these names and those of devices.
+
+        Whatever comes in a bracket of its own needs nothing before.
+        """
+        wanted = set(names)
+        return [
+            partial(backend.enter, self.resources)
+            for name, backend in self.backends.items()
+            if backend.is_entered and (name in wanted or backend.device != HOST)
+        ]
 
     # memory -------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -18,11 +17,11 @@ from toolkit.backends.native.sequence import in_one_call
 from toolkit.backends.protocol import HOST, Step
 from toolkit.errors import MALFORMED, BackendError, InputError, ToolkitError, naming
 from toolkit.runtime.devices import Devices
+from toolkit.runtime.floating_point import restore, silence
 from toolkit.runtime.schedule import Calls, Reach, Section, calls, fused, is_apart, joined, sections
 from toolkit.runtime.tensors import Task
 
 NUMPY = "numpy"  # the name of the backend
-QUIET = nullcontext()
 Pairs = Sequence[tuple[Step, Task]]
 Span = tuple[float, float]  # when a step began, on the clock of ``time.perf_counter``, and how many seconds it took
 
@@ -92,12 +91,12 @@ class Execution:
         self._calls[roles] = later(fused(found, self._devices))
 
     def _run(self, calls: Sequence[Step], roles: Sequence[str], is_numeric: bool) -> None:
+        before = silence() if is_numeric else None  # numpy warns where IEEE has an answer
         try:
-            with np.errstate(all="ignore") if is_numeric else QUIET:  # numpy warns where IEEE has an answer
-                for call in calls:
-                    status = call()
-                    if status.__class__ is int and status:
-                        self._raise_failed(roles)
+            for call in calls:
+                status = call()
+                if status.__class__ is int and status:
+                    self._raise_failed(roles)
         except MALFORMED as error:
             if isinstance(error, ToolkitError):
                 self._devices.settle()
@@ -106,6 +105,9 @@ class Execution:
         except BaseException:  # whatever it is: nothing may be pending when the next run loads its inputs
             self._devices.settle()
             raise
+        finally:
+            if is_numeric:
+                restore(before)
 
     def observe(self, roles: Sequence[str], look: Callable[[Task], Any]) -> None:
         """See ``Plan.observe``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy as np
 from toolkit.errors import MALFORMED, InputError, said
 from toolkit.graph.network import Network
 from toolkit.graph.value import Value
+
+Wanted = tuple[str, np.dtype, tuple[int, ...]]  # an input that is taken as it is: name, element type, shape
 
 
 def arrayed(given: Any) -> np.ndarray:
@@ -50,22 +52,33 @@ def named(network: Network, feeds: Mapping[str, Any] | Any) -> dict[str, np.ndar
     return {name: _given(value, feeds[name]) for name, value in inputs.items()}
 
 
-def load_exactly(feeds: Mapping[str, Any] | Any, targets: Mapping[str, np.ndarray]) -> bool:
-    """Copy arrays that fit as they are; nothing is copied, and ``False`` the answer, where one has to be looked at.
+def wanted_as_they_are(network: Network, shapes: Mapping[str, tuple[int, ...] | None]) -> list[Wanted] | None:
+    """What the inputs must be to be taken as they are, ``None`` where some cannot, or are of any size."""
+    found: list[Wanted] = []
+    for name, value in network.inputs.items():
+        shape = shapes[name]
+        if value.kind != "tensor" or value.dtype is None or value.dtype == object or shape is None:
+            return None
+        found.append((name, value.dtype, shape))
+    return found
+
+
+def as_they_are(feeds: Mapping[str, Any] | Any, wanted: Sequence[Wanted]) -> list[np.ndarray] | None:
+    """The arrays of ``wanted`` in its order; ``None`` where one is missing, does not fit, or has to be looked at.
 
     The door of every run: for small networks, looking costs as much as computing.
     """
-    if feeds.__class__ is np.ndarray and len(targets) == 1:
-        feeds = {next(iter(targets)): feeds}
-    if feeds.__class__ is not dict or len(feeds) != len(targets):
-        return False
-    for name, target in targets.items():
+    if feeds.__class__ is np.ndarray and len(wanted) == 1:
+        feeds = {wanted[0][0]: feeds}
+    if feeds.__class__ is not dict or len(feeds) != len(wanted):
+        return None
+    found = []
+    for name, dtype, shape in wanted:
         array = feeds.get(name)
-        if array.__class__ is not np.ndarray or array.dtype != target.dtype or array.shape != target.shape:
-            return False
-    for name, target in targets.items():
-        np.copyto(target, feeds[name])
-    return True
+        if array.__class__ is not np.ndarray or array.dtype != dtype or array.shape != shape:
+            return None
+        found.append(array)
+    return found
 
 
 def _given(value: Value, given: Any) -> Any:

@@ -22,7 +22,7 @@ from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.segment import Deferred, Item, Perhaps, Scope, Segment, Several, Unknown, is_carried, parts
 from toolkit.compiler.settled import Settled
-from toolkit.errors import InputError, naming
+from toolkit.errors import MALFORMED, InputError, ToolkitError, said
 from toolkit.graph.layer import Graph, Leaf
 from toolkit.graph.network import Network
 from toolkit.operators.inference import explicit_attributes, since_version
@@ -55,10 +55,12 @@ class Workshop(Protocol):
 class Stage:
     """A segment made ready: its plan, its calls, and the stages that have followed it.
 
-    ``devices`` are those where the values that it takes lie; ``keeps`` names outputs that the caller takes on a device.
+    It is bound for values of ``types`` that lie on ``devices``; outputs in ``keeps`` the caller takes on a device.
     """
 
-    def __init__(self, segment: Segment, workshop: Workshop, devices: Sequence[str], keeps: Collection[str]) -> None:
+    def __init__(
+        self, segment: Segment, workshop: Workshop, types: Types, devices: Sequence[str], keeps: Collection[str]
+    ) -> None:
         self.segment, self.keeps = segment, keeps
         self.plan = None
         workshop.settled.add(segment.program.settled)
@@ -69,6 +71,11 @@ class Stage:
             self.plan = workshop.compile(program, given=given, staying=_staying(segment, keeps))
         self.calls = [DataCall(waiting, workshop) for waiting in segment.calls]
         self.carries = segment.carried() if not segment.is_last else []
+        self.gives = [(name, item, name in keeps) for name, item in segment.outputs.items()]
+        self._fed, self._made = list(segment.program.inputs.values()), list(segment.crossing.items())
+        self._kinds = [
+            None if known is None or device != HOST else known for known, device in zip(types, devices, strict=True)
+        ]
         self.following: OrderedDict[Hashable, Stage] = OrderedDict()
         self.last_followed: Stage | None = None
         self._workshop = workshop
@@ -86,16 +93,25 @@ class Stage:
             if self._workshop.is_profiled != (self.plan.spans is not None):
                 self.plan.profile(self._workshop.is_profiled)
             self.plan.refresh()
-            self.plan.take({name: held[item] for name, item in self.segment.program.inputs.items()})
+            self.plan.take([held[item] for item in self._fed])
             self.plan.run("forward")
-            for name, item in self.segment.crossing.items():
-                held[item] = self.plan.give(name)
+            for name, item in self._made:
+                held[item] = self.plan.givers[name]()
         for call in self.calls:
-            started = time.perf_counter()
-            call.run(held)
             if self._workshop.is_profiled:
-                call.spans.append((started, time.perf_counter() - started))
+                call.run_timed(held)
+            else:
+                call.run(held)
         return held
+
+    def fits(self, values: Values) -> bool:
+        """Whether a glance tells that it is the stage for these: arrays of the types that it was bound for."""
+        for value, known in zip(values, self._kinds, strict=True):
+            if value.__class__ is not np.ndarray or known is None:
+                return False
+            if value.dtype != known[0] or value.shape != known[1]:
+                return False
+        return True
 
     def path(self) -> list[Stage]:
         """This stage and those of the latest run behind it."""
@@ -104,11 +120,13 @@ class Stage:
     def next(self, held: Held) -> tuple[Stage, list[Any]]:
         """The stage that follows for the values held now, and what it takes."""
         values = [held[item] for item in self.carries]
+        if self.last_followed is not None and self.last_followed.fits(values):
+            return self.last_followed, values
         types, devices = [type_of(value) for value in values], [device_of(value) for value in values]
 
         def build() -> Stage:
             following = next_segment(self._workshop.network, self.segment, types)
-            return Stage(following, self._workshop, devices, self.keeps)
+            return Stage(following, self._workshop, types, devices, self.keeps)
 
         self.last_followed = remembered(self.following, (*types, *devices), build)
         return self.last_followed, values
@@ -130,14 +148,19 @@ class Segments:
 
     def run(self, values: Values) -> dict[str, Any]:
         """The outputs by name: arrays, lists for sequences, ``None`` for empty optionals, dicts for maps."""
-        values = [as_value(value) for value in values]
-        stage = self.prepare([type_of(value) for value in values], [device_of(value) for value in values])
+        stage = self.last
+        if stage is None or not stage.fits(values):
+            values = [as_value(value) for value in values]
+            stage = self.prepare([type_of(value) for value in values], [device_of(value) for value in values])
         held = stage.run(values)
         while not stage.segment.is_last:
             stage, values = stage.next(held)
             held = stage.run(values)
-        found = {name: content(item, held) for name, item in stage.segment.outputs.items()}
-        return {name: value if name in self._keeps else fetched(value) for name, value in found.items()}
+        found = {}
+        for name, item, is_kept in stage.gives:
+            value = content(item, held)
+            found[name] = value if is_kept or value.__class__ is np.ndarray else fetched(value)
+        return found
 
     def path(self) -> list[Stage]:
         """The stages of the latest run, or what is known of the first one."""
@@ -148,7 +171,7 @@ class Segments:
         where = [HOST] * len(types) if devices is None else devices
 
         def build() -> Stage:
-            return Stage(self._first(types), self._workshop, where, self._keeps)
+            return Stage(self._first(types), self._workshop, types, where, self._keeps)
 
         self.last = remembered(self._stages, (*types, *where), build)
         return self.last
@@ -159,7 +182,8 @@ class DataCall:
 
     def __init__(self, waiting: Deferred, workshop: Workshop) -> None:
         leaf = waiting.leaf
-        self.operator, self.layer, self._operator = leaf.operator, waiting.layer, (leaf.domain, leaf.op_type)
+        self.operator, self.layer = leaf.operator, waiting.layer
+        self._is_reading = (leaf.domain, leaf.op_type) not in PASSING_ON
         self._inside, self._workshop = waiting.inside, workshop
         self.spans: list[Span] = []
         self._reference: Callable[..., Any]
@@ -168,6 +192,7 @@ class DataCall:
         self.bodies = {
             name: Body(value, waiting, workshop) for name, value in leaf.attributes.items() if isinstance(value, Graph)
         }
+        self._bodies = list(self.bodies.values())
         attributes = explicit_attributes(leaf.op_type, self._inputs, leaf.attributes, len(leaf.outputs))
         self._attributes = {**attributes, **self.bodies}
         version = since_version(leaf.domain, leaf.op_type, leaf.version) or leaf.version
@@ -184,22 +209,36 @@ class DataCall:
     def run(self, held: dict[Variable | Unknown, Any]) -> None:
         """Add the outputs to ``held``. Raises ``InputError`` naming the layer when the data does not fit it."""
         values = [None if item is None else content(item, held) for item in self._inputs]
-        if self._operator not in PASSING_ON:
-            values = [fetched(value) for value in values]
-        for body in self.bodies.values():
+        if self._is_reading:
+            values = [value if value.__class__ is np.ndarray else fetched(value) for value in values]
+        for body in self._bodies:
             body.capture(held)
-        with naming(lambda why: data_error(self.operator, self.layer, why)):
+        try:
             result = self._reference(*values, **self._attributes)
+        except MALFORMED as error:
+            if isinstance(error, ToolkitError):
+                raise
+            raise data_error(self.operator, self.layer, said(error)) from error
         results = [as_value(item) for item in (result if isinstance(result, tuple) else (result,))]
-        if any(item is not None for item in self._outputs[len(results) :]):
+        if len(results) < len(self._outputs):
+            self._require_all(len(results))
+        held.update({item: value for item, value in zip(self._outputs, results, strict=False) if item is not None})
+        if self._workshop.decisions is not None:
+            times = max((body.times for body in self._bodies), default=0)
+            self._workshop.decisions.record(self._inside, self.layer, values, fetched(results), times)
+
+    def run_timed(self, held: dict[Variable | Unknown, Any]) -> None:
+        """``run``, and remember when and for how long."""
+        started = time.perf_counter()
+        self.run(held)
+        self.spans.append((started, time.perf_counter() - started))
+
+    def _require_all(self, count: int) -> None:
+        if any(item is not None for item in self._outputs[count:]):
             raise InputError(
-                f"{self.operator} {self.layer!r} gives {len(results)} outputs, the model names {len(self._outputs)}. "
+                f"{self.operator} {self.layer!r} gives {count} outputs, the model names {len(self._outputs)}. "
                 "Export the model again."
             )
-        held.update((item, value) for item, value in zip(self._outputs, results, strict=False) if item is not None)
-        if self._workshop.decisions is not None:
-            times = max((body.times for body in self.bodies.values()), default=0)
-            self._workshop.decisions.record(self._inside, self.layer, values, fetched(results), times)
 
 
 class Body:
@@ -215,7 +254,8 @@ class Body:
         self._known: Scope = {name: item for name, item in outside.items() if name not in self._captured}
         self._workshop, self._inside = workshop, waiting.inside
         self.times = 0
-        self._values: list[Any] = []
+        self._held: Held = {}
+        self._values: list[Any] | None = None  # taken from what is held by the first call: a branch may have none
         names = [*graph.inputs, *self._captured]
 
         def first(types: Types) -> Segment:
@@ -225,9 +265,8 @@ class Body:
         self.segments = Segments(first, workshop, _passed_on(waiting.leaf, graph))
 
     def capture(self, held: Held) -> None:
-        """Take what the body reads from outside as it is now, before it is called any number of times."""
-        self._values = [content(item, held) for item in self._captured.values()]
-        self.times = 0
+        """What the body reads from outside is what is held now, however often it is called until the next time."""
+        self._held, self._values, self.times = held, None, 0
 
     def __call__(self, *inputs: Any) -> tuple[Any, ...]:
         if len(inputs) != len(self.graph.inputs):
@@ -235,6 +274,8 @@ class Body:
                 f"body {self.graph.name!r} takes {len(self.graph.inputs)} inputs {list(self.graph.inputs)}, "
                 f"got {len(inputs)}"
             )
+        if self._values is None:
+            self._values = [content(item, self._held) for item in self._captured.values()]
         decisions = self._workshop.decisions
         if decisions is None:
             found = self.segments.run([*inputs, *self._values])
@@ -268,7 +309,9 @@ def _staying(segment: Segment, keeps: Collection[str]) -> list[str]:
 
 
 def content(item: Item, held: Held) -> Any:
-    """The value behind an item: a constant, a parameter, or what is held."""
+    """The value behind an item: what is held, a constant, or a parameter."""
+    if item in held:
+        return held[item]  # type: ignore[index]  # sequences and optionals are never held as such
     if isinstance(item, Variable):
         if item.constant is not None:
             return item.constant
@@ -283,6 +326,8 @@ def content(item: Item, held: Held) -> Any:
 
 def as_value(value: Any) -> Any:
     """Arrays stay arrays, numpy scalars become arrays; sequences, maps and ``None`` stay what they are."""
+    if value.__class__ is np.ndarray:
+        return value
     return np.asarray(value) if isinstance(value, (np.generic, bool, int, float)) else value
 
 

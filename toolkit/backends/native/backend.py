@@ -25,6 +25,7 @@ class NativeBackend(HostBackend):
     """Kernels on host memory, compiled for this processor when a program is lowered."""
 
     name = NAME
+    is_entered = False
 
     def supports(self, node: Node) -> bool:
         """Never: see ``arrange``."""

@@ -25,6 +25,7 @@ class NumpyBackend(HostBackend):
 
     name = "numpy"
     widens = True
+    is_entered = False
 
     def supports(self, node: Node) -> bool:
         return _reference(node) is not None

@@ -23,17 +23,19 @@ def zip_map(
     (order, names), rows = ORDERED(classlabels_strings, classlabels_int64s), as_rows(x)
     if rows.shape[1] != len(names):
         raise ValueError(f"the input must have a column for each of the {len(names)} labels, got {rows.shape[1]}")
-    return [dict(zip(names, row, strict=True)) for row in rows[:, order].tolist()]
+    if order is not None:
+        rows = rows[:, order]
+    return [dict(zip(names, row, strict=True)) for row in rows.tolist()]
 
 
-def _ordered(strings: Strings, integers: Integers) -> tuple[np.ndarray, list[Any]]:
-    """The order of the labels' columns, and the labels in it."""
+def _ordered(strings: Strings, integers: Integers) -> tuple[np.ndarray | None, list[Any]]:
+    """The order of the labels' columns, ``None`` where they are in order, and the labels in it."""
     labels = labels_of(strings, integers)
     order = labels.argsort(kind="stable")
-    return order, labels[order].tolist()
+    return None if (order == np.arange(len(order))).all() else order, labels[order].tolist()
 
 
-ORDERED: Packing[tuple[np.ndarray, list[Any]]] = Packing(_ordered)
+ORDERED: Packing[tuple[np.ndarray | None, list[Any]]] = Packing(_ordered)
 
 
 def dict_vectorizer(

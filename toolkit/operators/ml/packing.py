@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from operator import is_
 from typing import Any, Generic, TypeVar
 
 LIMIT = 32  # packed forms of one kind; the ones used longest ago are dropped first
@@ -22,13 +23,17 @@ class Packing(Generic[Packed]):
     def __init__(self, pack: Callable[..., Packed], limit: int = LIMIT) -> None:
         self._pack, self._limit = pack, limit
         self._entries: OrderedDict[tuple[Any, ...], tuple[tuple[Any, ...], Packed]] = OrderedDict()
+        self._latest: tuple[tuple[Any, ...], Packed] | None = None
 
     def __call__(self, *sources: Any) -> Packed:
+        latest = self._latest
+        if latest is not None and len(latest[0]) == len(sources) and all(map(is_, latest[0], sources)):
+            return latest[1]
         key = tuple((item,) if isinstance(item, int) else id(item) for item in sources)
         entry = self._entries.pop(key, None)
         if entry is None:
             entry = (sources, self._pack(*sources))
-        self._entries[key] = entry
+        self._entries[key] = self._latest = entry
         while len(self._entries) > self._limit:
             self._entries.popitem(last=False)
         return entry[1]
