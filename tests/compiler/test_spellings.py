@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -16,6 +17,28 @@ from toolkit.compiler.bind import bind
 from toolkit.compiler.pipeline import optimise_for_inference, prepare_for_training
 from toolkit.graph import Network
 
+NUMBERS = {
+    "one": 1.0,
+    "half": 0.5,
+    "two": 2.0,
+    "three": 3.0,
+    "six": 6.0,
+    "zero": 0.0,
+    "tenth": 0.1,
+    "root": 1.4142135,
+    "slope": 0.7978845,
+    "cube": 0.044715,
+    "tiny": 0.00001,
+    "sixth": 0.16666667,
+    "minus": -1.0,
+    "downwards": -0.5,
+    "lowest": -np.inf,
+    "factor": 0.57735,
+    "width": 1.7320508,
+    "share": 0.7598357,
+}
+FORMS = ("a node", "an initializer", "a tensor of one")
+
 
 class Spelling(NamedTuple):
     """A graph from x, the operators that must (and may) remain, and the sizes of its weights."""
@@ -27,32 +50,35 @@ class Spelling(NamedTuple):
     x: str = "float[N, 4, 6] x"
     y: str = "float[N, 4, 6] y"
 
-    def network(self) -> Network:
-        return network(f"spelt ({self.x}) => ({self.y}) {{ {self.body} }}", **self.weights)
+    def network(self, form: str = "a node") -> Network:
+        """The network, its numbers written in one of the ``FORMS``."""
+        last = "last = Constant <value = int64[1] {-1}> ()"
+        used = {name: value for name, value in NUMBERS.items() if re.search(rf"\b{name}\b", self.body)}
+        if form == "a node":
+            nodes = " ".join(f"{name} = Constant <value = float {{{value}}}> ()" for name, value in used.items())
+            return network(f"spelt ({self.x}) => ({self.y}) {{ {nodes} {last} {self.body} }}", **self.weights)
+        shape = "" if form == "an initializer" else "[1]"
+        tensors = ", ".join(f"float{shape} {name} = {{{value}}}" for name, value in used.items())
+        held = f"<{tensors}>" if tensors else ""
+        return network(f"spelt ({self.x}) => ({self.y}) {held} {{ {last} {self.body} }}", **self.weights)
 
-
-NUMBERS = """
-    one = Constant <value = float {1.0}> ()
-    half = Constant <value = float {0.5}> ()
-    two = Constant <value = float {2.0}> ()
-    three = Constant <value = float {3.0}> ()
-    six = Constant <value = float {6.0}> ()
-    zero = Constant <value = float {0.0}> ()
-    root = Constant <value = float {1.4142135}> ()
-    slope = Constant <value = float {0.7978845}> ()
-    cube = Constant <value = float {0.044715}> ()
-    tiny = Constant <value = float {0.00001}> ()
-    last = Constant <value = int64[1] {-1}> ()
-"""
+    def commuted(self) -> Iterator[Spelling]:
+        """The same with the operands of one sum, product, ... exchanged, and with those of all of them."""
+        commutes = re.compile(r"\b(Add|Mul|Max|Min)\((\w+), (\w+)\)")
+        for found in commutes.finditer(self.body):
+            operator, left, right = found.groups()
+            exchanged = f"{operator}({right}, {left})"
+            yield self._replace(body=self.body[: found.start()] + exchanged + self.body[found.end() :])
+        yield self._replace(body=commutes.sub(r"\1(\3, \2)", self.body))
 
 
 def activation(name: str, operator: str, formula: str) -> Spelling:
-    return Spelling(name, NUMBERS + formula, [operator])
+    return Spelling(name, formula, [operator])
 
 
 def normalization(name: str, formula: str, operators: list[str] | None = None, **weights: tuple[int, ...]) -> Spelling:
     given = weights or {"scale": (6,), "bias": (6,)}
-    return Spelling(name, NUMBERS + formula, operators or ["LayerNormalization"], given)
+    return Spelling(name, formula, operators or ["LayerNormalization"], given)
 
 
 CENTRED = "m = ReduceMean(x, last) d = Sub(x, m) "
@@ -81,6 +107,45 @@ SPELLINGS = [
         "hard swish of Clip", "HardSwish", "a = Add(x, three) c = Clip(a, zero, six) p = Mul(x, c) y = Div(p, six)"
     ),
     activation("mish", "Mish", "s = Softplus(x) t = Tanh(s) y = Mul(x, t)"),
+    activation("sigmoid", "Sigmoid", "n = Neg(x) e = Exp(n) p = Add(e, one) y = Div(one, p)"),
+    activation("sigmoid, a reciprocal", "Sigmoid", "n = Mul(x, minus) e = Exp(n) p = Add(e, one) y = Reciprocal(p)"),
+    activation("softplus", "Softplus", "e = Exp(x) p = Add(e, one) y = Log(p)"),
+    activation("silu, a quotient", "Silu", "n = Neg(x) e = Exp(n) p = Add(e, one) y = Div(x, p)"),
+    activation("mish of logarithms", "Mish", "e = Exp(x) p = Add(e, one) s = Log(p) t = Tanh(s) y = Mul(x, t)"),
+    activation("relu", "Relu", "y = Max(x, zero)"),
+    activation("leaky relu", "LeakyRelu", "s = Mul(x, tenth) y = Max(x, s)"),
+    activation("clip, from below", "Clip", "m = Max(x, zero) y = Min(m, six)"),
+    activation("clip, from above", "Clip", "m = Min(x, six) y = Max(m, minus)"),
+    activation("clip of relu", "Clip", "m = Relu(x) y = Min(m, six)"),
+    activation("hard sigmoid", "HardSigmoid", "a = Add(x, three) c = Clip(a, zero, six) y = Div(c, six)"),
+    activation("hard sigmoid, a line", "HardSigmoid", "s = Mul(x, tenth) a = Add(s, half) y = Clip(a, zero, one)"),
+    activation(
+        "hard swish of bounds",
+        "HardSwish",
+        "a = Add(x, three) r = Relu(a) c = Min(r, six) s = Mul(c, sixth) y = Mul(x, s)",
+    ),
+    Spelling(
+        "softmax",
+        "m = ReduceMax(x, last) d = Sub(x, m) e = Exp(d) s = ReduceSum(e, last) y = Div(e, s)",
+        ["Softmax"],
+    ),
+    Spelling(
+        "softmax of jax",
+        """m = ReduceMax<keepdims = 0>(x, last) f = Max(m, lowest) k = Unsqueeze(f, last) d = Sub(x, k) e = Exp(d)
+        s = ReduceSum<keepdims = 0>(e, last) t = Unsqueeze(s, last) y = Div(e, t)""",
+        ["Softmax"],
+    ),
+    Spelling(
+        "softmax of another axis, a product",
+        """two_ = Constant <value = int64[1] {1}> () e = Exp(x) s = ReduceSum(e, two_) r = Reciprocal(s)
+        y = Mul(e, r)""",
+        ["Softmax"],
+    ),
+    Spelling(
+        "log softmax",
+        "m = ReduceMax(x, last) d = Sub(x, m) e = Exp(d) s = ReduceSum(e, last) l = Log(s) y = Sub(d, l)",
+        ["LogSoftmax"],
+    ),
     normalization("division", DEVIATION + "n = Div(d, s) t = Mul(n, scale) y = Add(t, bias)"),
     normalization("without bias", DEVIATION + "n = Div(d, s) y = Mul(scale, n)", scale=(6,)),
     normalization("nothing learnt", DEVIATION + "y = Div(d, s)"),
@@ -94,6 +159,26 @@ SPELLINGS = [
     normalization(
         "tensorflow",
         DEVIATION + "r = Reciprocal(s) f = Mul(r, scale) l = Mul(x, f) g = Mul(m, f) o = Sub(bias, g) y = Add(l, o)",
+    ),
+    normalization(
+        "powers",
+        CENTRED
+        + """q = Pow(d, two) v = ReduceMean(q, last) e = Add(v, tiny) r = Pow(e, downwards) n = Mul(d, r)
+        t = Mul(n, scale) y = Add(t, bias)""",
+    ),
+    normalization(
+        "power as root",
+        CENTRED + "q = Mul(d, d) v = ReduceMean(q, last) e = Add(v, tiny) s = Pow(e, half) y = Div(d, s)",
+    ),
+    normalization(
+        "sums, as flax has them",
+        """a = ReduceSum<keepdims = 0>(x, last) m = Mul(a, sixth) q = Mul(x, x) b = ReduceSum<keepdims = 0>(q, last)
+        u = Div(b, six) o = Mul(m, m) w = Sub(u, o) f = Max(w, zero) v = Unsqueeze(f, last) e = Add(v, tiny)
+        s = Sqrt(e) r = Reciprocal(s) g = Mul(r, scale) k = Unsqueeze(m, last) d = Sub(x, k) n = Mul(d, g)
+        y = Add(n, bias)""",
+        ["LayerNormalization", "Reshape"],
+        scale=(1, 1, 6),
+        bias=(1, 1, 6),
     ),
     normalization(
         "a scale that is no vector of the last axis",
@@ -112,10 +197,31 @@ SPELLINGS = [
     Spelling("a sum of one", "r = Relu(x) y = Sum(r)", ["Relu"]),
 ]
 OTHERS = [  # what only looks like it
+    activation("bounds that cross", "Max", "m = Max(x, six) y = Min(m, zero)"),
+    activation("a steep line", "Max", "s = Mul(x, two) y = Max(x, s)"),
+    activation("a sigmoid of another base", "Exp", "n = Neg(x) e = Exp(n) p = Add(e, two) y = Div(one, p)"),
+    activation("a sum of something else", "Exp", "e = Exp(x) s = ReduceSum(x, last) y = Div(e, s)"),
+    normalization(
+        "a variance about nothing",
+        """m = ReduceMean(x, last) q = Mul(x, x) v = ReduceMean(q, last) e = Add(v, tiny) s = Sqrt(e) d = Sub(x, m)
+        y = Div(d, s)""",
+        ["Sqrt"],
+    ),
+    normalization(
+        "sums of another number",
+        """a = ReduceSum(x, last) m = Mul(a, tenth) d = Sub(x, m) q = Mul(d, d) v = ReduceMean(q, last) e = Add(v, tiny)
+        s = Sqrt(e) y = Div(d, s)""",
+        ["Sqrt"],
+    ),
     activation("another slope", "Erf", "z = Mul(x, root) e = Erf(z) p = Add(e, one) q = Mul(x, p) y = Mul(q, half)"),
     activation("another factor", "Erf", "z = Div(x, root) e = Erf(z) p = Add(e, one) y = Mul(x, p)"),
     activation("sigmoid of something else", "Sigmoid", "z = Neg(x) s = Sigmoid(z) y = Mul(x, s)"),
-    normalization("first axis", DEVIATION.replace("last", "first") + "y = Div(d, s)", ["Sqrt"], scale=(6,)),
+    normalization(
+        "first axis",
+        "first = Constant <value = int64[1] {1}> () " + DEVIATION.replace("last", "first") + "y = Div(d, s)",
+        ["Sqrt"],
+        scale=(6,),
+    ),
     normalization(
         "another mean",
         CENTRED + "q = Pow(x, two) v = ReduceMean(q, last) e = Add(v, tiny) s = Sqrt(e) y = Div(d, s)",
@@ -123,7 +229,6 @@ OTHERS = [  # what only looks like it
         scale=(6,),
     ),
 ]
-OTHERS[3] = OTHERS[3]._replace(body="first = Constant <value = int64[1] {1}> () " + OTHERS[3].body)
 LINEAR = {"w": (8, 6), "b": (8,)}
 ATTENTION = dict.fromkeys(("wq", "wk", "wv"), (6, 6))
 
@@ -132,8 +237,6 @@ def attention(name: str, scores: str, more: str = "") -> Spelling:
     """Self-attention with two heads; ``scores`` makes s from q, k (transposed as ``more`` says)."""
     body = f"""
         split = Constant <value = int64[4] {{0, 0, 2, 3}}> () joined = Constant <value = int64[3] {{0, 0, 6}}> ()
-        scale = Constant <value = float {{0.57735}}> () root = Constant <value = float {{1.7320508}}> ()
-        half = Constant <value = float {{0.7598357}}> ()
         ql = MatMul(x, wq) qs = Reshape(ql, split) q = Transpose <perm = [0, 2, 1, 3]> (qs)
         kl = MatMul(x, wk) ks = Reshape(kl, split) {more or "kt = Transpose <perm = [0, 2, 3, 1]> (ks)"}
         vl = MatMul(x, wv) vs = Reshape(vl, split) v = Transpose <perm = [0, 2, 1, 3]> (vs)
@@ -152,13 +255,13 @@ SPELLINGS += [
         LINEAR,
         y="float[N, 4, 8] y",
     ),
-    attention("scores multiplied", "m = MatMul(q, kt) s = Mul(m, scale)"),
-    attention("scores divided", "m = MatMul(q, kt) s = Div(m, root)"),
-    attention("query divided", "d = Div(q, root) s = MatMul(d, kt)"),
-    attention("both scaled, as SDPA is exported", "d = Mul(q, half) e = Mul(kt, half) s = MatMul(d, e)"),
+    attention("scores multiplied", "m = MatMul(q, kt) s = Mul(m, factor)"),
+    attention("scores divided", "m = MatMul(q, kt) s = Div(m, width)"),
+    attention("query divided", "d = Div(q, width) s = MatMul(d, kt)"),
+    attention("both scaled, as SDPA is exported", "d = Mul(q, share) e = Mul(kt, share) s = MatMul(d, e)"),
     attention(
         "key transposed twice",
-        "m = MatMul(q, kt) s = Mul(m, scale)",
+        "m = MatMul(q, kt) s = Mul(m, factor)",
         "k0 = Transpose <perm = [0, 2, 1, 3]> (ks) kt = Transpose <perm = [0, 1, 3, 2]> (k0)",
     ),
 ]
@@ -180,9 +283,17 @@ def sample() -> np.ndarray:
 
 
 @EVERY_SPELLING
-@pytest.mark.parametrize("prepare", [optimise_for_inference, prepare_for_training])
-def test_it_is_recognised(case: Spelling, prepare: Any) -> None:
-    assert remaining(prepare(bind(case.network(), 3))) == case.operators
+@pytest.mark.parametrize(
+    ("prepare", "form"), [(prepare_for_training, FORMS[1]), *((optimise_for_inference, form) for form in FORMS)]
+)
+def test_it_is_recognised(case: Spelling, prepare: Any, form: str) -> None:
+    assert remaining(prepare(bind(case.network(form), 3))) == case.operators
+
+
+@EVERY_SPELLING
+def test_it_is_recognised_with_operands_exchanged(case: Spelling) -> None:
+    for other in case.commuted():
+        assert remaining(optimise_for_inference(bind(other.network("a tensor of one"), 3))) == case.operators
 
 
 @pytest.mark.parametrize("case", OTHERS, ids=[case.name for case in OTHERS])

@@ -13,6 +13,7 @@ from toolkit.compiler.passes.constants import fold_constants
 from toolkit.compiler.passes.dead_code import remove_dead_code
 from toolkit.compiler.passes.einsum_products import use_products
 from toolkit.compiler.passes.expansion import expand_composed
+from toolkit.compiler.passes.function_spellings import recognise_functions
 from toolkit.compiler.passes.fusion import fuse
 from toolkit.compiler.passes.normalization_spellings import recognise_layer_normalization
 from toolkit.compiler.passes.operand_views import absorb_views
@@ -20,6 +21,7 @@ from toolkit.compiler.passes.precision import Precision, use_precision
 from toolkit.compiler.passes.quantised_arithmetic import use_float_arithmetic
 from toolkit.compiler.passes.recurrent_layers import use_recurrent_layers
 from toolkit.compiler.passes.rejoined_pieces import rejoin_pieces
+from toolkit.compiler.passes.softmax_spellings import recognise_softmax
 from toolkit.compiler.passes.straight_through import use_straight_through
 from toolkit.compiler.passes.training_forms import use_training_forms
 from toolkit.compiler.passes.widening import Computing, widen
@@ -71,8 +73,10 @@ def prepare_for_training(program: Program, choices: TrainingChoices | None = Non
 
 def recognise_spellings(program: Program) -> None:
     """Operators that exporters spell out become one node again."""
+    recognise_functions(program)
     recognise_activations(program)
     recognise_layer_normalization(program)
+    recognise_softmax(program)
     pool_means(program)
     remove_dead_code(program)
 

@@ -1,12 +1,12 @@
 """Layer normalisation spelled out, as exporters below opset 17 write it.
 
-Cases, where mean and variance are ReduceMean over the same last axes, kept as axes of size one:
+Cases, where mean and variance are taken over the same last axes:
 
 - (x - mean) / sqrt(variance + epsilon), the root also as a reciprocal or as a power, becomes LayerNormalization;
-- a product of that with a vector over the normalised axes becomes its scale, a sum its bias;
+- a product of that, or of the inverse root, with a vector over the normalised axes becomes its scale, a sum its bias;
 - x * (scale / root) + (bias - mean * (scale / root)), TensorFlow's spelling, becomes all of it at once.
 
-The variance is the mean of the square (Pow, or a product with itself) of x - mean. Only float32 and float64 are taken.
+``statistics`` tells what counts as mean and variance. Only float32 and float64 are taken.
 """
 
 from __future__ import annotations
@@ -18,19 +18,28 @@ import numpy as np
 
 from toolkit.compiler.passes.dead_code import remove_dead_code
 from toolkit.compiler.passes.polynomials import number
+from toolkit.compiler.passes.statistics import Reduced, behind, centre_of, made_by, mean_of, pairs, variance_of
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite, use_counts
+from toolkit.operators.expression import reshape
 
 VERSION = 17
 
 
-class _Statistics(NamedTuple):
-    """What an inverse standard deviation was computed of: x, its mean, the first normalised axis, epsilon."""
+class _Deviation(NamedTuple):
+    """What a standard deviation is of, over axes that are the last ones, and the epsilon in its root."""
 
-    x: Variable
-    mean: Variable
-    axis: int
+    of: Reduced
     epsilon: float
+
+    @property
+    def x(self) -> Variable:
+        return self.of.x
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of the normalised axes."""
+        return self.x.shape[self.of.axes[0] :]
 
 
 def recognise_layer_normalization(program: Program) -> None:
@@ -52,30 +61,27 @@ def recognise_layer_normalization(program: Program) -> None:
         remove_dead_code(program)
 
 
-def _made_by(variable: Variable | None, *op_types: str) -> Node | None:
-    node = None if variable is None else variable.producer
-    return node if node is not None and not node.domain and node.op_type in op_types else None
-
-
-def _pairs(node: Node) -> list[tuple[Variable, Variable]]:
-    left, right = node.inputs[:2]
-    assert left is not None and right is not None
-    return [(left, right)] if node.op_type in ("Div", "Sub") else [(left, right), (right, left)]
-
-
 def _normalised(program: Program, node: Node) -> Replacement | None:
-    """(x - mean) times the inverse deviation, or divided by the deviation."""
-    for centred, factor in _pairs(node):
-        found = _deviation(factor) if node.op_type == "Div" else _inverse_deviation(factor)
-        if found is None or not _is_centred(centred, found):
+    """(x - mean) times the inverse deviation, perhaps times a scale, or divided by the deviation."""
+    for centred, factor in pairs(node):
+        subtraction = made_by(centred, "Sub")
+        of = None if subtraction is None else centre_of(subtraction)
+        if of is None:
             continue
-        ones = program.constant(np.ones(found.x.shape[found.axis :], found.x.dtype)).variable
-        return _append(program, found, [found.x, ones])
+        found = _deviation(factor) if node.op_type == "Div" else _inverse_deviation(factor)
+        scale = None
+        if found is None and node.op_type == "Mul":
+            found, scale = _scaled_inverse(program, factor)
+        elif factor.shape != of.kept:
+            continue
+        if found is not None and found.of == of:
+            ones = program.constant(np.ones(found.shape, found.x.dtype)).variable
+            return _append(program, found, [found.x, ones if scale is None else scale])
     return None
 
 
-def _append(program: Program, found: _Statistics, inputs: list[Variable | None]) -> Replacement:
-    attributes = {"axis": found.axis - len(found.x.shape), "epsilon": found.epsilon}
+def _append(program: Program, found: _Deviation, inputs: list[Variable | None]) -> Replacement:
+    attributes = {"axis": -len(found.shape), "epsilon": found.epsilon}
     return program.append("LayerNormalization", inputs, attributes, version=VERSION).outputs
 
 
@@ -83,13 +89,14 @@ def _affine(program: Program, node: Node, uses: Counter[Variable]) -> Replacemen
     """A scale in the place of the ones, or a bias in the place of none."""
     if node.op_type == "Div":
         return None
-    for normal, vector in _pairs(node):
-        made = _made_by(normal, "LayerNormalization")
-        if made is None or uses[normal] > 1 or len(made.inputs) > 2 or vector.dtype != normal.dtype:
+    for normal, other in pairs(node):
+        made = made_by(normal, "LayerNormalization")
+        if made is None or uses[normal] > 1 or len(made.inputs) > 2 or node.y.shape != made.y.shape:
             continue
         scale = made.inputs[1]
         assert scale is not None
-        if vector.shape != scale.shape or node.y.shape != made.y.shape:
+        vector = _as_vector(program, other, scale.shape)
+        if vector is None or vector.dtype != normal.dtype:
             continue
         if node.op_type == "Add":
             inputs: list[Variable | None] = [made.x, scale, vector]
@@ -101,77 +108,78 @@ def _affine(program: Program, node: Node, uses: Counter[Variable]) -> Replacemen
     return None
 
 
+def _as_vector(program: Program, variable: Variable, shape: tuple[int, ...]) -> Variable | None:
+    """A variable in the shape of the normalised axes, if axes of size one are all that it has besides."""
+    leading = variable.shape[: len(variable.shape) - len(shape)]
+    if any(size != 1 for size in leading) or variable.shape[len(leading) :] != shape:
+        return None
+    found: Variable = reshape(program.expression(variable), shape).variable
+    return found
+
+
 def _shifted_line(program: Program, node: Node) -> Replacement | None:
     """x * (scale / root) + (bias - mean * (scale / root))."""
-    for product, shift in _pairs(node):
-        line, moved = _made_by(product, "Mul"), _made_by(shift, "Sub")
+    for product, shift in pairs(node):
+        line, moved = made_by(product, "Mul"), made_by(shift, "Sub")
         if line is None or moved is None:
             continue
         bias, taken = moved.inputs[:2]
-        for x, factor in _pairs(line):
-            slope, mean = _made_by(factor, "Mul"), _made_by(taken, "Mul")
-            if slope is None or mean is None or bias is None or factor not in mean.inputs:
+        moving = made_by(taken, "Mul")
+        for x, factor in pairs(line):
+            if moving is None or bias is None or factor not in moving.inputs:
                 continue
-            for inverse, scale in _pairs(slope):
-                found = _inverse_deviation(inverse)
-                if found is None or found.x is not x or found.mean not in mean.inputs:
-                    continue
-                if scale.shape == bias.shape == x.shape[found.axis :]:
-                    return _append(program, found, [x, scale, bias])
+            found, scale = _scaled_inverse(program, factor)
+            mean = next((item for item in moving.inputs if item is not factor), None)
+            if found is None or scale is None or found.x is not x or mean is None or mean.shape != found.of.kept:
+                continue
+            vector = _as_vector(program, bias, found.shape)
+            if vector is not None and mean_of(mean) == found.of:
+                return _append(program, found, [x, scale, vector])
     return None
 
 
-def _inverse_deviation(variable: Variable) -> _Statistics | None:
+def _scaled_inverse(program: Program, variable: Variable) -> tuple[_Deviation, Variable] | tuple[None, None]:
+    """What the product of an inverse deviation and a scale is of, and that scale."""
+    product = made_by(variable, "Mul")
+    for inverse, other in [] if product is None else pairs(product):
+        found = _inverse_deviation(inverse)
+        scale = None if found is None else _as_vector(program, other, found.shape)
+        if found is not None and scale is not None and inverse.shape == found.of.kept and scale.dtype == found.x.dtype:
+            return found, scale
+    return None, None
+
+
+def _inverse_deviation(variable: Variable) -> _Deviation | None:
     """What 1 / sqrt(variance + epsilon) is of."""
-    node = _made_by(variable, "Reciprocal", "Div", "Pow")
+    node = behind(variable, "Reciprocal", "Div", "Pow")
     if node is None:
         return None
     if node.op_type == "Pow":
-        return _variance(node.x) if number(node.inputs[1]) == -0.5 else None
+        return _with_epsilon(node.x) if number(node.inputs[1]) == -0.5 else None
     if node.op_type == "Div":
         return _deviation(node.inputs[1]) if number(node.inputs[0]) == 1.0 else None
     return _deviation(node.x)
 
 
-def _deviation(variable: Variable | None) -> _Statistics | None:
+def _deviation(variable: Variable | None) -> _Deviation | None:
     """What sqrt(variance + epsilon) is of."""
-    node = _made_by(variable, "Sqrt", "Pow")
+    node = behind(variable, "Sqrt", "Pow")
     if node is None or (node.op_type == "Pow" and number(node.inputs[1]) != 0.5):
         return None
-    return _variance(node.x)
+    return _with_epsilon(node.x)
 
 
-def _variance(variable: Variable) -> _Statistics | None:
+def _with_epsilon(variable: Variable) -> _Deviation | None:
     """What variance + epsilon is of."""
-    total = _made_by(variable, "Add")
-    for part, other in [] if total is None else _pairs(total):
-        epsilon, mean = number(other), _made_by(part, "ReduceMean")
-        square = None if mean is None else _made_by(mean.x, "Pow", "Mul")
-        if epsilon is None or mean is None or square is None:
-            continue
-        is_square = number(square.inputs[1]) == 2.0 if square.op_type == "Pow" else square.inputs[0] is square.inputs[1]
-        centred = _made_by(square.x, "Sub")
-        axis = _last_axes(mean)
-        if not is_square or centred is None or axis is None:
-            continue
-        inner = _made_by(centred.inputs[1], "ReduceMean")
-        if inner is not None and inner.x is centred.x and _last_axes(inner) == axis:
-            return _Statistics(centred.x, inner.y, axis, epsilon)
+    total = behind(variable, "Add")
+    for part, other in [] if total is None else pairs(total):
+        epsilon = number(other)
+        found = None if epsilon is None else variance_of(part)
+        if epsilon is not None and found is not None and _are_last(found):
+            return _Deviation(found, epsilon)
     return None
 
 
-def _is_centred(variable: Variable, found: _Statistics) -> bool:
-    node = _made_by(variable, "Sub")
-    return node is not None and node.x is found.x and node.inputs[1] is found.mean
-
-
-def _last_axes(node: Node) -> int | None:
-    """The first of the axes of a mean, if they are the last ones and stay; else ``None``."""
-    axes = node.attributes.get("axes")
-    if len(node.inputs) > 1 and node.inputs[1] is not None:
-        axes = None if node.inputs[1].constant is None else node.inputs[1].constant.reshape(-1).tolist()
-    rank = len(node.x.shape)
-    if not axes or not node.attributes.get("keepdims", 1):
-        return None
-    first = rank - len(axes)
-    return first if sorted(axis % rank for axis in axes) == list(range(first, rank)) else None
+def _are_last(found: Reduced) -> bool:
+    rank = len(found.x.shape)
+    return found.axes == tuple(range(rank - len(found.axes), rank))
