@@ -181,6 +181,21 @@ SPELLINGS = [
         bias=(1, 1, 6),
     ),
     normalization(
+        "two axes",
+        "both = Constant <value = int64[2] {1, 2}> () "
+        + DEVIATION.replace("last", "both")
+        + "n = Div(d, s) t = Mul(n, scale) y = Add(t, bias)",
+        ["LayerNormalization", "Reshape"],
+        scale=(4, 6),
+        bias=(4, 6),
+    ),
+    Spelling(
+        "two axes, by its name",
+        "y = LayerNormalization<axis = 1>(x, scale)",
+        ["LayerNormalization", "Reshape"],
+        {"scale": (4, 6)},
+    ),
+    normalization(
         "a scale that is no vector of the last axis",
         DEVIATION + "n = Div(d, s) y = Mul(n, scale)",
         ["LayerNormalization", "Mul"],

@@ -4,13 +4,15 @@ Cases, where mean and variance are taken over the same last axes:
 
 - (x - mean) / sqrt(variance + epsilon), the root also as a reciprocal or as a power, becomes LayerNormalization;
 - a product of that, or of the inverse root, with a vector over the normalised axes becomes its scale, a sum its bias;
-- x * (scale / root) + (bias - mean * (scale / root)), TensorFlow's spelling, becomes all of it at once.
+- x * (scale / root) + (bias - mean * (scale / root)), TensorFlow's spelling, becomes all of it at once;
+- LayerNormalization over several axes, however it came about, becomes one over a single axis, which backends know.
 
 ``statistics`` tells what counts as mean and variance. Only float32 and float64 are taken.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import NamedTuple
 
@@ -57,8 +59,27 @@ def recognise_layer_normalization(program: Program) -> None:
             uses[found[0]] = uses[node.y]
         return found
 
-    if rewrite(program, rule):
+    is_changed = rewrite(program, rule)
+    if rewrite(program, lambda node: _over_one_axis(program, node)) or is_changed:
         remove_dead_code(program)
+
+
+def _over_one_axis(program: Program, node: Node) -> Replacement | None:
+    """The same with its normalised axes joined, where scale and bias have their very shape."""
+    if node.op_type != "LayerNormalization" or node.domain or any(item is not None for item in node.outputs[1:]):
+        return None
+    axis = int(node.attributes.get("axis", -1)) % len(node.x.shape)
+    lead, joined = node.x.shape[:axis], node.x.shape[axis:]
+    vectors = [item for item in node.inputs[1:] if item is not None]
+    if len(joined) == 1 or any(item.shape != joined for item in vectors):
+        return None
+    size = math.prod(joined)
+    x, *flat = (
+        reshape(program.expression(item), shape).variable
+        for item, shape in [(node.x, (*lead, size)), *((item, (size,)) for item in vectors)]
+    )
+    made = program.append("LayerNormalization", [x, *flat], {**node.attributes, "axis": -1}, version=VERSION)
+    return [reshape(program.expression(made.y), node.y.shape).variable]
 
 
 def _normalised(program: Program, node: Node) -> Replacement | None:
