@@ -23,6 +23,7 @@ from toolkit.compiler.passes.recurrent_layers import use_recurrent_layers
 from toolkit.compiler.passes.rejoined_pieces import rejoin_pieces
 from toolkit.compiler.passes.softmax_spellings import recognise_softmax
 from toolkit.compiler.passes.straight_through import use_straight_through
+from toolkit.compiler.passes.sunk_views import sink_views
 from toolkit.compiler.passes.table_rows import use_tables
 from toolkit.compiler.passes.training_forms import use_training_forms
 from toolkit.compiler.passes.widening import Computing, widen
@@ -46,6 +47,7 @@ def optimise_for_inference(program: Program, *, literal: bool = True) -> Program
     share_common_subexpressions(program)
     recognise_spellings(program)
     use_tables(program)
+    sink_views(program)
     fold_batch_normalization(program)
     absorb_views(program)
     fuse(program, training=False)
