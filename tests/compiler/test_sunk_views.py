@@ -24,7 +24,7 @@ def behind(body: str) -> Network:
     [
         ("y = Relu(s)", {"FusedConv", "Reshape"}),
         ("b = Add(s, bias) y = Gelu(b)", {"FusedConv", "Reshape"}),
-        ("b = Add(wide, s) r = Relu(b) y = GlobalMaxPool(r)", {"FusedConv", "GlobalMaxPool", "Reshape"}),
+        ("b = Add(wide, s) y = Clip(b, six)", {"FusedConv", "Reshape"}),
         ("u = Unsqueeze(s, last) r = Relu(u) y = Squeeze(r, last)", {"FusedConv", "Squeeze"}),
         ("y = Sub(six, s)", {"FusedConv", "Reshape", "Sub"}),
         ("y = Mul(s, each)", {"FusedConv", "Mul", "Reshape"}),

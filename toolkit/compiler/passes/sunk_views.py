@@ -1,10 +1,8 @@
 """Views behind convolutions: axes of size one are dropped, or put in, behind what is elementwise instead of before it.
 
 Exporters write a convolution over one axis as one over two, with a Squeeze behind it. The bias and the activation that
-follow are fused only where they meet the convolution itself. Cases, where nobody else reads the view:
-
-- an activation of the view, or its sum, product, ... with a constant or parameter, is that of the convolution;
-- GlobalAveragePool and GlobalMaxPool of the view pool over the positions of the convolution.
+follow are fused only where they meet the convolution itself. So an activation of such a view, or its sum, product, ...
+with a constant or parameter, becomes that of the convolution, where nobody else reads the view.
 """
 
 from __future__ import annotations
@@ -19,11 +17,10 @@ from toolkit.compiler.rewrite import Replacement, rewrite, use_counts
 from toolkit.operators.expression import TOOLKIT_DOMAIN, reshape
 
 ARITHMETIC = ("Add", "Div", "Mul", "Sub")
-POOLS = ("GlobalAveragePool", "GlobalMaxPool")
 
 
 def sink_views(program: Program) -> None:
-    """Apply the cases above, to whole chains of them."""
+    """Do so for whole chains."""
     uses = use_counts(program)
     behind: set[Variable] = set()  # what is elementwise of a convolution by now
 
@@ -67,8 +64,6 @@ def _long(item: Variable) -> list[int]:
 
 def _inputs(program: Program, node: Node, index: int, x: Variable, view: Variable) -> list[Variable | None] | None:
     """What the node reads where it works on ``x`` in place of its ``view``; ``None`` where it cannot."""
-    if not node.domain and node.op_type in POOLS:
-        return [x] if x.shape[:2] == view.shape[:2] and len(x.shape) <= 5 else None
     if view.shape != node.y.shape:
         return None
     if as_activation(node) is not None:
