@@ -12,7 +12,7 @@ from toolkit.graph import Network
 
 START = """last = Constant <value = int64[1] {-1}> () c = Conv(x, w) s = Squeeze(c, last)
     six = Constant <value = float {6.0}> () """
-WEIGHTS = {"w": (4, 3, 3, 1), "bias": (4, 1), "wide": (1, 4, 1), "each": (6,)}
+WEIGHTS = {"w": (4, 3, 3, 1), "bias": (4, 1), "w2": (4, 4, 1, 1), "wide": (1, 4, 1), "each": (6,)}
 
 
 def behind(body: str) -> Network:
@@ -26,6 +26,7 @@ def behind(body: str) -> Network:
         ("b = Add(s, bias) y = Gelu(b)", {"FusedConv", "Reshape"}),
         ("b = Add(wide, s) y = Clip(b, six)", {"FusedConv", "Reshape"}),
         ("u = Unsqueeze(s, last) r = Relu(u) y = Squeeze(r, last)", {"FusedConv", "Squeeze"}),
+        ("r = Relu(s) u = Unsqueeze(r, last) k = Conv(u, w2) y = Squeeze(k, last)", {"FusedConv", "Squeeze"}),
         ("y = Sub(six, s)", {"FusedConv", "Reshape", "Sub"}),
         ("y = Mul(s, each)", {"FusedConv", "Mul", "Reshape"}),
         ("r = Relu(s) y = Add(s, r)", {"Add", "FusedConv", "Relu", "Squeeze"}),

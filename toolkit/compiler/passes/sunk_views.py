@@ -1,8 +1,11 @@
 """Views behind convolutions: axes of size one are dropped, or put in, behind what is elementwise instead of before it.
 
 Exporters write a convolution over one axis as one over two, with a Squeeze behind it. The bias and the activation that
-follow are fused only where they meet the convolution itself. So an activation of such a view, or its sum, product, ...
-with a constant or parameter, becomes that of the convolution, where nobody else reads the view.
+follow are fused only where they meet the convolution itself, and a view costs a copy of what lies in its layout. Cases:
+
+- an activation of such a view, or its sum, product, ... with a constant or parameter, becomes that of the convolution,
+  where nobody else reads the view;
+- views that lead back to the shape from which they came disappear.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections import Counter
 
 from toolkit.compiler.passes.dead_code import remove_dead_code
 from toolkit.compiler.passes.fusion import as_activation
-from toolkit.compiler.passes.statistics import VIEWS, made_by
+from toolkit.compiler.passes.statistics import VIEWS, made_by, unviewed
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite, use_counts
 from toolkit.operators.expression import TOOLKIT_DOMAIN, reshape
@@ -20,13 +23,17 @@ ARITHMETIC = ("Add", "Div", "Mul", "Sub")
 
 
 def sink_views(program: Program) -> None:
-    """Do so for whole chains."""
+    """Apply the cases above, to whole chains of them."""
     uses = use_counts(program)
     behind: set[Variable] = set()  # what is elementwise of a convolution by now
 
     def rule(node: Node) -> Replacement | None:
         if node.role != "forward" or not node.inputs or len(node.outputs) != 1 or node.outputs[0] is None:
             return None
+        origin = unviewed(node.y) if made_by(node.y, *VIEWS) is node else node.y
+        if origin is not node.y and origin.shape == node.y.shape:
+            uses[origin] += uses[node.y] - 1
+            return [origin]
         for index, view in enumerate(node.inputs):
             x = None if view is None else _before(view, uses, behind)
             if x is None or view is None:
