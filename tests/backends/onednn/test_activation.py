@@ -115,3 +115,8 @@ def test_gradient(name: str, alpha: float, beta: float, from_output: int) -> Non
     outcome = run(node, [g, v], lying={1: CHANNELS_LAST}, training=True)
     np.testing.assert_allclose(outcome.y, node.record.reference(g, v, **numbers), rtol=1e-4, atol=1e-5)
     assert outcome.layouts == [CHANNELS_LAST]
+
+
+def test_a_tanh_of_its_own_stays_exact_near_zero() -> None:
+    x = np.geomspace(1e-6, 1.0, 64, dtype=np.float32)
+    np.testing.assert_allclose(run(node_of("Tanh", [x]), [x]).y, np.tanh(x.astype(np.float64)), rtol=1e-6)

@@ -118,6 +118,13 @@ def test_activations(name: str, alpha: float, beta: float) -> None:
     check("FusedConv", [x, w, b], {**attributes, **numbers})
 
 
+def test_a_tanh_behind_sums_is_as_exact_as_they_are() -> None:
+    x, w, b, attributes = given(SHAPES["1x1"])
+    found = check("FusedConv", [x / 16, w / 16, b], {**attributes, "activation": "Tanh"}).y
+    exact = np.tanh(np.einsum("nchw,fc->nfhw", x / 16, w[:, :, 0, 0] / 16, dtype=np.float64) + b[:, None, None])
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("name", "axes"),
     [

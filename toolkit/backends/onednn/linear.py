@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.backends.onednn.activation import LINEAR, eltwise, knows
+from toolkit.backends.onednn.activation import LINEAR, behind_sums, knows
 from toolkit.backends.onednn.library import Handle
 from toolkit.backends.onednn.memory import Descriptor, any_format, dense, layout_of
 from toolkit.backends.onednn.primitive import (
@@ -206,8 +206,7 @@ class _Product:
             self.operands.append(reads(post_operand(len(sums) + len(others)), item.index, descriptor))
             self.layouts[item.index] = plain(item.variable.dtype, item.variable.shape)
             others.append(Binary(ADD, descriptor))
-        function = eltwise(self.node.attributes)
-        return bias, [*sums, *others, *([] if function is None else [function])], accumulates
+        return bias, [*sums, *others, *behind_sums(self.node.attributes)], accumulates
 
     def _may_overwrite(self, item: _Addend, overwrite: bool) -> bool:
         """Whether the result may take the memory of what is added to it."""
