@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from tests.backends.onednn.driver import BACKEND, node_of, run
+from tests.backends.onednn.test_parts import channels_last
+from toolkit.backends.onednn.gelu import FollowedByGelu
 from toolkit.backends.onednn.memory import dense, layout_of
-from toolkit.backends.protocol import Layout
+from toolkit.backends.protocol import Layout, plain
 from toolkit.operators.long_tail import reference_for
 
 CHANNELS_LAST = layout_of(dense(np.dtype(np.float32), (2, 5, 7, 6)).permuted((0, 3, 1, 2)))
@@ -115,6 +117,32 @@ def test_gradient(name: str, alpha: float, beta: float, from_output: int) -> Non
     outcome = run(node, [g, v], lying={1: CHANNELS_LAST}, training=True)
     np.testing.assert_allclose(outcome.y, node.record.reference(g, v, **numbers), rtol=1e-4, atol=1e-5)
     assert outcome.layouts == [CHANNELS_LAST]
+
+
+@pytest.mark.parametrize("lying", [{}, {0: channels_last(2, 16, 15, 9)}], ids=["in rows", "channels last"])
+def test_the_approximate_gelu_of_many_numbers(lying: dict[int, Layout]) -> None:
+    x = np.random.default_rng(0).uniform(-9, 9, (2, 16, 15, 9)).astype(np.float32)
+    found = run(node_of("Gelu", [x], {"approximate": "tanh"}), [x], lying=lying)
+    exact = x.astype(np.float64)
+    exact *= 0.5 + 0.5 * np.tanh(np.sqrt(2 / np.pi) * (exact + 0.044715 * exact**3))
+    np.testing.assert_allclose(found.y, exact, rtol=2e-6, atol=1e-7)
+    assert found.layouts == [lying.get(0) or plain(x.dtype, x.shape)]
+
+
+def test_an_approximate_gelu_follows_large_sums() -> None:
+    random = np.random.default_rng(0)
+    x, w, b, residual = (random.standard_normal(s).astype(np.float32) for s in ((128, 96), (96, 64), (64,), (128, 64)))
+    attributes = {"activation": "GeluTanh"}
+    node = node_of("FusedMatMul", [x, w, b, residual], attributes, domain="toolkit")
+    found = run(node, [x, w, b, residual])
+    assert isinstance(found.kernel, FollowedByGelu) and found.kernel.accumulates == (0, 3)
+    np.testing.assert_allclose(found.y, node.record.reference(x, w, b, residual, **attributes), rtol=1e-4, atol=1e-5)
+    images, windows = x.reshape(2, 4, 16, 96), random.standard_normal((16, 4, 3, 3)).astype(np.float32)
+    settings = {"strides": [1, 1], "pads": [1] * 4, "dilations": [1, 1], "group": 1, **attributes}
+    node = node_of("FusedConv", [images, windows], settings, domain="toolkit")
+    found = run(node, [images, windows])
+    assert isinstance(found.kernel, FollowedByGelu)
+    np.testing.assert_allclose(found.y, node.record.reference(images, windows, **settings), rtol=1e-4, atol=1e-4)
 
 
 def test_a_tanh_of_its_own_stays_exact_near_zero() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from toolkit.backends.onednn.activation import behind_sums, knows
+from toolkit.backends.onednn.activation import behind_sums, completed, knows
 from toolkit.backends.onednn.convolution_terms import Geometry, Terms
 from toolkit.backends.onednn.memory import any_format, dense, layout_of
 from toolkit.backends.onednn.primitive import (
@@ -58,7 +58,7 @@ def convolution(node: Node, inputs: Sequence[Layout | None], resources: Resource
     """``activation(convolution + bias + residual)``; an inference residual is overwritten by the result."""
     weight, bias, residual = optional(node, 1), optional(node, 2), optional(node, 3)
     assert weight is not None
-    after = behind_sums(node.attributes)
+    after = behind_sums(node)
     terms = Terms.of(node.x.shape, weight.shape, node.y.shape, node.attributes)
 
     def describe_with(adding: list[PostOp]) -> PrimitiveDescriptor:
@@ -87,7 +87,7 @@ def convolution(node: Node, inputs: Sequence[Layout | None], resources: Resource
         added = described.argument(post_operand(0))
         operands.append(reads(post_operand(0), 3, added))
         layouts[3] = terms.layout(added, residual.shape)
-    return PrimitiveKernel(described, layouts, [result], operands, accumulates=accumulates)
+    return completed(PrimitiveKernel(described, layouts, [result], operands, accumulates=accumulates), node)
 
 
 def optional(node: Node, index: int) -> Variable | None:

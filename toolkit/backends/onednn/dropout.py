@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.backends.onednn.activation import LINEAR
 from toolkit.backends.onednn.memory import dense
 from toolkit.backends.onednn.primitive import (
     DST,
+    LINEAR,
     MULTIPLY,
     SRC,
     SRC_1,

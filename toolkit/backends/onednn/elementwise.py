@@ -13,12 +13,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from toolkit.backends.broadcasting import joined
-from toolkit.backends.onednn.activation import LINEAR, POWER, eltwise_kernel
+from toolkit.backends.onednn.activation import POWER, eltwise_kernel
 from toolkit.backends.onednn.memory import dense, descriptor_of
 from toolkit.backends.onednn.primitive import (
     ADD,
     DIVIDE,
     DST,
+    LINEAR,
     MAXIMUM,
     MINIMUM,
     MULTIPLE_SRC,

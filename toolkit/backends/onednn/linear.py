@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.backends.onednn.activation import LINEAR, behind_sums, knows
+from toolkit.backends.onednn.activation import behind_sums, completed, knows
 from toolkit.backends.onednn.library import Handle
 from toolkit.backends.onednn.memory import Descriptor, any_format, dense, layout_of
 from toolkit.backends.onednn.primitive import (
@@ -21,6 +21,7 @@ from toolkit.backends.onednn.primitive import (
     BIAS,
     DST,
     FORWARD_INFERENCE,
+    LINEAR,
     SCALES,
     SRC,
     WEIGHTS,
@@ -151,7 +152,8 @@ class _Product:
         outputs = [plain(self.node.y.dtype, self.node.y.shape)]
         fixed = {SCALES | SRC: (dense(FLOAT32, (1,)), np.full(1, self.alpha, np.float32))} if choice.scales else None
         accumulates = choice.accumulates
-        return PrimitiveKernel(described, self.layouts, outputs, self.operands, accumulates=accumulates, fixed=fixed)
+        made = PrimitiveKernel(described, self.layouts, outputs, self.operands, accumulates=accumulates, fixed=fixed)
+        return completed(made, self.node)
 
     def choose(self) -> _Choice:
         """The fastest way to do it; a residual is overwritten in training too where reading it would be slow."""
@@ -206,7 +208,7 @@ class _Product:
             self.operands.append(reads(post_operand(len(sums) + len(others)), item.index, descriptor))
             self.layouts[item.index] = plain(item.variable.dtype, item.variable.shape)
             others.append(Binary(ADD, descriptor))
-        return bias, [*sums, *others, *behind_sums(self.node.attributes)], accumulates
+        return bias, [*sums, *others, *behind_sums(self.node)], accumulates
 
     def _may_overwrite(self, item: _Addend, overwrite: bool) -> bool:
         """Whether the result may take the memory of what is added to it."""

@@ -24,6 +24,7 @@ DIFF_SRC, DIFF_DST, DIFF_WEIGHTS, DIFF_BIAS, DIFF_SCALE, DIFF_SHIFT = 129, 145, 
 MULTIPLE_SRC = 1024
 SCALES = 4096  # together with the argument that is scaled
 ADD, MULTIPLY, MAXIMUM, MINIMUM, DIVIDE, SUBTRACT = range(0x1FFF0, 0x1FFF6)  # binary algorithms
+LINEAR, LOGISTIC = 38, 41  # elementwise algorithms that are links of longer chains; ``activation`` has the others
 _IMPLEMENTATION = 8
 _MD_WORKSPACE, _MD_SCRATCHPAD, _MD_ARGUMENT = 135, 136, 255
 _USER_SCRATCHPAD = 1

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from toolkit.backends.onednn.activation import ABS, CLIP, EXP, LINEAR, POWER, RELU, SQRT, TANH
-from toolkit.backends.onednn.primitive import ADD, DIVIDE, MAXIMUM, MINIMUM, MULTIPLY, SUBTRACT, Eltwise
+from toolkit.backends.onednn.activation import ABS, CLIP, EXP, POWER, RELU, SQRT, TANH
+from toolkit.backends.onednn.primitive import ADD, DIVIDE, LINEAR, MAXIMUM, MINIMUM, MULTIPLY, SUBTRACT, Eltwise
 from toolkit.operators.standard.update_rule import Line, Operand, Rule
 
 UPDATE = -1  # as a temporary: the memory of the update
