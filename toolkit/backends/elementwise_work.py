@@ -58,6 +58,8 @@ def broadcast_shapes(node: Node) -> list[Shape | None] | None:
     if node.op_type in QUANTISED:
         aligned = aligned_shapes(node)
         return None if aligned is None else list(aligned)
+    if node.op_type == "BatchNormalization":
+        return [shape, *((item.size, *(1,) * (len(shape) - 2)) for item in node.inputs[1:] if item is not None)]
     found: list[Shape | None] = []
     for index, item in enumerate(node.inputs):
         if item is None or (node.op_type == "CastLike" and index == 1):

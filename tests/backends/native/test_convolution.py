@@ -31,7 +31,12 @@ PARAMETERS = {"LeakyRelu": (0.1, 0.0), "Clip": (-0.5, 0.7), "Elu": (0.7, 0.0), "
 
 
 def check(
-    x: tuple[int, ...], w: tuple[int, ...], given: dict[str, Any], bias: bool = True, residual: bool = False
+    x: tuple[int, ...],
+    w: tuple[int, ...],
+    given: dict[str, Any],
+    bias: bool = True,
+    residual: bool = False,
+    threads: int = 1,
 ) -> None:
     rank = len(x) - 2
     usual = {"strides": [1] * rank, "dilations": [1] * rank, "pads": [0] * 2 * rank, "group": 1}
@@ -42,7 +47,7 @@ def check(
     random = np.random.default_rng(0)
     shapes = [x, w, (w[0],) if bias else None, (x[0], w[0], *sizes) if residual else None]
     arrays = [None if shape is None else random.standard_normal(shape).astype(np.float32) for shape in shapes]
-    check_node("FusedConv", arrays, attributes)
+    check_node("FusedConv", arrays, attributes, threads=threads)
 
 
 @pytest.mark.parametrize(("x", "w", "given"), GEOMETRIES, ids=str)
@@ -60,3 +65,11 @@ def test_what_is_added(bias: bool, residual: bool, group: int) -> None:
 def test_every_activation(activation: str) -> None:
     alpha, beta = PARAMETERS.get(activation, (0.0, 0.0))
     check((1, 3, 9), (5, 3, 2), {"activation": activation, "activation_alpha": alpha, "activation_beta": beta})
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("group", [1, 24])
+def test_large_ones_are_divided_among_threads(group: int, threads: int) -> None:
+    geometry = {"pads": [1, 1, 1, 1], "group": group}
+    size = 14 if group == 1 else 36
+    check((2, 24, size, size), (24, 24 // group, 3, 3), geometry, residual=True, threads=threads)

@@ -13,13 +13,14 @@ from itertools import product
 from typing import NamedTuple
 
 from toolkit.backends.native.code import Code
-from toolkit.backends.native.image import FLOAT32, Image, Pair, pair
+from toolkit.backends.native.image import FLOAT32, HEAD, Image, Pair, pair
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number, joined
 from toolkit.backends.native.packing import Panels
 from toolkit.backends.native.registry import is_of_numbers, kernel
 from toolkit.backends.native.spelling import ACTIVATIONS
+from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.known import is_static
 from toolkit.compiler.program import Node
@@ -27,7 +28,8 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 ACCUMULATORS = 10  # vectors: with more of them, some of sixteen registers would be fetched from memory
 MOST_POSITIONS = 8  # of an ungrouped convolution at once
-MOST_PRODUCTS = 1 << 20  # multiplications, from which two threads and the library's layouts win
+WORTH_A_THREAD = 1 << 18  # multiplications from which others help
+MOST_PRODUCTS = 1 << 22  # multiplications, from which the library's layouts win
 MOST_TAPS = 32  # of a kernel along its last axis, which are written out
 
 
@@ -87,7 +89,7 @@ def is_convolution(node: Node) -> bool:
 def lower_convolution(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """``activation(convolution + bias + residual)``."""
     geometry = Geometry.of(node)
-    writer = (_Depthwise if geometry.is_depthwise else _Ungrouped)(node, geometry)
+    writer = (_Depthwise if geometry.is_depthwise else _Ungrouped)(node, geometry, resources.threads)
     layouts: list[Layout | None] = [None if item is None else plain(item.dtype, item.shape) for item in node.inputs]
     layouts[1] = writer.weight_layout(node)
     return CompiledKernel(writer.code, layouts, [plain(FLOAT32, node.y.shape)], workspace=geometry.image.workspace)
@@ -96,7 +98,7 @@ def lower_convolution(node: Node, inputs: Sequence[Layout | None], resources: Re
 class _Writer:
     """What both kinds have in common: the places, the input with its margin, and what comes behind the sums."""
 
-    def __init__(self, node: Node, geometry: Geometry) -> None:
+    def __init__(self, node: Node, geometry: Geometry, threads: int) -> None:
         addends = [item for item in node.inputs[2:] if item is not None]
         self.geometry, self.lanes = geometry, compiler().lanes(FLOAT32)
         image = geometry.image
@@ -108,12 +110,18 @@ class _Writer:
         self.image = next(places, given)
         self._activation = ACTIVATIONS[node.attributes.get("activation", "")]
         self._parameters = tuple(float(node.attributes.get(f"activation_{name}", 0.0)) for name in ("alpha", "beta"))
+        counter = self.image if image.has_margin else ""
+        self.team = Team(self.code, threads if geometry.products >= WORTH_A_THREAD else 1, counter)
+        meet = self.team.barrier() if image.has_margin else None
         with self.code.loop(geometry.batch) as item:
             first = item * image.numbers
-            if image.has_margin:
-                image.copy(self.code, given, first, self.image, 0.0)
-                first = self.code.index(0)
+            if meet is not None:
+                image.copy(self.code, given, first, self.image, 0.0, self.team)
+                first = self.code.index(HEAD)
+                meet()
             self.write(item, first)
+            if meet is not None and geometry.batch > 1:
+                meet()
 
     def write(self, item: Number, first: Number) -> None:
         """The code for one item of the batch, whose image begins at ``first``."""
@@ -136,9 +144,9 @@ class _Writer:
 class _Ungrouped(_Writer):
     """Vectors of output channels, times a few positions of one row."""
 
-    def __init__(self, node: Node, geometry: Geometry) -> None:
+    def __init__(self, node: Node, geometry: Geometry, threads: int) -> None:
         self._sized(geometry)
-        super().__init__(node, geometry)
+        super().__init__(node, geometry, threads)
 
     def _sized(self, geometry: Geometry) -> None:
         lanes = compiler().lanes(FLOAT32)
@@ -156,11 +164,10 @@ class _Ungrouped(_Writer):
         rows, columns = geometry.result
         sums = code.scratch(FLOAT32, self._together * self._width)
         last = columns - self._together
-        with (
-            code.loop(geometry.outputs, self._width) as channel,
-            code.loop(rows) as row,
-            code.loop(columns, self._together) as column,
-        ):
+        begin, end = self.team.share(-(-geometry.outputs // self._width) * rows)
+        with code.loop(end, start=begin) as unit, code.loop(columns, self._together) as column:
+            panel = unit / rows
+            channel, row = panel * self._width, unit - panel * rows
             self._tile(first, channel, row, column.smaller(last) if columns % self._together else column, sums)
             start = ((item * geometry.outputs + channel) * rows + row) * columns + column.smaller(last)
             with code.loop((code.index(geometry.outputs) - channel).smaller(self._width)) as output:
@@ -208,7 +215,10 @@ class _Depthwise(_Writer):
         code, geometry = self.code, self.geometry
         rows, columns = geometry.result
         whole = columns // self.lanes * self.lanes
-        with code.loop(geometry.image.channels) as channel, code.loop(rows) as row:
+        begin, end = self.team.share(geometry.image.channels * rows)
+        with code.loop(end, start=begin) as unit:
+            channel = unit / rows
+            row = unit - channel * rows
             with code.loop(whole, self.lanes) as column:
                 self._piece(item, first, channel, row, column, self.lanes)
             if whole < columns:

@@ -11,8 +11,10 @@ import numpy as np
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number
+from toolkit.backends.native.team import Team
 
 FLOAT32 = np.dtype(np.float32)
+HEAD = 16  # numbers before a copy, which is aligned to a cache line: threads count themselves there
 Pair = tuple[int, int]
 
 
@@ -46,23 +48,28 @@ class Image(NamedTuple):
 
     @property
     def workspace(self) -> int:
-        """Bytes of the copy; none where there is no margin."""
-        return FLOAT32.itemsize * self.channels * math.prod(self.room) if self.has_margin else 0
+        """Bytes of the copy and of what threads meet at; none where there is no margin."""
+        return FLOAT32.itemsize * (HEAD + self.channels * math.prod(self.room)) if self.has_margin else 0
 
-    def copy(self, code: Code, source: str, first: Number, target: str, margin: float) -> None:
-        """Write the image, which begins at ``first``, into ``target`` between margins."""
-        lanes, count = compiler().lanes(FLOAT32), self.channels * math.prod(self.room)
-        filling = code.constant(margin, FLOAT32, lanes)
-        whole = count // lanes * lanes
-        with code.loop(whole, lanes) as at:
-            code.store(filling, target, at)
-        with code.loop(count, start=whole) as at:
-            code.store(code.constant(margin, FLOAT32), target, at)
+    def copy(self, code: Code, source: str, first: Number, target: str, margin: float, team: Team) -> None:
+        """Write the image, which begins at ``first``, into ``target`` behind its head, between margins."""
+        begin, end = team.share(self.channels)
+        with code.loop(end, start=begin) as channel:
+            self._copy_plane(code, source, first, target, margin, channel)
+
+    def _copy_plane(self, code: Code, source: str, first: Number, target: str, margin: float, channel: Number) -> None:
+        lanes = compiler().lanes(FLOAT32)
         (rows, columns), (high, wide) = self.size, self.room
+        plane, size = channel * (high * wide) + HEAD, high * wide
+        filling, whole = code.constant(margin, FLOAT32, lanes), size // lanes * lanes
+        with code.loop(whole, lanes) as at:
+            code.store(filling, target, plane + at)
+        with code.loop(size, start=whole) as at:
+            code.store(code.constant(margin, FLOAT32), target, plane + at)
         whole = columns // lanes * lanes
-        with code.loop(self.channels) as channel, code.loop(rows) as row:
+        with code.loop(rows) as row:
             start = first + (channel * rows + row) * columns
-            place = (channel * high + row + self.begins[0]) * wide + self.begins[1]
+            place = plane + (row + self.begins[0]) * wide + self.begins[1]
             with code.loop(whole, lanes) as at:
                 code.store(code.load(source, start + at, FLOAT32, lanes), target, place + at)
             if whole < columns:

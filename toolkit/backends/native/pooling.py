@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from toolkit.backends.native.code import Code
-from toolkit.backends.native.image import FLOAT32, Image, pair
+from toolkit.backends.native.image import FLOAT32, HEAD, Image, pair
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number
 from toolkit.backends.native.registry import is_of_numbers, kernel
+from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
 from toolkit.operators.standard.global_pooling import whole_window
@@ -75,8 +76,8 @@ class _Windows:
         with code.loop(shape[0]) as item:
             first = item * self.image.numbers
             if self.image.has_margin:
-                self.image.copy(code, source, first, self._source, -math.inf if is_maximum else 0.0)
-                first = code.index(0)
+                self.image.copy(code, source, first, self._source, -math.inf if is_maximum else 0.0, Team(code, 1))
+                first = code.index(HEAD)
             self._planes(item * self.image.channels, first)
 
     def _planes(self, plane: Number, first: Number) -> None:

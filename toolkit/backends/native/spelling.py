@@ -219,10 +219,10 @@ def _same_types(node: Node) -> bool:
     return _modern(node) and _one_type(node)
 
 
-def _by_columns(node: Node) -> bool:
-    """Whether the channels of a normalisation are the columns of a matrix, and nothing is learnt."""
+def _by_channel(node: Node) -> bool:
+    """Whether a normalisation is by channels whose statistics are given."""
     is_fixed = node.version >= 9 and not node.attributes.get("training_mode", 0)
-    return is_fixed and len(node.x.shape) == 2 and _one_type(node)
+    return is_fixed and len(node.x.shape) >= 2 and _one_type(node)
 
 
 def _casts(node: Node) -> bool:
@@ -318,7 +318,7 @@ SPELLINGS: dict[tuple[str, str], Spelling] = {
     ("", "Swish"): Spelling(_swish),
     ("", "PRelu"): Spelling(_parametric_relu, accepts=_same_types),
     ("", "Gelu"): Spelling(_gelu),
-    ("", "BatchNormalization"): Spelling(_batch_normalization, accepts=_by_columns),
+    ("", "BatchNormalization"): Spelling(_batch_normalization, accepts=_by_channel),
     (TOOLKIT_DOMAIN, "Silu"): Spelling(_unary(silu)),
     (TOOLKIT_DOMAIN, "GeluTanh"): Spelling(_unary(gelu_tanh)),
     (TOOLKIT_DOMAIN, "OnGrid"): Spelling(_on_grid),
