@@ -16,7 +16,9 @@ from tests.runtime.on_pretend import IMAGES, LABELS, Register, losses, network, 
 from tests.support.placed import agrees, is_planned
 from tests.support.pretend_device import DEVICE, PretendBackend
 from toolkit.backends.numpy.backend import NumpyBackend
+from toolkit.backends.protocol import Resources
 from toolkit.errors import BackendError, InputError, NonFiniteLossError
+from toolkit.runtime.devices import Devices
 
 MODELS = Path(__file__).parents[3] / "shared" / "assets" / "models"
 TRIED = (  # models of every kind: images, sound, text, recurrent layers, whole numbers, data that decides shapes
@@ -34,6 +36,22 @@ TRIED = (  # models of every kind: images, sound, text, recurrent layers, whole 
     "mnist_dynq_int8",
 )
 PRESENT = [name for name in TRIED if (MODELS / name / "ort_ref.npz").exists()]
+
+
+# entering -------------------------------------------------------------------------------------------------------------
+
+
+class Entered(NumpyBackend):
+    name = "entered"
+    is_entered = True
+
+
+@pytest.mark.parametrize(
+    "names, count", [([], 1), (["numpy"], 1), (["entered", "numpy"], 2)], ids=["none", "idle", "entered"]
+)
+def test_a_run_enters_devices_and_the_backends_named_that_have_something_to_enter(names: list[str], count: int) -> None:
+    devices = Devices([PretendBackend(), NumpyBackend(), Entered()], Resources(1))
+    assert len(devices.entering(names)) == count, "the device is always entered: somebody will wait for it"
 
 
 # inference ------------------------------------------------------------------------------------------------------------

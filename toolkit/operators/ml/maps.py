@@ -20,12 +20,13 @@ def zip_map(
     x: np.ndarray, *, classlabels_int64s: Integers = None, classlabels_strings: Strings = None
 ) -> list[dict[Any, float]]:
     """One dict per row, from label to the value in the label's column, labels in ascending order."""
-    (order, names), rows = ORDERED(classlabels_strings, classlabels_int64s), as_rows(x)
+    order, names = ORDERED(classlabels_strings, classlabels_int64s)
+    rows = x if x.ndim == 2 else as_rows(x)
     if rows.shape[1] != len(names):
         raise ValueError(f"the input must have a column for each of the {len(names)} labels, got {rows.shape[1]}")
     if order is not None:
         rows = rows[:, order]
-    return [dict(zip(names, row, strict=True)) for row in rows.tolist()]
+    return [dict(zip(names, row)) for row in rows.tolist()]  # noqa: B905  # as many as was just looked at
 
 
 def _ordered(strings: Strings, integers: Integers) -> tuple[np.ndarray | None, list[Any]]:
