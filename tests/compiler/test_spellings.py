@@ -209,6 +209,8 @@ SPELLINGS = [
         "a pad", "n = Constant <value = int64[6] {0, 1, 0, 0, -1, 0}> () r = Relu(x) y = Pad(r, n)", ["Pad", "Relu"]
     ),
     Spelling("a transpose of nothing", "r = Relu(x) y = Transpose <perm = [0, 1, 2]> (r)", ["Relu"]),
+    Spelling("a maximum of one", "r = Relu(x) y = Max(r)", ["Max", "Relu"]),
+    Spelling("a minimum of three", "r = Relu(x) y = Min(r, x, one)", ["Min", "Relu"]),
     Spelling("a sum of one", "r = Relu(x) y = Sum(r)", ["Relu"]),
 ]
 OTHERS = [  # what only looks like it

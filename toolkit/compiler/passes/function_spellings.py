@@ -29,7 +29,7 @@ def recognise_functions(program: Program) -> None:
             return None
         if node.y.dtype.name not in ("float32", "float64"):
             return None
-        if node.op_type != "Clip" and (len(node.inputs) > 2 or None in node.inputs):
+        if node.op_type in ("Max", "Min") and len(node.inputs) != 2:
             return None
         found = RULES[node.op_type](program, node)
         return None if found is None or found.shape != node.y.shape else [found]
