@@ -1,12 +1,13 @@
 """LLVM assembly of one kernel, written line by line: memory, loops, and cells that change in them.
 
-A kernel is one function of one argument, a table of addresses; it returns 0. ``Number`` is what is computed with: one
-number or a vector of them, in a register. All loops have fixed lengths, for shapes are known when a kernel is written.
+A kernel is one function of one argument, a table of addresses; it returns 0, or 1 for data that it refuses. ``Number``
+is what is computed with: one number or a vector of them, in a register. Loops have fixed lengths, for shapes are known
+when a kernel is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +25,7 @@ class Code:
         self._declared: dict[str, None] = {}
         self._count = 0
         self._team: str | None = None
+        self._refuses = False
         self.places = [f"%place{index}" for index in range(addresses)]
 
     def text(self) -> str:
@@ -34,7 +36,8 @@ class Code:
             opening.append(f"{place} = load ptr, ptr {place}.at")
         body = "\n".join([*self._cells, *opening, "br label %start", "start:", *self._lines])
         if self._team is None:
-            functions = f"define i32 @kernel(ptr %table) {{\nentry:\n{body}\nret i32 0\n}}\n"
+            ending = "ret i32 0\nrefused:\nret i32 1" if self._refuses else "ret i32 0"
+            functions = f"define i32 @kernel(ptr %table) {{\nentry:\n{body}\n{ending}\n}}\n"
         else:
             functions = f"{self._team}\ndefine internal void @work(ptr %table) {{\nentry:\n{body}\nret void\n}}\n"
         return "\n".join([*self._declared, functions])
@@ -93,7 +96,7 @@ class Code:
     def load(self, place: str, at: Number | int, dtype: np.dtype, lanes: int = 1) -> Number:
         """``lanes`` numbers that lie one behind the other, from element ``at`` on."""
         stored = _stored(dtype, lanes)
-        name = self.result(f"load {stored}, ptr {self._address(place, at, dtype)}, align {dtype.itemsize}")
+        name = self.result(f"load {stored}, ptr {self.address(place, at, dtype)}, align {dtype.itemsize}")
         if dtype == BOOLEAN:
             name = self.result(f"trunc {stored} {name} to {register_type(dtype, lanes)}")
         return Number(self, name, dtype, lanes)
@@ -103,33 +106,35 @@ class Code:
         stored, name = _stored(value.dtype, value.lanes), value.name
         if value.dtype == BOOLEAN:
             name = self.result(f"zext {value.type} {name} to {stored}")
-        target = self._address(place, at, value.dtype)
+        target = self.address(place, at, value.dtype)
         self.line(f"store {stored} {name}, ptr {target}, align {value.dtype.itemsize}")
 
     def prefetch(self, place: str, at: Number, dtype: np.dtype) -> None:
         """Bring the cache line of element ``at`` near, without waiting for it."""
         self._declared["declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"] = None
-        address = self._address(place, at, dtype)
+        address = self.address(place, at, dtype)
         self.line(f"call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 3, i32 1)")
 
     def load_some(self, place: str, at: Number, dtype: np.dtype, count: int, lanes: int, step: int = 1) -> Number:
         """As ``load``, ``step`` elements apart (0 repeats one), of which only ``count`` are there; the others are 1."""
         if step == 0:
             return self.load(place, at, dtype).spread(lanes)
-        if step == 1 and count == lanes:
-            return self.load(place, at, dtype, lanes)
+        if step == 1:
+            return self.load(place, at, dtype, count).widened(lanes, 1)
         found = [self.load(place, at + lane * step, dtype) for lane in range(count)]
         return joined(found + [self.constant(1, dtype)] * (lanes - count))
 
     def store_some(self, value: Number, place: str, at: Number, count: int) -> None:
         """As ``store``, the first ``count`` lanes alone."""
-        if count == value.lanes:
-            self.store(value, place, at)
-            return
-        for lane in range(count):
-            self.store(value.lane(lane), place, at + lane)
+        self.store(value.part(0, count), place, at)
 
-    def _address(self, place: str, at: Number | int, dtype: np.dtype) -> str:
+    def copy(self, source: str, target: str, nbytes: int) -> None:
+        """Bytes from one address to another; they do not overlap."""
+        self._declared["declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)"] = None
+        self.line(f"call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {source}, i64 {nbytes}, i1 false)")
+
+    def address(self, place: str, at: Number | int, dtype: np.dtype) -> str:
+        """Where element ``at`` lies."""
         item = _stored(dtype, 1)
         where = str(at) if isinstance(at, int) else at.name
         return self.result(f"getelementptr inbounds {item}, ptr {place}, i64 {where}")
@@ -168,6 +173,20 @@ class Code:
             leave(position >= (count if isinstance(count, Number) else self.index(count)))
             yield position
             counter.set(position + step)
+
+    def pieces(self, size: int, lanes: int, body: Callable[[Number, int], None]) -> None:
+        """``body(position, count)`` for an axis a vector at a time: whole vectors in a loop, then what is left."""
+        whole = size // lanes * lanes
+        if whole:
+            with self.loop(whole, lanes) as position:
+                body(position, lanes)
+        if whole < size:
+            body(self.index(whole), size - whole)
+
+    def refuse(self, condition: Number) -> None:
+        """Leave the kernel with the status 1 if a condition holds. Not for what a team executes."""
+        label, self._refuses = self.fresh()[1:], True
+        self._lines += [f"br i1 {condition.name}, label %refused, label %{label}.good", f"{label}.good:"]
 
     @contextmanager
     def repeat(self) -> Iterator[Any]:

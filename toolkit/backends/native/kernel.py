@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +15,24 @@ from toolkit.backends.protocol import Buffer, Kernel, Layout, NativeCall, Step
 NAME = "native"
 
 
+class _CheckedCall(NativeCall):
+    """A call whose function may refuse data; the operator's reference then tells why."""
+
+    explain: Callable[[], Any]
+
+    def __call__(self) -> Any:
+        status = super().__call__()
+        if status:
+            self.explain()
+        return status
+
+
 class CompiledKernel(Kernel):
     """A node done by one function; its places are the tensors it reads, those it writes, the workspace, the tables.
 
     ``inputs`` and ``outputs`` are ``None`` where a tensor is not touched, ``workspace`` are the bytes it needs of
-    scratch memory, ``tables`` are arrays that belong to the kernel and follow from attributes.
+    scratch memory, ``tables`` are arrays that belong to the kernel and follow from attributes. ``explain`` is called
+    with the arrays that the kernel reads once its code refuses them, and raises.
     """
 
     name = "compiled"
@@ -31,14 +46,19 @@ class CompiledKernel(Kernel):
         in_place: Sequence[tuple[int, int]] = (),
         workspace: int = 0,
         tables: Sequence[np.ndarray] = (),
+        explain: Callable[..., Any] | None = None,
     ) -> None:
         self.inputs, self.outputs = inputs, outputs
         self.in_place, self.workspace = in_place, workspace
-        self._tables = tuple(tables)
+        self._tables, self._explain = tuple(tables), explain
         self._function = compiler().function(code.text())
 
     def bind(self, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], workspace: Buffer | None) -> Step:
         touched = [item for item in (*inputs, *outputs, workspace) if item is not None]
         addresses = [*(item.address for item in touched), *(array.ctypes.data for array in self._tables)]
         places = np.array(addresses, np.int64)
-        return NativeCall(self._function, places.ctypes.data, kept=(places, self._tables))
+        if self._explain is None:
+            return NativeCall(self._function, places.ctypes.data, kept=(places, self._tables))
+        step = _CheckedCall(self._function, places.ctypes.data, kept=(places, self._tables))
+        step.explain = partial(self._explain, *(item.array for item in inputs if item is not None))
+        return step

@@ -290,15 +290,36 @@ class Number:
         found = self
         while found.lanes > 1:
             half = found.lanes // 2
-            found = combine(found._part(0, half), found._part(half, half))
+            found = combine(found.part(0, half), found.part(half, half))
         return found
 
-    def _part(self, start: int, count: int) -> Number:
+    def part(self, start: int, count: int) -> Number:
+        """``count`` lanes from one on."""
+        if count == self.lanes:
+            return self
         if count == 1:
             return self.lane(start)
-        mask = ", ".join(f"i32 {start + index}" for index in range(count))
-        name = self.code.result(f"shufflevector {self.typed}, {self.type} poison, <{count} x i32> <{mask}>")
-        return Number(self.code, name, self.dtype, count)
+        return self._shuffled(range(start, start + count), "poison")
+
+    def widened(self, lanes: int, other: Any) -> Number:
+        """Further lanes behind those there are, which hold a known number."""
+        if lanes == self.lanes:
+            return self
+        if self.lanes == 1:
+            kind = register_type(self.dtype, lanes)
+            rest = Number.constant(self.code, other, self.dtype, lanes).name
+            name = self.code.result(f"insertelement {kind} {rest}, {self.typed}, i64 0")
+            return Number(self.code, name, self.dtype, lanes)
+        return self._shuffled([min(lane, self.lanes) for lane in range(lanes)], self.like(other).name)
+
+    def only(self, count: int, other: Any) -> Number:
+        """The first ``count`` lanes as they are, a known number in the others."""
+        return self.part(0, count).widened(self.lanes, other)
+
+    def _shuffled(self, lanes: Sequence[int], other: str) -> Number:
+        mask = ", ".join(f"i32 {lane}" for lane in lanes)
+        name = self.code.result(f"shufflevector {self.typed}, {self.type} {other}, <{len(lanes)} x i32> <{mask}>")
+        return Number(self.code, name, self.dtype, len(lanes))
 
 
 def joined(numbers: list[Number]) -> Number:

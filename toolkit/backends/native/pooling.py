@@ -19,7 +19,6 @@ from toolkit.backends.native.registry import is_of_numbers, kernel
 from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
-from toolkit.operators.standard.global_pooling import whole_window
 from toolkit.operators.standard.pooling import Box
 
 MOST_READS = 1 << 16  # numbers of windows, about fifteen microseconds, from which two threads win
@@ -33,19 +32,14 @@ def is_pooling(node: Node) -> bool:
         return False
     if any(item is not None for item in node.outputs[1:]):
         return False
-    box = _box(node)
+    box = Box(node.attributes, x.shape)
     return box.kernel[-1] <= MOST_TAPS and node.y.size * math.prod(box.kernel) <= MOST_READS
 
 
-def _box(node: Node) -> Box:
-    attributes = whole_window(node.x.shape) if node.op_type.startswith("Global") else node.attributes
-    return Box(attributes, node.x.shape)
-
-
-@kernel("", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", accepts=is_pooling)
+@kernel("", "MaxPool", "AveragePool", accepts=is_pooling)
 def lower_pooling(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """Maxima or averages of windows."""
-    box, is_maximum = _box(node), "Max" in node.op_type
+    box, is_maximum = Box(node.attributes, node.x.shape), node.op_type == "MaxPool"
     writer = _Windows(box, node.x.shape, is_maximum)
     tables = []
     if not is_maximum:

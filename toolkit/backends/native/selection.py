@@ -1,7 +1,7 @@
 """Which nodes the backend takes: small ones, where the way to a library and a second thread cost more than the work.
 
 Taken are nodes of programs that only compute forward. What lies in a library's own layout (behind convolutions) is left
-to the library, for every change of layout is a copy. Where the other choice is numpy, size does not matter.
+to the library, for every change of layout is a copy. Where the other choice is numpy, neither that nor size matters.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 MOST_ELEMENTS = 1 << 18  # of a tensor; what is larger is bound by memory, whoever computes it
 MANY_PRODUCTS = 1 << 27  # multiplications of a program, milliseconds, beside which compiling its small nodes is no gain
+MOST_OF_ROWS = 1 << 15  # of a tensor that is gone through more than once: twice that keeps two threads busy
 LIBRARY, SLOW = "cpu", "numpy"
 WITH_LIMITS = {  # operators whose kernels say themselves up to which size they win
     *("MatMul", "FusedMatMul", "FusedConv", "Recurrent"),
-    *("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"),
+    *("MaxPool", "AveragePool"),
 }
+OF_ROWS = {"Softmax", "LogSoftmax", "LayerNormalization", "InstanceNormalization", "GroupNormalization"}
 SLOW_ACTIVATIONS = {"Tanh": ("", 13), "GeluTanh": (TOOLKIT_DOMAIN, 1)}  # the library looks them up in tables
 SPATIAL_RANK = 3  # from here on the library chooses layouts for itself
 
@@ -30,7 +32,7 @@ def take_small_nodes(program: Program) -> None:
     is_large = sum(map(products, program.nodes)) > MANY_PRODUCTS
     elsewhere: set[Variable] = set()  # what lies as the library likes it
     for node in program.nodes:
-        is_free = not any(item in elsewhere for item in node.inputs)
+        is_free = node.backend == SLOW or not any(item in elsewhere for item in node.inputs)
         if is_free and _is_better_off(node) and not (is_large and _is_brief(node)):
             node.backend = NAME
         elif node.backend == LIBRARY and _keeps_layout(node, elsewhere):
@@ -55,7 +57,8 @@ def _is_better_off(node: Node) -> bool:
         return False
     if node.backend == SLOW or node.op_type in WITH_LIMITS:
         return True
-    return all(item.size <= MOST_ELEMENTS for item in (*node.inputs, *node.outputs) if item is not None)
+    most = MOST_OF_ROWS if node.op_type in OF_ROWS else MOST_ELEMENTS
+    return all(item.size <= most for item in (*node.inputs, *node.outputs) if item is not None)
 
 
 def part_slow_activations(program: Program) -> None:
