@@ -141,7 +141,7 @@ class Code:
 
     def part(self, place: str, at: Number | int, dtype: np.dtype) -> str:
         """The place of element ``at`` of another place."""
-        return self._address(place, at, dtype)
+        return self.address(place, at, dtype)
 
     def scratch(self, dtype: np.dtype, count: int) -> str:
         """A place for ``count`` numbers on the stack."""
