@@ -7,7 +7,7 @@ import pytest
 
 from tests.backends.native.checked import check_node
 from toolkit.backends import native
-from toolkit.backends.native.selection import MOST_ELEMENTS, part_slow_activations, take_small_nodes
+from toolkit.backends.native.selection import MOST_ELEMENTS, take_small_nodes
 from toolkit.compiler.program import Node, Program, Variable
 
 if native.unavailable_reason() is not None:
@@ -89,20 +89,6 @@ def test_a_large_program_is_not_compiled_for_its_small_nodes() -> None:
     rig.node("Sin", rig.given(3, 4), backend="numpy")
     rig.node("Sin", rig.given(MOST_ELEMENTS + 1), backend="numpy")
     assert rig.taken() == [False, False, True]
-
-
-@pytest.mark.parametrize("activation", ["Tanh", "GeluTanh", "Relu"])
-def test_slow_activations_leave_the_products_of_the_library(activation: str) -> None:
-    rig = Rig()
-    content = np.random.default_rng(0).standard_normal((300, 300)).astype(np.float32)
-    weight = Variable("w", content.dtype, content.shape, constant=content)
-    product = rig.node("toolkit::FusedMatMul", rig.given(300, 300), weight, activation=activation)
-    result = product.y
-    part_slow_activations(rig.program)
-    names = [node.op_type for node in rig.program.nodes]
-    assert names == ["FusedMatMul", *([] if activation == "Relu" else [activation])]
-    assert rig.program.nodes[-1].y is result
-    assert rig.program.nodes[0].attributes["activation"] == ("Relu" if activation == "Relu" else "")
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -14,7 +14,7 @@ from toolkit.backends.native.elementwise import shapes_of
 from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.packing import Pack, Packed
 from toolkit.backends.native.registry import KERNELS
-from toolkit.backends.native.selection import part_slow_activations, take_small_nodes
+from toolkit.backends.native.selection import take_small_nodes
 from toolkit.backends.numpy.backend import CopyKernel
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.passes.elementwise_regions import form_elementwise_regions
@@ -34,7 +34,6 @@ class NativeBackend(HostBackend):
     def arrange(self, program: Program) -> None:
         """Take over what is small, and form regions of it."""
         take_small_nodes(program)
-        part_slow_activations(program)
         form_elementwise_regions(program, self.name, shapes_of)
 
     def lower(self, node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:

@@ -10,7 +10,6 @@ from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.registry import KERNELS
 from toolkit.backends.work import products
 from toolkit.compiler.program import Node, Program, Variable
-from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 MOST_ELEMENTS = 1 << 18  # of a tensor; what is larger is bound by memory, whoever computes it
 MANY_PRODUCTS = 1 << 27  # multiplications of a program, milliseconds, beside which compiling its small nodes is no gain
@@ -21,7 +20,6 @@ WITH_LIMITS = {  # operators whose kernels say themselves up to which size they 
     *("MaxPool", "AveragePool"),
 }
 OF_ROWS = {"Softmax", "LogSoftmax", "LayerNormalization", "InstanceNormalization", "GroupNormalization"}
-SLOW_ACTIVATIONS = {"Tanh": ("", 13), "GeluTanh": (TOOLKIT_DOMAIN, 1)}  # the library looks them up in tables
 SPATIAL_RANK = 3  # from here on the library chooses layouts for itself
 
 
@@ -59,30 +57,3 @@ def _is_better_off(node: Node) -> bool:
         return True
     most = MOST_OF_ROWS if node.op_type in OF_ROWS else MOST_ELEMENTS
     return all(item.size <= most for item in (*node.inputs, *node.outputs) if item is not None)
-
-
-def part_slow_activations(program: Program) -> None:
-    """Take activations out of large products where the library computes them slowly, so that they become nodes here."""
-    if any(node.role != "forward" for node in program.nodes):
-        return
-    found: list[Node] = []
-    for node in program.nodes:
-        found += _parted(program, node) if _has_slow_activation(node) else [node]
-    program.nodes = found
-
-
-def _has_slow_activation(node: Node) -> bool:
-    activation = node.attributes.get("activation")
-    return node.backend == LIBRARY and node.op_type == "FusedMatMul" and activation in SLOW_ACTIVATIONS
-
-
-def _parted(program: Program, node: Node) -> list[Node]:
-    activation = node.attributes["activation"]
-    between = Variable(program.fresh(f"{node.layer}/product"), node.y.dtype, node.y.shape)
-    domain, version = SLOW_ACTIVATIONS[activation]
-    behind = Node(activation, domain, version, [between], [node.y], {}, node.layer)
-    behind.role, behind.backend, behind.is_recomputed, behind.fused = node.role, NAME, node.is_recomputed, node.fused
-    node.attributes = {**node.attributes, "activation": ""}
-    node.outputs, node.fused = [between, *node.outputs[1:]], ()
-    between.producer, behind.y.producer = node, behind
-    return [node, behind]
