@@ -92,6 +92,21 @@ def aligned_shapes(node: Node) -> Sequence[tuple[int, ...] | None] | None:
     return found
 
 
+def is_modern(node: Node) -> bool:
+    """Before version 7 operands broadcast otherwise, and are replaced by those that do not."""
+    return bool(node.domain) or node.version >= 7
+
+
+def has_one_type(node: Node) -> bool:
+    """Whether all inputs are of one element type."""
+    return len({item.dtype for item in node.inputs if item is not None}) == 1
+
+
+def is_uniform(node: Node) -> bool:
+    """Both."""
+    return is_modern(node) and has_one_type(node)
+
+
 def work_of(node: Node) -> Work:
     """The work of a node: the lines of a region, or the node as the only one."""
     if is_region(node):

@@ -21,6 +21,7 @@ from toolkit.backends.cuda.source import (
     type_name,
     wide_type,
 )
+from toolkit.backends.elementwise_work import has_one_type, is_modern, is_uniform
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.precision import HALF_WIDTH
@@ -200,25 +201,12 @@ def _straight_through(spoken: Spoken) -> list[str]:
     return [call(STEPS[spoken.attributes["operator"]], spoken.operands[0])]
 
 
-def _modern(node: Node) -> bool:
-    """Before version 7 operands broadcast otherwise, and are replaced by those that do not."""
-    return bool(node.domain) or node.version >= 7
-
-
-def _one_type(node: Node) -> bool:
-    return len({item.dtype for item in node.inputs if item is not None}) == 1
-
-
-def _same_types(node: Node) -> bool:
-    return _modern(node) and _one_type(node)
-
-
 def _casts(node: Node) -> bool:
     return node.y.dtype in ELEMENT_TYPES
 
 
 def _whole_number(node: Node) -> bool:
-    return _modern(node) and node.inputs[1] is not None and node.inputs[1].dtype in NUMBER_TYPES
+    return is_modern(node) and node.inputs[1] is not None and node.inputs[1].dtype in NUMBER_TYPES
 
 
 _UNARY: dict[str, str] = {
@@ -267,27 +255,25 @@ _TRUTHS: dict[str, str] = {"And": "both", "Or": "either", "Xor": "one_of"}
 
 SPELLINGS: dict[tuple[str, str], Spelling] = {
     **{("", name): Spelling(_function(function)) for name, function in _UNARY.items()},
-    **{
-        ("", name): Spelling(_function(function), ELEMENT_TYPES, _same_types) for name, function in _COMPARISONS.items()
-    },
-    **{("", name): Spelling(_function(function), NUMBER_TYPES, _same_types) for name, function in _ARITHMETIC.items()},
-    **{("", name): Spelling(_function(function), INTEGER_TYPES, _one_type) for name, function in _BITS.items()},
-    **{("", name): Spelling(_function(function), BOOLEAN, _modern) for name, function in _TRUTHS.items()},
+    **{("", name): Spelling(_function(function), ELEMENT_TYPES, is_uniform) for name, function in _COMPARISONS.items()},
+    **{("", name): Spelling(_function(function), NUMBER_TYPES, is_uniform) for name, function in _ARITHMETIC.items()},
+    **{("", name): Spelling(_function(function), INTEGER_TYPES, has_one_type) for name, function in _BITS.items()},
+    **{("", name): Spelling(_function(function), BOOLEAN, is_modern) for name, function in _TRUTHS.items()},
     ("", "Not"): Spelling(_function("opposite"), BOOLEAN),
     ("", "Neg"): Spelling(_function("negative"), NUMBER_TYPES),
     ("", "Abs"): Spelling(_function("absolute"), NUMBER_TYPES),
     ("", "Sign"): Spelling(_function("sign"), NUMBER_TYPES),
     ("", "Relu"): Spelling(_function("relu"), NUMBER_TYPES),
-    ("", "Mod"): Spelling(_modulo, NUMBER_TYPES, _one_type),
+    ("", "Mod"): Spelling(_modulo, NUMBER_TYPES, has_one_type),
     ("", "Pow"): Spelling(_function("power"), NUMBER_TYPES, _whole_number),
-    ("", "Sum"): Spelling(_folded("add"), NUMBER_TYPES, _one_type),
-    ("", "Mean"): Spelling(_mean, FLOAT_TYPES, _one_type),
-    ("", "Max"): Spelling(_folded("maximum"), NUMBER_TYPES, _one_type),
-    ("", "Min"): Spelling(_folded("minimum"), NUMBER_TYPES, _one_type),
-    ("", "BitShift"): Spelling(_shift, INTEGER_TYPES, _one_type),
+    ("", "Sum"): Spelling(_folded("add"), NUMBER_TYPES, has_one_type),
+    ("", "Mean"): Spelling(_mean, FLOAT_TYPES, has_one_type),
+    ("", "Max"): Spelling(_folded("maximum"), NUMBER_TYPES, has_one_type),
+    ("", "Min"): Spelling(_folded("minimum"), NUMBER_TYPES, has_one_type),
+    ("", "BitShift"): Spelling(_shift, INTEGER_TYPES, has_one_type),
     ("", "IsInf"): Spelling(_infinite),
     ("", "Where"): Spelling(_function("chosen"), BOOLEAN, lambda node: node.y.dtype in ELEMENT_TYPES),
-    ("", "Clip"): Spelling(_clip, NUMBER_TYPES, _one_type),
+    ("", "Clip"): Spelling(_clip, NUMBER_TYPES, has_one_type),
     ("", "Cast"): Spelling(_cast, ELEMENT_TYPES, _casts),
     ("", "CastLike"): Spelling(_cast, ELEMENT_TYPES, _casts),
     ("", "LeakyRelu"): Spelling(_function("leaky_relu", alpha=0.01)),
@@ -298,11 +284,11 @@ SPELLINGS: dict[tuple[str, str], Spelling] = {
     ("", "ThresholdedRelu"): Spelling(_function("thresholded_relu", alpha=1.0)),
     ("", "Shrink"): Spelling(_function("shrink", bias=0.0, lambd=0.5)),
     ("", "Swish"): Spelling(_function("swish", alpha=1.0)),
-    ("", "PRelu"): Spelling(_function("parametric_relu"), NUMBER_TYPES, _same_types),
+    ("", "PRelu"): Spelling(_function("parametric_relu"), NUMBER_TYPES, is_uniform),
     ("", "Gelu"): Spelling(_gelu),
     (TOOLKIT_DOMAIN, "Silu"): Spelling(_function("silu")),
     (TOOLKIT_DOMAIN, "GeluTanh"): Spelling(_function("gelu_tanh")),
-    (TOOLKIT_DOMAIN, "ActivationGradient"): Spelling(_slope, FLOAT_TYPES, _one_type),
+    (TOOLKIT_DOMAIN, "ActivationGradient"): Spelling(_slope, FLOAT_TYPES, has_one_type),
     (TOOLKIT_DOMAIN, "MaskedScale"): Spelling(_function("masked", scale=1.0)),
     (TOOLKIT_DOMAIN, "StraightThrough"): Spelling(_straight_through),
 }

@@ -1,8 +1,7 @@
-"""The backend ``native``: small nodes of programs that only compute forward, on one thread.
+"""The backend ``native``: small nodes of programs that only compute forward, compiled when they are lowered.
 
 Whether a node is better off here is a question of the whole program (what lies around it, how small it is), so the
-backend takes its nodes over from others once all are placed. What stands behind it in the preference list does the
-rest.
+backend takes its nodes over from others once all are placed. Others do the rest.
 """
 
 from __future__ import annotations
@@ -48,4 +47,4 @@ class NativeBackend(HostBackend):
         return Pack(source, target) if self.owns(target) else CopyKernel(source)
 
     def enter(self, resources: Resources) -> None:
-        """Kernels run on the thread that calls them."""
+        """Nothing belongs to the thread: kernels that want others say how many when they call them."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from toolkit.backends.elementwise_work import has_one_type, is_modern, is_uniform
 from toolkit.backends.native import functions
 from toolkit.backends.native.number import BOOLEAN, FLOATS, NUMBERS, Number
 from toolkit.compiler.program import Node
@@ -206,23 +207,10 @@ ACTIVATIONS: Mapping[str, Callable[[Number, float, float], Number]] = {
 }
 
 
-def _modern(node: Node) -> bool:
-    """Before version 7 operands broadcast otherwise, and are replaced by those that do not."""
-    return bool(node.domain) or node.version >= 7
-
-
-def _one_type(node: Node) -> bool:
-    return len({item.dtype for item in node.inputs if item is not None}) == 1
-
-
-def _same_types(node: Node) -> bool:
-    return _modern(node) and _one_type(node)
-
-
 def _by_channel(node: Node) -> bool:
     """Whether a normalisation is by channels whose statistics are given."""
     is_fixed = node.version >= 9 and not node.attributes.get("training_mode", 0)
-    return is_fixed and len(node.x.shape) >= 2 and _one_type(node)
+    return is_fixed and len(node.x.shape) >= 2 and has_one_type(node)
 
 
 def _casts(node: Node) -> bool:
@@ -288,23 +276,23 @@ SPELLINGS: dict[tuple[str, str], Spelling] = {
         for name, function in _C_LIBRARY.items()
     },
     **{
-        ("", name): Spelling(_binary(function), _OF_ONE_TYPE, _same_types)
+        ("", name): Spelling(_binary(function), _OF_ONE_TYPE, is_uniform)
         for name, function in {**_COMPARISONS, **_ARITHMETIC}.items()
     },
-    **{("", name): Spelling(_binary(function), (BOOLEAN,), _modern) for name, function in _TRUTHS.items()},
-    ("", "Div"): Spelling(_binary(lambda one, other: one / other), accepts=_same_types),
+    **{("", name): Spelling(_binary(function), (BOOLEAN,), is_modern) for name, function in _TRUTHS.items()},
+    ("", "Div"): Spelling(_binary(lambda one, other: one / other), accepts=is_uniform),
     ("", "Not"): Spelling(_unary(lambda x: ~x), (BOOLEAN,)),
     ("", "Neg"): Spelling(_unary(lambda x: -x), _OF_ONE_TYPE),
     ("", "Abs"): Spelling(_unary(Number.absolute), _OF_ONE_TYPE),
     ("", "Sign"): Spelling(_unary(_sign)),
     ("", "Relu"): Spelling(_unary(lambda x: x.larger(0)), _OF_ONE_TYPE),
-    ("", "Pow"): Spelling(_power, accepts=_same_types),
-    ("", "Sum"): Spelling(_folded(lambda one, other: one + other), accepts=_same_types),
-    ("", "Mean"): Spelling(_mean, accepts=_same_types),
-    ("", "Max"): Spelling(_folded(Number.larger), _OF_ONE_TYPE, _one_type),
-    ("", "Min"): Spelling(_folded(Number.smaller), _OF_ONE_TYPE, _one_type),
+    ("", "Pow"): Spelling(_power, accepts=is_uniform),
+    ("", "Sum"): Spelling(_folded(lambda one, other: one + other), accepts=is_uniform),
+    ("", "Mean"): Spelling(_mean, accepts=is_uniform),
+    ("", "Max"): Spelling(_folded(Number.larger), _OF_ONE_TYPE, has_one_type),
+    ("", "Min"): Spelling(_folded(Number.smaller), _OF_ONE_TYPE, has_one_type),
     ("", "Where"): Spelling(_chosen, (BOOLEAN,), lambda node: node.y.dtype in ELEMENTS),
-    ("", "Clip"): Spelling(_clip, accepts=_one_type),
+    ("", "Clip"): Spelling(_clip, accepts=has_one_type),
     ("", "Cast"): Spelling(_cast, ELEMENTS, _casts),
     ("", "CastLike"): Spelling(_cast, ELEMENTS, _casts),
     ("", "LeakyRelu"): Spelling(_leaky_relu),
@@ -316,7 +304,7 @@ SPELLINGS: dict[tuple[str, str], Spelling] = {
     ("", "ThresholdedRelu"): Spelling(_thresholded),
     ("", "Shrink"): Spelling(_shrink),
     ("", "Swish"): Spelling(_swish),
-    ("", "PRelu"): Spelling(_parametric_relu, accepts=_same_types),
+    ("", "PRelu"): Spelling(_parametric_relu, accepts=is_uniform),
     ("", "Gelu"): Spelling(_gelu),
     ("", "BatchNormalization"): Spelling(_batch_normalization, accepts=_by_channel),
     (TOOLKIT_DOMAIN, "Silu"): Spelling(_unary(silu)),
