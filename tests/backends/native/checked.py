@@ -16,7 +16,7 @@ from toolkit.compiler.program import Program, Variable
 from toolkit.runtime.plan import Plan
 
 
-def check_node(
+def planned(
     operator: str,
     arrays: Sequence[np.ndarray | None],
     attributes: Mapping[str, Any],
@@ -26,9 +26,8 @@ def check_node(
     threads: int = 1,
     domain: str = "toolkit",
     version: int = 1,
-    tolerance: float = 1e-5,
-) -> None:
-    """The backend takes the node, of which the inputs ``known`` are, and finds what the reference says."""
+) -> Plan:
+    """A plan of the node alone, which the backend takes; the inputs ``known`` are constants of it."""
     program = Program(layer="checked")
     operands: list[Variable | None] = []
     for index, array in enumerate(arrays):
@@ -43,16 +42,34 @@ def check_node(
     backends = [NativeBackend(), numpy_backend()]
     place(program, backends)
     assert node.backend == "native"
-    plan = Plan(program, backends, Resources(threads), packed={})
+    return Plan(program, backends, Resources(threads), packed={})
+
+
+def execute(plan: Plan, arrays: Sequence[np.ndarray | None]) -> None:
+    """A run of the plan; no kernel may count on what it has not written."""
+    for block in plan.blocks.values():
+        block.fill(0xFF)  # NaN everywhere
+    for name, target in plan.input_arrays.items():
+        given = arrays[int(name[1:])]
+        assert given is not None
+        np.copyto(target, given)
+    plan.run("forward")
+
+
+def check_node(
+    operator: str,
+    arrays: Sequence[np.ndarray | None],
+    attributes: Mapping[str, Any],
+    *,
+    tolerance: float = 1e-5,
+    **options: Any,
+) -> None:
+    """The backend takes the node (see ``planned``), and finds what the reference says."""
+    plan = planned(operator, arrays, attributes, **options)
+    domain, version = options.get("domain", "toolkit"), options.get("version", 1)
     expected = apply(domain, operator, version, list(arrays), dict(attributes))
     for _ in range(2):
-        for block in plan.blocks.values():
-            block.fill(0xFF)  # NaN everywhere: no kernel may count on what it has not written
-        for name, target in plan.input_arrays.items():
-            given = arrays[int(name[1:])]
-            assert given is not None
-            np.copyto(target, given)
-        plan.run("forward")
+        execute(plan, arrays)
         for name, found in plan.output_arrays.items():
             wanted = expected[int(name)]
             assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)

@@ -65,3 +65,10 @@ def test_positions(operator: str, size: int, last: int) -> None:
         halves[..., -1] = np.nan
         halves[..., 0] = np.nan if size % 2 else 1
         check_node(operator, [halves], {"axis": axis, "select_last_index": last, "keepdims": 0})
+
+
+@pytest.mark.parametrize("axes", [[0], [1], [0, 1]], ids=str)
+@pytest.mark.parametrize("name", ["ReduceSum", "ReduceMean", "ReduceL2", "ReduceMax"])
+def test_half_width_is_computed_in_float32(name: str, axes: list[int]) -> None:
+    x = np.random.default_rng(0).uniform(0.5, 1, (6, 70)).astype(np.float16)
+    check_node(name, [x, np.array(axes)], {"keepdims": 1}, known=[1], tolerance=1e-3)

@@ -35,7 +35,7 @@ WAITS: Names = {
     "": "Col2Im Compress MaxUnpool Resize ReverseSequence TopK",
     "ai.onnx.preview.training": "Adagrad Adam Momentum",
     "com.microsoft": "CropAndResize NGramRepeatBlock QEmbedLayerNormalization RelativePositionBias",
-    "toolkit": "GridSampleInputGradient MaxPoolGradient",
+    "toolkit": "CutSequences GridSampleInputGradient MaxPoolGradient",
 }
 # tables are copied from host memory that does not stay where it is
 COPIES: Names = {

@@ -18,6 +18,7 @@ import numpy as np
 from toolkit.errors import BackendError
 
 LANES = (("avx512f", 64), ("avx", 32))  # bytes of the vectors of a processor that has the feature
+WITH_HALVES = ("f16c", "fullfp16", "fp-armv8")  # features of processors that convert floats of half width
 USUAL_WIDTH = 16  # bytes, where it has neither
 SPEED = 2  # how carefully machine code is chosen, of 3
 # Kernels are vectorised and unrolled as they are written: cells must become registers, little else is left to improve,
@@ -34,6 +35,7 @@ class Compiler:
         self._binding = binding
         features = binding.get_host_cpu_features()
         self.vector_nbytes = next((width for name, width in LANES if features.get(name)), USUAL_WIDTH)
+        self.converts_halves = any(features.get(name) for name in WITH_HALVES)
         target = binding.Target.from_default_triple()
         self._machine = target.create_target_machine(
             cpu=binding.get_host_cpu_name(), features=features.flatten(), opt=SPEED, jit=True

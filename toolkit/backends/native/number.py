@@ -18,6 +18,7 @@ FLOATS: dict[np.dtype, str] = {np.dtype(np.float32): "float", np.dtype(np.float6
 INTEGERS: dict[np.dtype, str] = {
     np.dtype(f"{kind}{bits}"): f"i{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
 }
+HALVES: dict[np.dtype, str] = {np.dtype(np.float16): "half"}  # in memory: what is computed with is converted first
 NUMBERS: dict[np.dtype, str] = {**FLOATS, **INTEGERS}
 _SUFFIX = {"float": "f32", "double": "f64"}
 _COMPARISONS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
@@ -33,7 +34,7 @@ class Writer(Protocol):
 
 def register_type(dtype: np.dtype, lanes: int) -> str:
     """LLVM's name of a type in registers, where a truth has one bit."""
-    kind = "i1" if dtype == BOOLEAN else NUMBERS[dtype]
+    kind = "i1" if dtype == BOOLEAN else HALVES[dtype] if dtype in HALVES else NUMBERS[dtype]
     return kind if lanes == 1 else f"<{lanes} x {kind}>"
 
 
@@ -41,6 +42,8 @@ def literal(value: Any, dtype: np.dtype) -> str:
     """One number, exactly as it is once rounded to the type."""
     if dtype == BOOLEAN:
         return "true" if value else "false"
+    if dtype in HALVES:
+        return f"0xH{int(np.asarray(value).astype(dtype).view(np.uint16)):04X}"
     if dtype in FLOATS:
         with np.errstate(over="ignore", invalid="ignore"):
             rounded = float(np.asarray(value).astype(dtype))
@@ -75,7 +78,7 @@ class Number:
 
     @property
     def is_float(self) -> bool:
-        return self.dtype in FLOATS
+        return self.dtype in FLOATS or self.dtype in HALVES
 
     def like(self, value: Any) -> Number:
         """A known number of this type, in as many lanes."""
@@ -237,7 +240,7 @@ class Number:
         target = register_type(dtype, self.lanes)
         if self.dtype == BOOLEAN:
             word = "uitofp" if dtype in FLOATS else "zext"
-        elif self.is_float and dtype in FLOATS:
+        elif self.is_float and (dtype in FLOATS or dtype in HALVES):
             word = "fpext" if dtype.itemsize > self.dtype.itemsize else "fptrunc"
         elif self.is_float:
             word = "fptosi" if dtype.kind == "i" else "fptoui"

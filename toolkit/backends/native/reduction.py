@@ -29,14 +29,14 @@ from toolkit.backends.native.folding import (
 from toolkit.backends.native.functions import exponential, logarithm
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import FLOATS, NUMBERS, Number, joined
+from toolkit.backends.native.number import FLOATS, HALVES, NUMBERS, Number, joined
 from toolkit.backends.native.registry import is_of_numbers, kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.known import known_input
 from toolkit.compiler.program import Node
 from toolkit.operators.axes import normalised
 
-INT32, INT64 = np.dtype(np.int32), np.dtype(np.int64)
+FLOAT32, INT32, INT64 = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.int64)
 LARGEST_INT32 = int(np.iinfo(np.int32).max)
 
 
@@ -90,8 +90,9 @@ def _axes(node: Node) -> Sequence[int] | None:
 def _reduces(node: Node) -> bool:
     reducer = POOLS.get(node.op_type) or REDUCERS[node.op_type]
     types = NUMBERS if reducer.takes_integers else FLOATS
-    present = node.x.size > 0 and node.y.size > 0
-    return present and node.x.dtype in types and node.x.dtype == node.y.dtype and _axes(node) is not None
+    present = node.x.size > 0 and node.y.size > 0 and _axes(node) is not None
+    is_served = node.x.dtype in types or (node.x.dtype in HALVES and compiler().converts_halves)
+    return present and is_served and node.x.dtype == node.y.dtype
 
 
 @kernel("", *REDUCERS, *POOLS, accepts=_reduces)
@@ -113,8 +114,9 @@ class _Reduction:
     def __init__(
         self, code: Code, iteration: Iteration, dtype: np.dtype, reducer: Reducer, is_relative: bool = False
     ) -> None:
-        self._code, self._dtype, self._reducer, self._is_relative = code, dtype, reducer, is_relative
-        self._fold = reducer.fold(dtype)
+        self._code, self._stored, self._reducer, self._is_relative = code, dtype, reducer, is_relative
+        self._dtype = FLOAT32 if dtype in HALVES else dtype
+        self._fold = reducer.fold(self._dtype)
         given, made = iteration.strides
         axes = list(zip(iteration.sizes, given, made, strict=True))
         self._in_rows = made[-1] == 0
@@ -166,7 +168,10 @@ class _Reduction:
             total = self._reducer.of_total(self._result(self._fold, gathered), self._count)
             if shifts:
                 total = logarithm(total) + shifts[vector]
-            self._code.store_some(total, self._code.places[1], target + vector * lanes, count)
+            self._code.store_some(total.converted(self._stored), self._code.places[1], target + vector * lanes, count)
+
+    def _read(self, at: Number, count: int, lanes: int) -> Number:
+        return self._code.load_some(self._code.places[0], at, self._stored, count, lanes).converted(self._dtype)
 
     def _result(self, fold: Fold, gathered: Number) -> Number:
         return joined_lanes(fold, gathered) if self._in_rows else gathered
@@ -181,7 +186,7 @@ class _Reduction:
         of_element: Callable[[Number, int], Number] = lambda x, vector: x,
     ) -> list[Number]:
         """What is folded of all reduced axes, in vectors."""
-        code, place = self._code, self._code.places[0]
+        code = self._code
         cells = [code.cell(code.constant(fold.neutral, self._dtype, lanes)) for _ in range(vectors)]
         with ExitStack() as loops:
             start = source
@@ -190,12 +195,12 @@ class _Reduction:
             if self._in_rows:
 
                 def read(position: Number, part: int) -> Number:
-                    return of_element(code.load_some(place, start + position, self._dtype, part, lanes), 0)
+                    return of_element(self._read(start + position, part, lanes), 0)
 
                 cells[0].set(fold.combine(cells[0].get(), folded(code, fold, self._inner, read, lanes, self._dtype)))
             else:
                 for vector, cell in enumerate(cells):
-                    value = code.load_some(place, start + vector * lanes, self._dtype, count, lanes)
+                    value = self._read(start + vector * lanes, count, lanes)
                     cell.set(fold.combine(cell.get(), of_element(value, vector)))
         return [cell.get() for cell in cells]
 

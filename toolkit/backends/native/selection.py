@@ -10,6 +10,7 @@ from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.registry import KERNELS
 from toolkit.backends.work import products
 from toolkit.compiler.program import Node, Program, Variable
+from toolkit.errors import malformed, naming
 
 MOST_ELEMENTS = 1 << 18  # of a tensor; what is larger is bound by memory, whoever computes it
 MANY_PRODUCTS = 1 << 27  # multiplications of a program, milliseconds, beside which compiling its small nodes is no gain
@@ -51,8 +52,11 @@ def _keeps_layout(node: Node, elsewhere: set[Variable]) -> bool:
 
 
 def _is_better_off(node: Node) -> bool:
-    if node.backend not in (LIBRARY, SLOW) or KERNELS.entry_of(node) is None:
+    if node.backend not in (LIBRARY, SLOW):
         return False
+    with naming(lambda why: malformed(f"{node.operator}-{node.version}", node.layer, why)):
+        if KERNELS.entry_of(node) is None:
+            return False
     if node.backend == SLOW or node.op_type in WITH_LIMITS:
         return True
     most = MOST_OF_ROWS if node.op_type in OF_ROWS else MOST_ELEMENTS

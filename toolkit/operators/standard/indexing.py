@@ -103,6 +103,9 @@ def gather_elements(x: np.ndarray, index: np.ndarray, *, axis: int = 0) -> np.nd
 def _element_positions(index: np.ndarray, shape: Sequence[int], axis: int) -> tuple[np.ndarray, ...]:
     positions: list[np.ndarray] = list(_grid(index.shape, index))
     positions[axis] = np.where(index < 0, index + shape[axis], index)
+    if isinstance(index, np.ndarray) and index.size and (index.min() < -shape[axis] or index.max() >= shape[axis]):
+        wrong = index.min() if index.min() < -shape[axis] else index.max()
+        raise IndexError(f"index {wrong} is out of bounds for axis {axis} with size {shape[axis]}")
     return tuple(positions)
 
 
