@@ -21,9 +21,7 @@ from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
 from toolkit.operators.standard.pooling import Box
 
-MOST_READS = (
-    1 << 24
-)  # numbers of windows; what lies in rows the library pools by plain loops, which take twenty times as long
+MOST_READS = 1 << 24  # numbers of windows; the library's own loops for what lies in rows take twenty times as long
 MOST_TAPS = 32  # of a window along its last axis, which are written out
 
 
