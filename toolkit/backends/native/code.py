@@ -134,14 +134,10 @@ class Code:
         self.line(f"call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {source}, i64 {nbytes}, i1 false)")
 
     def address(self, place: str, at: Number | int, dtype: np.dtype) -> str:
-        """Where element ``at`` lies."""
+        """Where element ``at`` lies: a place of its own."""
         item = _stored(dtype, 1)
         where = str(at) if isinstance(at, int) else at.name
         return self.result(f"getelementptr inbounds {item}, ptr {place}, i64 {where}")
-
-    def part(self, place: str, at: Number | int, dtype: np.dtype) -> str:
-        """The place of element ``at`` of another place."""
-        return self.address(place, at, dtype)
 
     def scratch(self, dtype: np.dtype, count: int) -> str:
         """A place for ``count`` numbers on the stack."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 
 import numpy as np
 
@@ -106,11 +107,7 @@ class _Writer:
                     start + position * own[axis] if own[axis] else start
                     for start, own in zip(starts, self._iteration.strides, strict=True)
                 ]
-            whole = inner // self._lanes * self._lanes
-            with self.code.loop(whole, self._lanes) as position:
-                self._piece(starts, position, self._lanes)
-            if whole < inner:
-                self._piece(starts, self.code.index(whole), inner - whole)
+            self.code.pieces(inner, self._lanes, partial(self._piece, starts))
 
     def _piece(self, starts: Sequence[Number], position: Number, count: int) -> None:
         """``count`` elements of the inner axis from ``position`` on, in one vector."""

@@ -66,12 +66,8 @@ class Image(NamedTuple):
             code.store(filling, target, plane + at)
         with code.loop(size, start=whole) as at:
             code.store(code.constant(margin, FLOAT32), target, plane + at)
-        whole = columns // lanes * lanes
         with code.loop(rows) as row:
             start = first + (channel * rows + row) * columns
             place = plane + (row + self.begins[0]) * wide + self.begins[1]
-            with code.loop(whole, lanes) as at:
-                code.store(code.load(source, start + at, FLOAT32, lanes), target, place + at)
-            if whole < columns:
-                rest = code.load_some(source, start + whole, FLOAT32, columns - whole, lanes)
-                code.store_some(rest, target, place + whole, columns - whole)
+            from_, to = code.address(source, start, FLOAT32), code.address(target, place, FLOAT32)
+            code.copy(from_, to, columns * FLOAT32.itemsize)

@@ -144,12 +144,11 @@ def _sign(x: Number) -> Number:
 
 def _power(asked: Asked) -> Number:
     x, exponent = asked.present
-    given = {name: x.like(value).name for name, value in (("half", 0.5), ("one", 1.0), ("two", 2.0), ("three", 3.0))}
-    if exponent.name == given["two"]:
+    if exponent.name == x.like(2.0).name:
         return x * x
-    if exponent.name == given["one"]:
+    if exponent.name == x.like(1.0).name:
         return x
-    if exponent.name == given["three"]:
+    if exponent.name == x.like(3.0).name:
         return x * x * x
     return x.of_c_library("pow", exponent.converted(x.dtype))
 

@@ -113,7 +113,7 @@ class _Writer:
         self._features = Row(code, workspace, features, FLOAT64)
         self._kernels = self._features
         if self._vectors is not None:
-            self._kernels = Row(code, code.part(workspace, nbytes, BYTE), self._vectors.rows, FLOAT64)
+            self._kernels = Row(code, code.address(workspace, nbytes, BYTE), self._vectors.rows, FLOAT64)
         self._decided = code.scratch(FLOAT64, self._weights.sums)
         self._coupling = Coupling(code, _classes(node)) if self._couples else None
         with code.loop(rows) as row:

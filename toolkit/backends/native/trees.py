@@ -140,7 +140,7 @@ class _Writer:
     def _row(self, row: Number) -> None:
         code, places = self.code, (self._place["nodes"], self._place["roots"], self._place["steps"])
         self._sums.clear(self._start)
-        features = code.part(self._x, row * self._width, self._node.x.dtype)
+        features = code.address(self._x, row * self._width, self._node.x.dtype)
         with code.loop(self._walk.groups) as group:
             self._add(self._walk.group(code, places, group, features, self._node.x.dtype))
         if self._scores is not self._sums:
