@@ -2,7 +2,7 @@
 
 A kernel is one function of one argument, a table of addresses; it returns 0, or 1 for data that it refuses. ``Number``
 is what is computed with: one number or a vector of them, in a register. Loops have fixed lengths, for shapes are known
-when a kernel is written.
+when a kernel is written. What several kernels have in common may be a function of its own, which they invoke.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ from toolkit.backends.native.number import BOOLEAN, INDEX, Number, joined, regis
 
 
 class Code:
-    """The text of a kernel that is given ``addresses`` places in memory."""
+    """The text of a kernel that is given ``addresses`` places in memory.
 
-    def __init__(self, addresses: int) -> None:
+    With ``numbers`` it is a function for other kernels: the places are its arguments, and behind them so many whole
+    numbers, ``self.numbers``.
+    """
+
+    def __init__(self, addresses: int, numbers: int = 0) -> None:
         self._lines: list[str] = []
         self._cells: list[str] = []
         self._declared: dict[str, None] = {}
@@ -27,17 +31,20 @@ class Code:
         self._team: str | None = None
         self._refuses = False
         self.places = [f"%place{index}" for index in range(addresses)]
+        self.numbers = [Number(self, f"%number{index}", INDEX, 1) for index in range(numbers)]
 
     def text(self) -> str:
         """All of it, to be compiled."""
-        opening = []
-        for index, place in enumerate(self.places):
+        opening, given = [], "ptr %table"
+        if self.numbers:
+            given = ", ".join([*(f"ptr {place}" for place in self.places), *(item.typed for item in self.numbers)])
+        for index, place in enumerate([] if self.numbers else self.places):
             opening.append(f"{place}.at = getelementptr inbounds ptr, ptr %table, i64 {index}")
             opening.append(f"{place} = load ptr, ptr {place}.at")
         body = "\n".join([*self._cells, *opening, "br label %start", "start:", *self._lines])
         if self._team is None:
             ending = "ret i32 0\nrefused:\nret i32 1" if self._refuses else "ret i32 0"
-            functions = f"define i32 @kernel(ptr %table) {{\nentry:\n{body}\n{ending}\n}}\n"
+            functions = f"define i32 @kernel({given}) {{\nentry:\n{body}\n{ending}\n}}\n"
         else:
             functions = f"{self._team}\ndefine internal void @work(ptr %table) {{\nentry:\n{body}\nret void\n}}\n"
         return "\n".join([*self._declared, functions])
@@ -80,6 +87,11 @@ class Code:
         """Call an intrinsic that takes nothing and answers nothing."""
         self._declared[f"declare void @{function}()"] = None
         self.line(f"call void @{function}()")
+
+    def invoke(self, address: int, places: Sequence[str], numbers: Sequence[Number]) -> None:
+        """Call a function that was written with ``numbers`` and compiled; it refuses nothing."""
+        given = ", ".join([*(f"ptr {place}" for place in places), *(item.typed for item in numbers)])
+        self.result(f"call i32 inttoptr (i64 {address} to ptr)({given})")
 
     # numbers ----------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,103 @@
+"""The innermost part of large products: a tile of the result grows in registers while the depth is gone through.
+
+``Tile`` writes it into a kernel. ``tile_function`` is the same compiled once for all kernels, on tensors packed as it
+wants them: a left factor in rows that lie ``DEPTH`` numbers apart, a right factor in panels of ``width()`` columns,
+step after step of the depth, and sums row by row, as wide as a panel. No sum here is of more than ``DEPTH`` products,
+which are added in order: longer ones are made of several, which fits the caches and rounds less.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from toolkit.backends.native.code import Code
+from toolkit.backends.native.library import compiler
+from toolkit.backends.native.number import Number
+
+FLOAT32 = np.dtype(np.float32)
+DEPTH = 256  # most steps at once: a panel of so many, 16 KiB, stays in the first cache beside the rows that pass by
+VECTORS, MOST_ROWS = 2, 6  # twelve of sixteen registers hold sums: enough for the latency, and to load little for each
+UNROLLED = 4  # steps of the depth written out, so that the loop costs little
+
+
+def width() -> int:
+    """Columns of a panel."""
+    return VECTORS * compiler().lanes(FLOAT32)
+
+
+class Rows(NamedTuple):
+    """Rows of a left factor in memory: the first begins at element ``start``, the next ``stride`` elements behind."""
+
+    place: str
+    start: Number
+    stride: int
+
+
+class Panel(NamedTuple):
+    """A panel of a right factor in memory: step after step of the depth, from element ``start`` on."""
+
+    place: str
+    start: Number
+
+
+class Tile:
+    """Sums of ``rows`` by ``vectors`` vectors in registers, zero at first."""
+
+    def __init__(self, code: Code, rows: int, vectors: int = VECTORS) -> None:
+        self._code, self._rows, self._vectors = code, rows, vectors
+        self._lanes = compiler().lanes(FLOAT32)
+        zero = code.constant(0.0, FLOAT32, self._lanes)
+        self._cells = {place: code.cell(zero) for place in product(range(rows), range(vectors))}
+
+    def add_products(self, left: Rows, right: Panel, depth: Number | int) -> None:
+        """Add the products of ``depth`` steps."""
+        if isinstance(depth, int):
+            depth = self._code.index(depth)
+        whole = depth - (depth & (UNROLLED - 1))
+        with self._code.loop(whole, UNROLLED) as position:
+            for ahead in range(UNROLLED):
+                self._step(left, right, position, ahead)
+        with self._code.loop(depth, start=whole) as position:
+            self._step(left, right, position, 0)
+
+    def _step(self, left: Rows, right: Panel, position: Number, ahead: int) -> None:
+        code, lanes = self._code, self._lanes
+        panel = right.start + position * (self._vectors * lanes)
+        places = [(ahead * self._vectors + vector) * lanes for vector in range(self._vectors)]
+        loaded = [code.load(right.place, panel + at, FLOAT32, lanes) for at in places]
+        first = left.start + position
+        for row in range(self._rows):
+            factor = code.load(left.place, first + (row * left.stride + ahead), FLOAT32).spread(lanes)
+            for vector, numbers in enumerate(loaded):
+                cell = self._cells[row, vector]
+                cell.set(factor.times_plus(numbers, cell.get()))
+
+    def sums(self) -> Iterator[tuple[int, int, Number]]:
+        """Row, vector, and what has been added."""
+        for (row, vector), cell in self._cells.items():
+            yield row, vector, cell.get()
+
+
+@cache
+def tile_function(rows: int, stride: int = DEPTH) -> int:
+    """The address of a function that adds to sums, for ``Code.invoke``: places left, right, sums, and the depth.
+
+    ``rows`` rows of the left factor lie ``stride`` numbers apart, one panel of the right factor and the rows of the
+    sums lie densely.
+    """
+    code = Code(3, numbers=1)
+    (left, right, sums), (depth,) = code.places, code.numbers
+    tile, start, lanes = Tile(code, rows), code.index(0), compiler().lanes(FLOAT32)
+    tile.add_products(Rows(left, start, stride), Panel(right, start), depth)
+    for row, vector, found in tile.sums():
+        at = (row * VECTORS + vector) * lanes
+        code.store(code.load(sums, at, FLOAT32, lanes) + found, sums, at)
+    pointers = (ctypes.c_void_p,) * 3
+    function = compiler().function(code.text(), (*pointers, ctypes.c_int64))
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
