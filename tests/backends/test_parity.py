@@ -16,7 +16,6 @@ if not onednn.available():
     pytest.skip("needs oneDNN on this machine", allow_module_level=True)
 
 from tests.backends.parity import ONEDNN, VARIANTS, Rig, Variant, assert_close, node_of, reference_of
-from tests.cases.optimization import RULES
 
 ACTIVATIONS = {
     "": (),
@@ -359,25 +358,3 @@ def test_batch_normalization_and_its_gradient(shape: tuple[int, ...], activation
         assert_close(found[f"forward {index}"], array, 2e-5, f"output {index}")
     for index, array in enumerate(slopes):
         assert_close(found[f"backward {index}"], array, 1e-4, f"gradient {index}")
-
-
-@pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("variant", [VARIANTS[0], VARIANTS[4]], ids=["plain", "blocks of 16"])
-def test_three_optimizer_steps(name: str, variant: Variant) -> None:
-    random = np.random.default_rng(0)
-    shapes = [(16, 3, 3, 3), (7,), (5, 9), ()]
-    groups, attributes, _ = RULES[name]
-    attributes = {**attributes, "count": len(shapes)}
-    numbers = np.array([0.9, 0.1], np.float32)
-    given = [random.standard_normal(shape).astype(np.float32) for _ in range(groups) for shape in shapes]
-    for step in (1, 2, 3):
-        expected = apply("toolkit", "ElementwiseUpdate", 1, [numbers, *given], attributes)
-        rig = Rig(variant)
-        operands = [rig.given(item) for item in (numbers, *given)]
-        count = len(shapes) * len(attributes["targets"])
-        node = rig.program.append("ElementwiseUpdate", operands, attributes, domain="toolkit", outputs=count)
-        found = rig.run({str(index): item for index, item in enumerate(node.outputs) if item is not None})
-        for index, other in enumerate(expected):
-            assert_close(found[str(index)], other, 2e-5, f"step {step}, result {index}")
-            target = attributes["targets"][index // len(shapes)]
-            given[target * len(shapes) + index % len(shapes)] = other

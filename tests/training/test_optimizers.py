@@ -115,11 +115,11 @@ def test_reruns_are_bit_identical(name):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_elementwise_optimizers_are_one_kernel_of_onednn(name):
+def test_elementwise_optimizers_are_one_compiled_kernel(name):
     trainer = trainer_of(OPTIMIZERS[name][0](), "cpu")
     trainer.train_minibatch(*data(1))
     steps = [row for row in trainer._session.explain().steps if "ElementwiseUpdate" in row.operator]
-    assert all("sweeps" in row.kernel for row in steps)
+    assert {row.backend for row in steps} == {"native"}
     whole = all(item.is_elementwise for item in trainer.optimizer.transforms)
     assert len(steps) == 1 if whole else len(steps) >= 1
 

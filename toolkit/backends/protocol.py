@@ -227,6 +227,7 @@ class Backend(ABC):
 
     ``device``: where its tensors lie; several backends may share one. ``widens``: what it computes on numbers of half
     width it computes in float32, converting them on the way in and out. ``is_entered``: ``enter`` does something.
+    ``is_judge``: of all that share its device, this one is asked for ``finiteness``.
     """
 
     name: str
@@ -234,6 +235,7 @@ class Backend(ABC):
     memory: Memory
     widens: bool = False
     is_entered: bool = True
+    is_judge: bool = False
 
     @abstractmethod
     def supports(self, node: Node) -> bool:

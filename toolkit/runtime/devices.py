@@ -36,6 +36,7 @@ class Devices:
         self._first: dict[str, Backend] = {}
         for backend in backends:
             self._first.setdefault(backend.device, backend)
+        self._judges = {**self._first, **{item.device: item for item in backends if item.is_judge}}
         self.others = {device: backend for device, backend in self._first.items() if device != HOST}
         self.spare: dict[tuple[str, int], list[Any]] = resources.own("spare blocks", dict)
 
@@ -168,5 +169,5 @@ class Devices:
         by_device: dict[str, list[AnyBuffer]] = {}
         for item in buffers:
             by_device.setdefault(item.layout.device, []).append(item)
-        found = [self._first[device].finiteness(items, self.resources) for device, items in by_device.items()]
+        found = [self._judges[device].finiteness(items, self.resources) for device, items in by_device.items()]
         return lambda: all(answer() for answer in found)

@@ -66,11 +66,14 @@ def test_what_no_kernel_serves_and_what_is_elsewhere_stays() -> None:
     assert rig.taken() == [False, False]
 
 
-def test_a_program_that_learns_is_left_alone() -> None:
+def test_of_a_program_that_learns_only_the_update_is_taken() -> None:
     rig = Rig()
+    x = rig.given(MOST_ELEMENTS + 1)
     rig.node("Relu", rig.given(3, 4))
     rig.node("Relu", rig.given(3, 4)).role = "backward"
-    assert rig.taken() == [False, False]
+    rule = {"rule": ("Add t0 t1",), "results": ("v0",), "targets": (0,), "count": 1}
+    rig.node("toolkit::ElementwiseUpdate", rig.given(1), x, x, backend="numpy", **rule).role = "update"
+    assert rig.taken() == [False, False, True]
 
 
 def test_what_follows_a_large_convolution_keeps_its_layout() -> None:

@@ -1,4 +1,5 @@
-"""The backend ``native``: small nodes of programs that only compute forward, compiled when they are lowered.
+"""The backend ``native``: small nodes of programs that only compute forward, and optimizer steps of any size, compiled
+when they are lowered.
 
 Whether a node is better off here is a question of the whole program (what lies around it, how small it is), so the
 backend takes its nodes over from others once all are placed. Others do the rest.
@@ -6,10 +7,11 @@ backend takes its nodes over from others once all are placed. Others do the rest
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from toolkit.backends.host import HostBackend
+from toolkit.backends.host import HostBackend, HostBuffer
 from toolkit.backends.native.elementwise import shapes_of
+from toolkit.backends.native.gradients import finiteness
 from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.packing import Pack, Packed
 from toolkit.backends.native.registry import KERNELS
@@ -25,6 +27,7 @@ class NativeBackend(HostBackend):
 
     name = NAME
     is_entered = False
+    is_judge = True
 
     def supports(self, node: Node) -> bool:
         """Never: see ``arrange``."""
@@ -45,6 +48,9 @@ class NativeBackend(HostBackend):
 
     def reorder(self, source: Layout, target: Layout, resources: Resources) -> Kernel:
         return Pack(source, target) if self.owns(target) else CopyKernel(source)
+
+    def finiteness(self, buffers: Sequence[HostBuffer], resources: Resources) -> Callable[[], bool]:
+        return finiteness(buffers, resources)
 
     def enter(self, resources: Resources) -> None:
         """Nothing belongs to the thread: kernels that want others say how many when they call them."""

@@ -1,7 +1,8 @@
 """Which nodes the backend takes: small ones, where the way to a library and a second thread cost more than the work.
 
-Taken are nodes of programs that only compute forward. What lies in a library's own layout (behind convolutions) is left
-to the library, for every change of layout is a copy. Where the other choice is numpy, neither that nor size matters.
+Taken are nodes of programs that only compute forward, and the updates of those that learn. What lies in a library's own
+layout (behind convolutions) is left to the library, for every change of layout is a copy. Where the other choice is
+numpy, neither that nor size matters.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ WITH_LIMITS = {  # operators whose kernels say themselves up to which size they 
     *("MaxPool", "AveragePool"),
 }
 OF_ROWS = {"Softmax", "LogSoftmax", "LayerNormalization", "InstanceNormalization", "GroupNormalization"}
+UPDATES = ("ElementwiseUpdate", "SumOfSquares")
 SPATIAL_RANK = 3  # from here on the library chooses layouts for itself
 
 
 def take_small_nodes(program: Program) -> None:
     """Let the backend have the nodes that it computes sooner than those who have them."""
     if any(node.role != "forward" for node in program.nodes):
+        _take_updates(program)
         return
     is_large = sum(map(products, program.nodes)) > MANY_PRODUCTS
     elsewhere: set[Variable] = set()  # what lies as the library likes it
@@ -36,6 +39,13 @@ def take_small_nodes(program: Program) -> None:
             node.backend = NAME
         elif node.backend == LIBRARY and _keeps_layout(node, elsewhere):
             elsewhere.update(item for item in node.outputs if item is not None)
+
+
+def _take_updates(program: Program) -> None:
+    """The steps of optimizers, of any size: their kernels pass over memory once."""
+    for node in program.nodes:
+        if node.op_type in UPDATES and _is_better_off(node):
+            node.backend = NAME
 
 
 def _is_brief(node: Node) -> bool:
@@ -57,7 +67,7 @@ def _is_better_off(node: Node) -> bool:
     with naming(lambda why: malformed(f"{node.operator}-{node.version}", node.layer, why)):
         if KERNELS.entry_of(node) is None:
             return False
-    if node.backend == SLOW or node.op_type in WITH_LIMITS:
+    if node.backend == SLOW or node.op_type in (*WITH_LIMITS, *UPDATES):
         return True
     most = MOST_OF_ROWS if node.op_type in OF_ROWS else MOST_ELEMENTS
     return all(item.size <= most for item in (*node.inputs, *node.outputs) if item is not None)

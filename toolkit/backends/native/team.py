@@ -63,7 +63,7 @@ class Team:
         name = self._code.result(f"call i32 inttoptr (i64 {address} to ptr)()")
         return Number(self._code, name, np.dtype(np.int32), 1).converted(INDEX)
 
-    def share(self, items: int) -> tuple[Number, Number]:
+    def share(self, items: Number | int) -> tuple[Number, Number]:
         """From where to where this thread does ``items`` of work, neighbours together."""
         return self.number * items / self.count, (self.number + 1) * items / self.count
 
