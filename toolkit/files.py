@@ -11,15 +11,19 @@ from typing import BinaryIO
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write to that becomes ``path`` when the block ends, and vanishes when it raises."""
+def replacing(path: str | os.PathLike[str], *, lasting: bool = True) -> Iterator[BinaryIO]:
+    """A file to write to that becomes ``path`` when the block ends, and vanishes when it raises.
+
+    ``lasting`` waits until its content is on the disk; what can be made again need not survive a power cut.
+    """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
     try:
         with open(temporary, "xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                os.fsync(file.fileno())
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -49,12 +49,13 @@ class Code:
             functions = f"{self._team}\ndefine internal void @work(ptr %table) {{\nentry:\n{body}\nret void\n}}\n"
         return "\n".join([*self._declared, functions])
 
-    def execute_by_team(self, address: int, threads: int, counter: str = "") -> None:
-        """Let several threads execute everything; ``address`` is that of ``GOMP_parallel``.
+    def execute_by_team(self, threads: int, counter: str = "") -> None:
+        """Let several threads execute everything, by ``GOMP_parallel``.
 
         Before that the number of 64 bits at the place ``counter`` becomes 0, where one is named.
         """
-        lines = [f"call void inttoptr (i64 {address} to ptr)(ptr @work, ptr %table, i32 {threads}, i32 0)"]
+        self._declared["declare void @GOMP_parallel(ptr, ptr, i32, i32)"] = None
+        lines = [f"call void @GOMP_parallel(ptr @work, ptr %table, i32 {threads}, i32 0)"]
         if counter:
             at = f"getelementptr inbounds ptr, ptr %table, i64 {self.places.index(counter)}"
             lines[:0] = [f"%at = {at}", "%counter = load ptr, ptr %at", "store i64 0, ptr %counter, align 8"]
@@ -88,10 +89,15 @@ class Code:
         self._declared[f"declare void @{function}()"] = None
         self.line(f"call void @{function}()")
 
-    def invoke(self, address: int, places: Sequence[str], numbers: Sequence[Number]) -> None:
-        """Call a function that was written with ``numbers`` and compiled; it refuses nothing."""
+    def invoke(self, function: str, places: Sequence[str], numbers: Sequence[Number]) -> None:
+        """Call a function that was written with ``numbers``, by the name that its compiler gave it.
+
+        It refuses nothing.
+        """
+        types = ", ".join(["ptr"] * len(places) + [item.type for item in numbers])
         given = ", ".join([*(f"ptr {place}" for place in places), *(item.typed for item in numbers)])
-        self.result(f"call i32 inttoptr (i64 {address} to ptr)({given})")
+        self._declared[f"declare i32 @{function}({types})"] = None
+        self.result(f"call i32 @{function}({given})")
 
     # numbers ----------------------------------------------------------------------------------------------------------
 

@@ -10,38 +10,31 @@ import ctypes
 import platform
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 
 from toolkit.backends import onednn
 from toolkit.backends.native.code import Code
+from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import INDEX, Number
 from toolkit.backends.onednn.library import load
 
 PATIENCE = 4096  # looks at the counter before a thread offers its processor to others
 PAUSES = {"x86_64": "llvm.x86.sse2.pause", "AMD64": "llvm.x86.sse2.pause"}  # what a waiting processor does
-
-
-class Runtime(NamedTuple):
-    """Addresses of functions of the OpenMP runtime."""
-
-    parallel: int
-    thread_number: int
-    thread_count: int
+FUNCTIONS = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
 
 
 @cache
-def runtime() -> Runtime | None:
-    """The runtime in this process; ``None`` where there is none, or one that is spoken to otherwise."""
+def has_threads() -> bool:
+    """Whether there is a runtime in this process that is spoken to as this one; kernels may then call ``FUNCTIONS``."""
     if not onednn.available():
-        return None
-    names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+        return False
     try:
-        functions = [load().openmp(name) for name in names]
+        functions = {name: load().openmp(name) for name in FUNCTIONS}
     except AttributeError:
-        return None
-    return Runtime(*(ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions))
+        return False
+    compiler().provide({name: ctypes.cast(item, ctypes.c_void_p).value or 0 for name, item in functions.items()})
+    return True
 
 
 class Team:
@@ -51,16 +44,15 @@ class Team:
     """
 
     def __init__(self, code: Code, threads: int, counter: str = "") -> None:
-        found = runtime() if threads > 1 else None
         self._code, self._counter = code, counter
         self.number, self.count = code.index(0), code.index(1)
-        self.is_alone = found is None
-        if found is not None:
-            code.execute_by_team(found.parallel, threads, counter)
-            self.number, self.count = (self._asked(address) for address in (found.thread_number, found.thread_count))
+        self.is_alone = threads == 1 or not has_threads()
+        if not self.is_alone:
+            code.execute_by_team(threads, counter)
+            self.number, self.count = self._asked("omp_get_thread_num"), self._asked("omp_get_num_threads")
 
-    def _asked(self, address: int) -> Number:
-        name = self._code.result(f"call i32 inttoptr (i64 {address} to ptr)()")
+    def _asked(self, function: str) -> Number:
+        name = self._code.call(function, "i32", ())
         return Number(self._code, name, np.dtype(np.int32), 1).converted(INDEX)
 
     def share(self, items: Number | int) -> tuple[Number, Number]:

@@ -8,7 +8,6 @@ which are added in order: longer ones are made of several, which fits the caches
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
 from functools import cache
 from itertools import product
@@ -85,8 +84,8 @@ class Tile:
 
 
 @cache
-def tile_function(rows: int, stride: int = DEPTH) -> int:
-    """The address of a function that adds to sums, for ``Code.invoke``: places left, right, sums, and the depth.
+def tile_function(rows: int, stride: int = DEPTH) -> str:
+    """The name of a function that adds to sums, for ``Code.invoke``: places left, right, sums, and the depth.
 
     ``rows`` rows of the left factor lie ``stride`` numbers apart, one panel of the right factor and the rows of the
     sums lie densely.
@@ -98,6 +97,4 @@ def tile_function(rows: int, stride: int = DEPTH) -> int:
     for row, vector, found in tile.sums():
         at = (row * VECTORS + vector) * lanes
         code.store(code.load(sums, at, FLOAT32, lanes) + found, sums, at)
-    pointers = (ctypes.c_void_p,) * 3
-    function = compiler().function(code.text(), (*pointers, ctypes.c_int64))
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
+    return compiler().name(code.text())
