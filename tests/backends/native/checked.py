@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.support.interpret import apply
 from toolkit.backends.native.backend import NativeBackend
-from toolkit.backends.protocol import Resources
+from toolkit.backends.protocol import Backend, Resources
 from toolkit.backends.registry import numpy_backend
 from toolkit.compiler.placement import place
 from toolkit.compiler.program import Program, Variable
@@ -26,8 +26,12 @@ def planned(
     threads: int = 1,
     domain: str = "toolkit",
     version: int = 1,
+    others: Sequence[Backend] = (),
 ) -> Plan:
-    """A plan of the node alone, which the backend takes; the inputs ``known`` are constants of it."""
+    """A plan of the node alone, which the backend takes; the inputs ``known`` are constants of it.
+
+    ``others`` are backends that convert layouts, before the backend itself.
+    """
     program = Program(layer="checked")
     operands: list[Variable | None] = []
     for index, array in enumerate(arrays):
@@ -39,7 +43,7 @@ def planned(
         operands.append(item)
     node = program.append(operator, operands, dict(attributes), domain=domain, version=version, outputs=outputs)
     program.outputs = {str(index): item for index, item in enumerate(node.outputs) if item is not None}
-    backends = [NativeBackend(), numpy_backend()]
+    backends = [*others, NativeBackend(), numpy_backend()]
     place(program, backends)
     assert node.backend == "native"
     return Plan(program, backends, Resources(threads), packed={})

@@ -13,7 +13,7 @@ from toolkit.backends.host import HostBackend, HostBuffer
 from toolkit.backends.native.elementwise import shapes_of
 from toolkit.backends.native.gradients import finiteness
 from toolkit.backends.native.kernel import NAME
-from toolkit.backends.native.packing import Pack, Packed
+from toolkit.backends.native.packing import Packed
 from toolkit.backends.native.registry import KERNELS
 from toolkit.backends.native.selection import take_small_nodes
 from toolkit.backends.numpy.backend import CopyKernel
@@ -47,7 +47,8 @@ class NativeBackend(HostBackend):
         return isinstance(layout.opaque, Packed)
 
     def reorder(self, source: Layout, target: Layout, resources: Resources) -> Kernel:
-        return Pack(source, target) if self.owns(target) else CopyKernel(source)
+        packed = target.opaque
+        return packed.packing(source, target, resources) if isinstance(packed, Packed) else CopyKernel(source)
 
     def finiteness(self, buffers: Sequence[HostBuffer], resources: Resources) -> Callable[[], bool]:
         return finiteness(buffers, resources)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.backends.protocol import Kernel, Layout, Step, plain
+from toolkit.backends.protocol import Kernel, Layout, Resources, Step, plain
 from toolkit.compiler.program import Variable
 
 
@@ -27,8 +27,8 @@ class Packed(ABC):
         """The axes in the order in which they lie, of a tensor of the shape ``given``."""
 
     @abstractmethod
-    def fill(self, target: np.ndarray, source: np.ndarray) -> None:
-        """Write a tensor into memory of ``shape``."""
+    def packing(self, source: Layout, target: Layout, resources: Resources) -> Kernel:
+        """What writes a tensor that lies in rows this way."""
 
     def layout(self, variable: Variable | None) -> Layout:
         """How a variable lies."""
@@ -37,8 +37,19 @@ class Packed(ABC):
         return Layout(variable.dtype, variable.shape, nbytes, self)
 
 
+class Rearranged(Packed):
+    """The numbers of a tensor in another order, which numpy knows how to copy."""
+
+    @abstractmethod
+    def fill(self, target: np.ndarray, source: np.ndarray) -> None:
+        """Write a tensor into memory of ``shape``."""
+
+    def packing(self, source: Layout, target: Layout, resources: Resources) -> Kernel:
+        return Rearrange(source, target)
+
+
 @dataclass(frozen=True, slots=True)
-class Panels(Packed):
+class Panels(Rearranged):
     """Panels of ``width`` columns; ``is_turned``: the matrix has a row for each column of the product."""
 
     width: int
@@ -59,7 +70,7 @@ class Panels(Packed):
 
 
 @dataclass(frozen=True, slots=True)
-class GatePanels(Packed):
+class GatePanels(Rearranged):
     """A weight (directions, depth, gates, hidden) of a recurrent layer by ``width`` hidden units, all gates of them."""
 
     width: int
@@ -74,13 +85,13 @@ class GatePanels(Packed):
         target[...] = apart.transpose(0, 3, 1, 2, 4)
 
 
-class Pack(Kernel):
-    """From rows to a layout of this backend."""
+class Rearrange(Kernel):
+    """From rows to another order."""
 
     name = "pack"
 
     def __init__(self, source: Layout, target: Layout) -> None:
-        assert source.is_plain and isinstance(target.opaque, Packed), "only what lies in rows is packed"
+        assert source.is_plain and isinstance(target.opaque, Rearranged), "only what lies in rows is packed"
         self.inputs, self.outputs, self._packed = [source], [target], target.opaque
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any], workspace: Any) -> Step:

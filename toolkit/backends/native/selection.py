@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.registry import KERNELS
+from toolkit.backends.native.winograd import is_winograd
 from toolkit.backends.work import products
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.errors import malformed, naming
@@ -34,6 +35,12 @@ def take_small_nodes(program: Program) -> None:
     is_large = sum(map(products, program.nodes)) > MANY_PRODUCTS
     elsewhere: set[Variable] = set()  # what lies as the library likes it
     for node in program.nodes:
+        if (
+            node.backend == LIBRARY and node.op_type == "FusedConv" and is_winograd(node)
+        ):  # lies as the library likes it
+            node.backend = NAME
+            elsewhere.add(node.y)
+            continue
         is_free = node.backend == SLOW or not any(item in elsewhere for item in node.inputs)
         if is_free and _is_better_off(node) and not (is_large and _is_brief(node)):
             node.backend = NAME

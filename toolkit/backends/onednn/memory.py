@@ -248,6 +248,11 @@ def tagged(dtype: np.dtype, shape: tuple[int, ...], tag: int) -> Descriptor:
 ACTIVATION_TAGS = {3: (4, 15, 56, 69), 4: (5, 22, 78, 102), 5: (6, 33, 121, 142)}
 
 
+def channels_last(dtype: np.dtype, shape: Sequence[int]) -> Layout:
+    """The layout of an activation of rank 3 to 5 whose channels lie next to each other."""
+    return layout_of(tagged(np.dtype(dtype), tuple(shape), ACTIVATION_TAGS[len(shape)][1]), shape)
+
+
 def retyped(layout: Layout, dtype: np.dtype) -> Layout:
     """The same arrangement for elements of ``dtype``; row-major where it is none of ``ACTIVATION_TAGS``."""
     shape = layout.shape

@@ -1,0 +1,78 @@
+"""Convolutions by minimal filtering, in layouts of oneDNN, against the reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.backends.native.checked import check_node, planned
+from toolkit.backends import onednn
+from toolkit.backends.native.winograd import is_winograd
+from toolkit.backends.onednn.backend import OneDNNBackend
+from toolkit.compiler.program import Program, Variable
+
+pytestmark = pytest.mark.skipif(not onednn.available(), reason=f"oneDNN: {onednn.unavailable_reason()}")
+
+USUAL: dict[str, Any] = {"strides": [1, 1], "pads": [1, 1, 1, 1], "dilations": [1, 1], "group": 1}
+
+
+def _arrays(x: tuple[int, ...], outputs: int) -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    weight = random.standard_normal((outputs, x[1], 3, 3)) / np.sqrt(9 * x[1])
+    return [array.astype(np.float32) for array in (random.standard_normal(x), weight, random.standard_normal(outputs))]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("x", "outputs", "pads"),
+    [
+        ((1, 16, 44, 45), 16, [1, 1, 1, 1]),  # tiles that reach over two edges
+        ((3, 16, 26, 28), 24, [0, 0, 0, 0]),  # a panel that is not full
+        ((2, 24, 41, 30), 40, [2, 0, 1, 1]),
+        ((1, 128, 14, 14), 128, [1, 1, 1, 1]),  # threads share outputs
+        ((2, 256, 6, 6), 80, [1, 1, 1, 1]),
+        ((1, 32, 3, 300), 32, [1, 1, 1, 1]),
+    ],
+)
+def test_agrees_with_the_reference(x: tuple[int, ...], outputs: int, pads: list[int], threads: int) -> None:
+    attributes = {**USUAL, "pads": pads}
+    check_node("FusedConv", _arrays(x, outputs), attributes, threads=threads, others=[OneDNNBackend()])
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Clip", "Sigmoid"])
+def test_what_is_fused_comes_behind(activation: str) -> None:
+    x, weight, bias = _arrays((2, 16, 33, 33), 32)
+    residual = np.random.default_rng(1).standard_normal((2, 32, 33, 33)).astype(np.float32)
+    attributes = {**USUAL, "activation": activation, "activation_alpha": 0.0, "activation_beta": 6.0}
+    options = {"others": [OneDNNBackend()], "threads": 2}
+    check_node("FusedConv", [x, weight, bias, residual], attributes, **options)
+    check_node("FusedConv", [x, weight, None, residual], attributes, **options)
+    check_node("FusedConv", [x, weight], attributes, **options)
+
+
+def test_the_weight_is_packed_once_and_takes_four_times_its_memory() -> None:
+    x, weight, bias = _arrays((1, 16, 64, 64), 16)
+    plan = planned("FusedConv", [x, weight, bias], USUAL, others=[OneDNNBackend()])
+    assert max(step.kernel.workspace for step in plan.tasks) > 0
+    assert 4 * weight.nbytes in {layout.nbytes for task in plan.tasks for layout in task.kernel.inputs if layout}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"strides": [2, 2]}, {"dilations": [2, 2]}, {"group": 2}],
+    ids=lambda item: next(iter(item)),
+)
+def test_leaves_what_is_no_dense_window(changes: dict[str, Any]) -> None:
+    def node_of(attributes: dict[str, Any], channels: int) -> bool:
+        program = Program(layer="checked")
+        x, weight = (
+            Variable(name, np.dtype(np.float32), shape)
+            for name, shape in (("x", (1, 32, 64, 64)), ("w", (32, channels, 3, 3)))
+        )
+        weight.constant = np.zeros(weight.shape, np.float32)
+        return is_winograd(program.append("FusedConv", [x, weight], attributes, domain="toolkit", version=1, outputs=1))
+
+    assert node_of(USUAL, 32)
+    assert not node_of({**USUAL, **changes}, 32 // changes.get("group", 1))

@@ -1,0 +1,64 @@
+"""Minimal filtering is a convolution: exactly in exact arithmetic, and nearly in float32."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from toolkit.backends.native.winograd_tiles import FILTERINGS, Tiles
+from toolkit.backends.native.winograd_transforms import Filtering, in_both_axes
+
+
+def _filtered(filtering: Filtering, windows: np.ndarray, filters: np.ndarray) -> np.ndarray:
+    """Sums over the last axis but one of windows (size, size, channels, n) by filters (taps, taps, channels, n)."""
+    seen = in_both_axes(filtering.window, [list(row) for row in windows])
+    factors = in_both_axes(filtering.filter, [list(row) for row in filters])
+    products = [
+        [(one * other).sum(-2, dtype=one.dtype) for one, other in zip(*rows, strict=True)]
+        for rows in zip(seen, factors, strict=True)
+    ]
+    return np.array(in_both_axes(filtering.result, products))
+
+
+def _convolved(filtering: Filtering, windows: np.ndarray, filters: np.ndarray) -> np.ndarray:
+    outputs, taps = range(filtering.outputs), filtering.taps
+    return np.array(
+        [
+            [(windows[row : row + taps, column : column + taps] * filters).sum((0, 1, 2)) for column in outputs]
+            for row in outputs
+        ]
+    )
+
+
+def _random(filtering: Filtering, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    shapes = (filtering.size, filtering.size), (filtering.taps, filtering.taps)
+    windows, filters = (random.standard_normal((*shape, channels, 200)) for shape in shapes)
+    return windows, filters
+
+
+@pytest.mark.parametrize(
+    "filtering",
+    [*FILTERINGS, Filtering(2, 5, (0.5, 2.0)), Filtering(3, 4, (2 / 3, 3 / 2)), Filtering(6, 3, (0.5, 1.0, 2.0))],
+    ids=lambda item: f"F({item.outputs},{item.taps})",
+)
+def test_is_exact(filtering: Filtering) -> None:
+    given = _random(filtering, 3)
+    np.testing.assert_allclose(_filtered(filtering, *given), _convolved(filtering, *given), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("filtering", FILTERINGS, ids=lambda item: f"F({item.outputs},{item.taps})")
+def test_rounds_little_more_than_sums_do(filtering: Filtering) -> None:
+    given = _random(filtering, 64)
+    exact = _convolved(filtering, *given)
+    rounded = [array.astype(np.float32) for array in given]
+    errors = [np.sqrt(np.mean((way(filtering, *rounded) - exact) ** 2)) for way in (_filtered, _convolved)]
+    assert errors[0] < 2.5 * errors[1]
+
+
+def test_tiles_must_share_the_reading_of_filters() -> None:
+    wide = Tiles(1, 64, 64, (56, 56), (1, 1), (56, 56)).best()
+    assert (wide.is_worth_while, wide.filtering, wide.count) == (True, FILTERINGS[0], 14 * 14)
+    assert not Tiles(1, 512, 512, (7, 7), (1, 1), (7, 7)).best().is_worth_while
+    assert Tiles(8, 512, 512, (7, 7), (1, 1), (7, 7)).best().is_worth_while
+    assert not Tiles(1, 8, 8, (112, 112), (1, 1), (112, 112)).best().is_worth_while
