@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from toolkit.backends.native.winograd_tiles import FILTERINGS, Tiles
-from toolkit.backends.native.winograd_transforms import Filtering, in_both_axes
+from toolkit.backends.native.winograd.tiles import FILTERINGS, Tiles
+from toolkit.backends.native.winograd.transforms import Filtering, in_both_axes
 
 
 def _filtered(filtering: Filtering, windows: np.ndarray, filters: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ def test_rounds_little_more_than_sums_do(filtering: Filtering) -> None:
 
 def test_tiles_must_share_the_reading_of_filters() -> None:
     wide = Tiles(1, 64, 64, (56, 56), (1, 1), (56, 56)).best()
-    assert (wide.is_worth_while, wide.filtering, wide.count) == (True, FILTERINGS[0], 14 * 14)
+    assert (wide.is_worth_while, wide.filtering, wide.total) == (True, FILTERINGS[0], 14 * 14)
     assert not Tiles(1, 512, 512, (7, 7), (1, 1), (7, 7)).best().is_worth_while
     assert Tiles(8, 512, 512, (7, 7), (1, 1), (7, 7)).best().is_worth_while
     assert not Tiles(1, 8, 8, (112, 112), (1, 1), (112, 112)).best().is_worth_while

@@ -127,11 +127,11 @@ class Code:
         target = self.address(place, at, value.dtype)
         self.line(f"store {stored} {name}, ptr {target}, align {value.dtype.itemsize}")
 
-    def prefetch(self, place: str, at: Number, dtype: np.dtype) -> None:
-        """Bring the cache line of element ``at`` near, without waiting for it."""
+    def prefetch(self, place: str, at: Number, dtype: np.dtype, cache: int = 1) -> None:
+        """Bring the cache line of element ``at`` into the first or the second cache, without waiting for it."""
         self._declared["declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"] = None
         address = self.address(place, at, dtype)
-        self.line(f"call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 3, i32 1)")
+        self.line(f"call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 {4 - cache}, i32 1)")
 
     def load_some(self, place: str, at: Number, dtype: np.dtype, count: int, lanes: int, step: int = 1) -> Number:
         """As ``load``, ``step`` elements apart (0 repeats one), of which only ``count`` are there; the others are 1."""

@@ -35,11 +35,9 @@ def take_small_nodes(program: Program) -> None:
     is_large = sum(map(products, program.nodes)) > MANY_PRODUCTS
     elsewhere: set[Variable] = set()  # what lies as the library likes it
     for node in program.nodes:
-        if (
-            node.backend == LIBRARY and node.op_type == "FusedConv" and is_winograd(node)
-        ):  # lies as the library likes it
+        if node.backend == LIBRARY and node.op_type == "FusedConv" and is_winograd(node):
             node.backend = NAME
-            elsewhere.add(node.y)
+            elsewhere.add(node.y)  # in the library's layout, for its convolutions are beside it
             continue
         is_free = node.backend == SLOW or not any(item in elsewhere for item in node.inputs)
         if is_free and _is_better_off(node) and not (is_large and _is_brief(node)):

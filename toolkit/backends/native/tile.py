@@ -84,8 +84,10 @@ class Tile:
 
 
 @cache
-def tile_function(rows: int, stride: int = DEPTH) -> str:
+def tile_function(rows: int, stride: int = DEPTH, replaces: bool = False) -> str:
     """The name of a function that adds to sums, for ``Code.invoke``: places left, right, sums, and the depth.
+
+    It ``replaces`` what lay at the sums, or adds to that.
 
     ``rows`` rows of the left factor lie ``stride`` numbers apart, one panel of the right factor and the rows of the
     sums lie densely.
@@ -96,5 +98,5 @@ def tile_function(rows: int, stride: int = DEPTH) -> str:
     tile.add_products(Rows(left, start, stride), Panel(right, start), depth)
     for row, vector, found in tile.sums():
         at = (row * VECTORS + vector) * lanes
-        code.store(code.load(sums, at, FLOAT32, lanes) + found, sums, at)
+        code.store(found if replaces else code.load(sums, at, FLOAT32, lanes) + found, sums, at)
     return compiler().name(code.text())

@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 
 from toolkit.backends.native.image import pair
-from toolkit.backends.native.winograd_transforms import Filtering
+from toolkit.backends.native.winograd.transforms import Filtering
 from toolkit.compiler.program import Node
 
 TAPS = 3
@@ -48,8 +48,8 @@ class Tiles(NamedTuple):
 
     def cost(self) -> float:
         """Of all of it, beside ``products``."""
-        multiplying = self.channels * self.outputs * (self.count + OF_A_FILTER)
-        seeing = self.count * (self.channels + self.outputs) * OF_A_POINT
+        multiplying = self.channels * self.outputs * (self.total + OF_A_FILTER)
+        seeing = self.total * (self.channels + self.outputs) * OF_A_POINT
         return self.points * (multiplying + seeing)
 
     @property
@@ -68,6 +68,6 @@ class Tiles(NamedTuple):
         return rows, columns
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         """Tiles of all images."""
         return self.batch * math.prod(self.grid)

@@ -8,7 +8,6 @@ see ``winograd_transforms``, where the convolution is one product of matrices fo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 
@@ -20,9 +19,10 @@ from toolkit.backends.native.number import Number
 from toolkit.backends.native.registry import is_of_numbers, kernel
 from toolkit.backends.native.spelling import ACTIVATIONS
 from toolkit.backends.native.team import Team
-from toolkit.backends.native.winograd_filters import FilterPanels, panel_width
-from toolkit.backends.native.winograd_tiles import TAPS, Tiles
-from toolkit.backends.native.winograd_transforms import in_both_axes
+from toolkit.backends.native.tile import DEPTH, tile_function, width
+from toolkit.backends.native.winograd.filters import FilterPanels
+from toolkit.backends.native.winograd.functions import result_function, window_function
+from toolkit.backends.native.winograd.tiles import TAPS, Tiles
 from toolkit.backends.onednn.memory import channels_last
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.backends.work import products
@@ -33,7 +33,7 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN
 FLOAT32 = np.dtype(np.float32)
 NUMBERS_OF_A_LINE = 16  # of the cache, 64 bytes
 ROWS = (4, 5, 6)  # tiles whose sums are in registers together, beside two vectors of outputs
-STEPS = 4  # of a sum that are written out
+STRIDE = DEPTH + NUMBERS_OF_A_LINE  # of factors: no power of two, whose rows would share a place in the cache
 BLOCK_NBYTES = 1 << 19  # of what one block of tiles is seen as: the size of many a second cache
 PASSES = 4  # or as many times the filters may be read, where they are larger than that
 FEW_TILES = 24  # for a thread; with fewer, threads share outputs
@@ -64,7 +64,7 @@ def lower_winograd(node: Node, inputs: Sequence[Layout | None], resources: Resou
     tiles = Tiles.of(node)
     writer = _Writer(node, tiles, resources.threads)
     layouts = [None if item is None else _lying(item.shape) for item in node.inputs]
-    layouts[1] = FilterPanels(panel_width(), tiles.filtering).layout(node.inputs[1])
+    layouts[1] = FilterPanels(tiles.filtering).layout(node.inputs[1])
     whole = [at for at, item in enumerate(node.inputs) if at > 1 and item is not None and len(item.shape) > 1]
     return CompiledKernel(
         writer.code,
@@ -72,7 +72,6 @@ def lower_winograd(node: Node, inputs: Sequence[Layout | None], resources: Resou
         [_lying(node.y.shape)],
         in_place=[(0, at) for at in whole],
         workspace=writer.workspace,
-        tables=[np.zeros(tiles.channels, FLOAT32)],
     )
 
 
@@ -85,48 +84,51 @@ class _Writer:
 
     A group are the tiles of one product in registers. Threads have groups of their own, or where those are few panels
     of outputs; then each sees all windows for itself, for what another core wrote is far away. The space of a thread
-    holds the factors of a block, (points, tiles, channels), and its products, (points, tiles, outputs).
+    holds a window, the factors of a block, (points, parts of the channels, slots for tiles, channels), and its
+    products, (panels, points, slots, outputs of a panel).
     """
 
     def __init__(self, node: Node, tiles: Tiles, threads: int) -> None:
         self._tiles, self._filtering = tiles, tiles.filtering
-        self._lanes, self._width = compiler().lanes(FLOAT32), panel_width()
-        self._panels = -(-tiles.outputs // self._width)
+        self._panels, self._parts = -(-tiles.outputs // width()), -(-tiles.channels // DEPTH)
         addends = [item for item in node.inputs[2:] if item is not None]
-        self.code = code = Code(5 + len(addends))
-        self._image, self._filters, *others, self._target, self._space, self._zeros = code.places
+        self.code = code = Code(4 + len(addends))
+        self._image, self._filters, *others, self._target, self._space = code.places
         self._addends = [(place, item.shape == node.y.shape) for place, item in zip(others, addends, strict=True)]
         self._activation = ACTIVATIONS[node.attributes.get("activation", "")]
         self._parameters = tuple(float(node.attributes.get(f"activation_{name}", 0.0)) for name in ("alpha", "beta"))
 
-        self._rows = min(ROWS, key=lambda rows: (-(-tiles.count // rows) * (rows + 0.3), -rows))
-        groups = -(-tiles.count // self._rows)
-        shares_outputs = tiles.count < FEW_TILES * threads and self._panels > 1
+        self._rows = min(ROWS, key=lambda rows: (-(-tiles.total // rows) * (rows + 0.3), -rows))
+        groups = -(-tiles.total // self._rows)
+        shares_outputs = tiles.total < FEW_TILES * threads and self._panels > 1
         owned = -(-self._panels // threads) if shares_outputs else self._panels
-        self._line = tiles.channels + NUMBERS_OF_A_LINE  # of factors: no power of two, whose lines share a place
-        self._columns = owned * self._width
         together = self._groups_of_a_block(owned, groups if shares_outputs else -(-groups // threads))
-        self._lines_ahead = -(-STEPS // together)
         self._slots = together * self._rows
-        factors = tiles.points * self._slots * self._line
-        per_thread = factors + tiles.points * self._slots * self._columns
+        window = tiles.points * tiles.channels
+        factors = tiles.points * self._parts * self._slots * STRIDE
+        per_thread = window + factors + owned * tiles.points * self._slots * width()
         self.workspace = threads * per_thread * FLOAT32.itemsize
 
         team = Team(code, threads)
-        self._factors = team.number * per_thread
+        self._window = team.number * per_thread
+        self._factors = self._window + window
         self._products = self._factors + factors
+        self._ahead = -(-min(tiles.channels, DEPTH) // together)  # steps of the panel that follows, for each group
+        self._lanes = compiler().lanes(FLOAT32)
+        self._results = code.scratch(FLOAT32, self._filtering.outputs**2 * self._lanes)
         everything = code.index(0), code.index(groups)
         self._owned = team.share(self._panels) if shares_outputs else (code.index(0), code.index(self._panels))
         begin, end = everything if shares_outputs else team.share(groups)
         with code.loop(end, together, start=begin) as group:
             first = group * self._rows
             many = (end - group).smaller(together) * self._rows
-            self._block(first, many.smaller(code.index(tiles.count) - first))
+            self._block(first, many.smaller(code.index(tiles.total) - first))
 
     def _groups_of_a_block(self, owned: int, most: int) -> int:
         """How many fit into the cache, or where the filters do not either, as many as let them be read seldom."""
-        group = self._tiles.points * self._rows * (self._line + self._columns) * FLOAT32.itemsize
-        filters = self._tiles.points * self._tiles.channels * owned * self._width * FLOAT32.itemsize
+        columns = owned * width()
+        group = self._tiles.points * self._rows * (self._tiles.channels + columns) * FLOAT32.itemsize
+        filters = self._tiles.points * self._tiles.channels * columns * FLOAT32.itemsize
         return max(1, min(most, max(BLOCK_NBYTES, filters // PASSES) // group))
 
     def _block(self, first: Number, count: Number) -> None:
@@ -137,11 +139,8 @@ class _Writer:
         groups = (count + (self._rows - 1)) / self._rows
         begin, end = self._owned
         with code.loop(self._tiles.points) as point, code.loop(end, start=begin) as panel:
-            this = point * self._panels + panel
-            following = (panel + 1 < end).choose(this + 1, this + 1 - end + begin + self._panels)
-            with code.loop(groups) as group:
-                slot = point * self._slots + group * self._rows
-                self._multiply(this, slot, (panel - begin) * self._width, following, group)
+            for part in range(self._parts):
+                self._multiply(point, panel, part, groups)
         with code.loop(count) as slot:
             self._bring_back(first + slot, slot)
 
@@ -154,72 +153,72 @@ class _Writer:
         return image, row * self._filtering.outputs, (inside - row * columns) * self._filtering.outputs
 
     def _see(self, tile: Number, slot: Number) -> None:
-        """The window of a tile at all points, channel by channel; outside of the image are zeros."""
-        code, steps = self.code, range(self._filtering.size)
+        """The window of a tile at all points; one that reaches over the edge is copied first, between zeros."""
+        code, size, channels = self.code, self._filtering.size, self._tiles.channels
         image, *corner = self._corner(tile)
-        high, wide = self._tiles.size
-        y, x = ([at + (step - begin) for step in steps] for at, begin in zip(corner, self._tiles.begins, strict=True))
-        in_y, in_x = ([(at >= 0) & (at < size) for at in line] for line, size in ((y, high), (x, wide)))
+        (high, wide), (top, left) = self._tiles.size, self._tiles.begins
+        y, x = corner[0] - top, corner[1] - left
+        first = ((image * high + y) * wide + x) * channels
+        is_inside = (y >= 0) & (x >= 0) & (y <= high - size) & (x <= wide - size)
+        with code.where(is_inside):
+            self._see_from(code.address(self._image, first, FLOAT32), wide * channels, slot)
+        with code.where(~is_inside):
+            with code.loop(size) as row, code.loop(size) as column:
+                is_there = (y + row >= 0) & (y + row < high) & (x + column >= 0) & (x + column < wide)
+                target = self._window + (row * size + column) * channels
+                with code.where(is_there):
+                    source = code.address(self._image, first + (row * wide + column) * channels, FLOAT32)
+                    code.copy(source, code.address(self._space, target, FLOAT32), channels * FLOAT32.itemsize)
+                with code.where(~is_there), code.loop(channels, self._lanes) as channel:
+                    code.store(code.constant(0.0, FLOAT32, self._lanes), self._space, target + channel)
+            self._see_from(code.address(self._space, self._window, FLOAT32), size * channels, slot)
 
-        def place(row: int, column: int) -> str:
-            at = ((image * high + y[row]) * wide + x[column]) * self._tiles.channels
-            return code.either(in_y[row] & in_x[column], code.address(self._image, at, FLOAT32), self._zeros)
+    def _see_from(self, windows: str, row_apart: int, slot: Number) -> None:
+        code, channels = self.code, self._tiles.channels
+        apart = self._parts * self._slots * STRIDE
+        for part in range(self._parts):
+            done = part * DEPTH
+            numbers = [code.index(item) for item in (min(DEPTH, channels - done), row_apart, channels, apart)]
+            source = code.address(windows, done, FLOAT32)
+            target = code.address(self._space, self._factors + (slot + part * self._slots) * STRIDE, FLOAT32)
+            code.invoke(window_function(self._filtering), [source, target], numbers)
 
-        places = [[place(row, column) for column in steps] for row in steps]
-        with code.loop(self._tiles.channels, self._lanes) as channel:
-            window = [[code.load(item, channel, FLOAT32, self._lanes) for item in line] for line in places]
-            seen = in_both_axes(self._filtering.window, window)
-            start = self._factors + slot * self._line + channel
-            for point, value in enumerate(value for line in seen for value in line):
-                code.store(value, self._space, start + point * self._slots * self._line)
-
-    def _multiply(self, panel: Number, slot: Number, column: Number, following: Number, group: Number) -> None:
-        """The products of a group with one panel; each group fetches a part of the panel that follows."""
-        code, lanes, depth, width = self.code, self._lanes, self._tiles.channels, self._width
-        zero = code.constant(0.0, FLOAT32, lanes)
-        places = list(product(range(self._rows), range(0, width, lanes)))
-        cells = {place: code.cell(zero) for place in places}
-        starts = [self._factors + (slot + row) * self._line for row in range(self._rows)]
-        ahead = self._lines_ahead * NUMBERS_OF_A_LINE
-        coming = following * (depth * width) + group * (depth // STEPS * ahead)
-        with code.loop(depth, STEPS) as position:
-            for line in range(0, ahead, NUMBERS_OF_A_LINE):
-                code.prefetch(self._filters, coming + position * (ahead // STEPS) + line, FLOAT32)
-            for step in range(STEPS):
-                at = panel * (depth * width) + (position + step) * width
-                filters = {
-                    start: code.load(self._filters, at + start, FLOAT32, lanes) for start in range(0, width, lanes)
-                }
-                for row in range(self._rows):
-                    factor = code.load(self._space, starts[row] + position + step, FLOAT32).spread(lanes)
-                    for start, vector in filters.items():
-                        cells[row, start].set(factor.times_plus(vector, cells[row, start].get()))
-        target = self._products + slot * self._columns + column
-        for row, start in places:
-            code.store(cells[row, start].get(), self._space, target + (row * self._columns + start))
+    def _multiply(self, point: Number, panel: Number, part: int, groups: Number) -> None:
+        """The products of all groups with one panel, a part of the channels of it, while what follows is fetched."""
+        code, channels = self.code, self._tiles.channels
+        depth = min(DEPTH, channels - part * DEPTH)
+        start = (point * self._panels + panel) * (channels * width()) + part * (DEPTH * width())
+        right = code.address(self._filters, start, FLOAT32)
+        factors = self._factors + (point * self._parts + part) * (self._slots * STRIDE)
+        products = self._products + ((panel - self._owned[0]) * self._tiles.points + point) * (self._slots * width())
+        with code.loop(groups) as group:
+            coming = start + (group * self._ahead + depth) * width()
+            with code.loop(self._ahead * width(), NUMBERS_OF_A_LINE) as line:
+                code.prefetch(self._filters, coming + line, FLOAT32, cache=2)
+            slot = group * self._rows
+            left = code.address(self._space, factors + slot * STRIDE, FLOAT32)
+            sums = code.address(self._space, products + slot * width(), FLOAT32)
+            function = tile_function(self._rows, STRIDE, replaces=part == 0)
+            code.invoke(function, [left, right, sums], [code.index(depth)])
 
     def _bring_back(self, tile: Number, slot: Number) -> None:
         """The results of a tile from its products, as far as there are any, and what is fused behind them."""
-        code, steps = self.code, range(self._filtering.size)
+        code, lanes, outputs = self.code, self._lanes, self._filtering.outputs
         image, top, left = self._corner(tile)
-        rows, columns = self._tiles.result
-        begin, end = self._owned
-        first, last = begin * self._width, (end * self._width).smaller(self._tiles.outputs)
-        apart = self._slots * self._columns
-        with code.loop(last, self._lanes, start=first) as output:
-            start = self._products + slot * self._columns + (output - first)
-            seen = [
-                [
-                    code.load(self._space, start + (row * len(steps) + column) * apart, FLOAT32, self._lanes)
-                    for column in steps
-                ]
-                for row in steps
-            ]
-            for row, line in enumerate(in_both_axes(self._filtering.result, seen)):
-                for column, total in enumerate(line):
-                    with code.where((top + row < rows) & (left + column < columns)):
-                        place = (image * rows + (top + row)) * columns + (left + column)
-                        self._finish(total, output, place * self._tiles.outputs + output)
+        (rows, columns), (begin, end) = self._tiles.result, self._owned
+        high, wide = (code.index(rows) - top).smaller(outputs), (code.index(columns) - left).smaller(outputs)
+        place = ((image * rows + top) * columns + left) * self._tiles.outputs
+        with code.loop(end, start=begin) as panel, code.loop(width(), lanes) as inside:
+            output = panel * width() + inside
+            with code.where(output < self._tiles.outputs):
+                start = (
+                    self._products + ((panel - begin) * (self._tiles.points * self._slots) + slot) * width() + inside
+                )
+                places = code.address(self._space, start, FLOAT32), self._results
+                code.invoke(result_function(self._filtering), places, [code.index(self._slots * width())])
+                with code.loop(high) as row, code.loop(wide) as column:
+                    total = code.load(self._results, (row * outputs + column) * lanes, FLOAT32, lanes)
+                    self._finish(total, output, place + (row * columns + column) * self._tiles.outputs + output)
 
     def _finish(self, total: Number, output: Number, at: Number) -> None:
         for place, is_whole in self._addends:

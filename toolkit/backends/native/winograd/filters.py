@@ -1,0 +1,78 @@
+"""Filters of convolutions as minimal filtering multiplies by them: seen at its points, one matrix for each.
+
+They follow from a weight, and take 4 times its memory with tiles of 4 x 4. A compiled kernel makes them: some networks
+have so many that numpy would take longer than the first run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from toolkit.backends.native.code import Code
+from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.library import compiler
+from toolkit.backends.native.number import joined
+from toolkit.backends.native.packing import Packed
+from toolkit.backends.native.team import Team
+from toolkit.backends.native.tile import width
+from toolkit.backends.native.winograd.transforms import Filtering, in_both_axes
+from toolkit.backends.protocol import Kernel, Layout, Resources
+
+FLOAT32 = np.dtype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class FilterPanels(Packed):
+    """A weight (outputs, channels, taps, taps) as matrices (channels, outputs), in panels of ``width()`` outputs.
+
+    ``is_turned``: those of the gradient by the input, which convolves with each filter read backwards, from outputs
+    to channels.
+    """
+
+    filtering: Filtering
+    is_turned: bool = False
+
+    def shape(self, given: tuple[int, ...]) -> tuple[int, ...]:
+        outputs, channels = self._sides(given)
+        return self.filtering.size**2, -(-outputs // width()), channels, width()
+
+    def packing(self, source: Layout, target: Layout, resources: Resources) -> Kernel:
+        code = Code(2)
+        outputs, channels = self._sides(source.shape)
+        units = -(-outputs // width()) * channels
+        near, far = self.filtering.taps**2, source.shape[1] * self.filtering.taps**2
+        steps = (near, far) if self.is_turned else (far, near)
+        numbers = [code.index(number) for number in (outputs, channels, *steps, units)]
+        begin, end = Team(code, resources.threads).share(units)
+        code.invoke(filter_function(self.filtering, self.is_turned), code.places, [begin, end, *numbers])
+        return CompiledKernel(code, [source], [target])
+
+    def _sides(self, given: tuple[int, ...]) -> tuple[int, int]:
+        return (given[1], given[0]) if self.is_turned else (given[0], given[1])
+
+
+@cache
+def filter_function(filtering: Filtering, is_backwards: bool) -> str:
+    """Filters seen at all points. Places: weight, target; numbers: begin, end, outputs, channels, two distances, units.
+
+    A unit is a panel of outputs with one channel; those from begin to end are done, of all units. The distances are in
+    the weight, between outputs and between channels. Outputs that are not there repeat the last one.
+    """
+    code = Code(2, numbers=7)
+    weight, target = code.places
+    begin, end, outputs, channels, output_apart, channel_apart, units = code.numbers
+    taps = filtering.taps
+    with code.loop(end, start=begin) as unit:
+        panel = unit / channels
+        start = (unit - panel * channels) * channel_apart
+        starts = [(panel * width() + lane).smaller(outputs - 1) * output_apart + start for lane in range(width())]
+        found = [joined([code.load(weight, start + tap, FLOAT32) for start in starts]) for tap in range(taps**2)]
+        if is_backwards:
+            found.reverse()
+        seen = in_both_axes(filtering.filter, [found[row * taps : (row + 1) * taps] for row in range(taps)])
+        for point, value in enumerate(value for line in seen for value in line):
+            code.store(value, target, (units * point + unit) * width())
+    return compiler().name(code.text())
