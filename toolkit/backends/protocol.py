@@ -29,7 +29,8 @@ class Layout:
     """How a tensor lies in memory, and on which device.
 
     ``opaque`` is ``None`` for dense row-major order, else a backend's own hashable description (a blocked oneDNN
-    descriptor); two layouts are the same exactly when they compare equal. ``nbytes`` includes padding.
+    descriptor); two layouts are the same exactly when they compare equal. ``nbytes`` includes padding. What
+    ``is_derived`` is read by kernels alone: nobody turns it back into rows, so no tensor is kept that way.
     """
 
     dtype: np.dtype
@@ -37,6 +38,7 @@ class Layout:
     nbytes: int
     opaque: Any = None
     device: str = HOST
+    is_derived: bool = False
 
     @property
     def is_plain(self) -> bool:

@@ -77,7 +77,8 @@ class Lowering:
         places = self.places(variable)
         first = places[0]
         if first in self.undecided:
-            first.layout = self.store.adopt(first.key, layout)
+            kept = plain(layout.dtype, layout.shape, layout.device) if layout.is_derived else layout
+            first.layout = self.store.adopt(first.key, kept)
             self.undecided.discard(first)
         for place in places:
             if place.layout == layout:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.backends.native.checked import check_node, planned
 from toolkit.backends import onednn
-from toolkit.backends.native.winograd import is_winograd
+from toolkit.backends.native.winograd import is_filtered
 from toolkit.backends.onednn.backend import OneDNNBackend
 from toolkit.compiler.program import Program, Variable
 
@@ -24,21 +24,56 @@ def _arrays(x: tuple[int, ...], outputs: int) -> list[np.ndarray]:
     return [array.astype(np.float32) for array in (random.standard_normal(x), weight, random.standard_normal(outputs))]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize(
-    ("x", "outputs", "pads"),
-    [
-        ((1, 16, 44, 45), 16, [1, 1, 1, 1]),  # tiles that reach over two edges
-        ((3, 16, 26, 28), 24, [0, 0, 0, 0]),  # a panel that is not full
-        ((2, 24, 41, 30), 40, [2, 0, 1, 1]),
-        ((1, 128, 14, 14), 128, [1, 1, 1, 1]),  # threads share outputs
-        ((2, 256, 6, 6), 80, [1, 1, 1, 1]),
-        ((1, 32, 3, 300), 32, [1, 1, 1, 1]),
-    ],
-)
-def test_agrees_with_the_reference(x: tuple[int, ...], outputs: int, pads: list[int], threads: int) -> None:
-    attributes = {**USUAL, "pads": pads}
-    check_node("FusedConv", _arrays(x, outputs), attributes, threads=threads, others=[OneDNNBackend()])
+def _grad(x: tuple[int, ...], outputs: int, pads: list[int]) -> np.ndarray:
+    size = (x[2] + pads[0] + pads[2] - 2, x[3] + pads[1] + pads[3] - 2)
+    return np.random.default_rng(1).standard_normal((x[0], outputs, *size)).astype(np.float32)
+
+
+SHAPES = [
+    ((1, 16, 44, 45), 16, [1, 1, 1, 1]),  # tiles that reach over two edges
+    ((3, 16, 26, 28), 24, [0, 0, 0, 0]),  # a panel that is not full
+    ((2, 24, 41, 30), 40, [2, 0, 1, 1]),
+    ((1, 128, 14, 14), 128, [1, 1, 1, 1]),  # threads share outputs
+    ((2, 264, 6, 6), 80, [1, 1, 1, 1]),  # channels in two parts
+    ((1, 32, 3, 300), 32, [1, 1, 1, 1]),
+]
+shapes = pytest.mark.parametrize(("x", "outputs", "pads"), SHAPES)
+several = pytest.mark.parametrize("threads", [1, 2])
+
+
+@several
+@shapes
+def test_convolution(x: tuple[int, ...], outputs: int, pads: list[int], threads: int) -> None:
+    check_node("FusedConv", _arrays(x, outputs), {**USUAL, "pads": pads}, threads=threads, others=[OneDNNBackend()])
+
+
+@several
+@shapes
+def test_gradient_by_the_input(x: tuple[int, ...], outputs: int, pads: list[int], threads: int) -> None:
+    _, weight, _ = _arrays(x, outputs)
+    attributes = {**USUAL, "pads": pads, "input_shape": list(x)}
+    check_node(
+        "ConvInputGradient", [_grad(x, outputs, pads), weight], attributes, threads=threads, others=[OneDNNBackend()]
+    )
+
+
+@several
+@shapes
+def test_gradient_by_the_weight(x: tuple[int, ...], outputs: int, pads: list[int], threads: int) -> None:
+    image, weight, _ = _arrays(x, outputs)
+    grad = _grad(x, outputs, pads)
+    options: dict[str, Any] = {"known": (), "threads": threads, "others": [OneDNNBackend()]}
+    attributes = {**USUAL, "pads": pads, "weight_shape": list(weight.shape)}
+    check_node("ConvWeightGradient", [image, grad], {**attributes, "has_bias": 0}, **options)
+    check_node("ConvWeightGradient", [image, grad], {**attributes, "has_bias": 1}, outputs=2, **options)
+
+
+def test_threads_add_up_their_gradients() -> None:
+    x = (3, 24, 50, 50)
+    image, weight, _ = _arrays(x, 16)
+    attributes = {**USUAL, "weight_shape": list(weight.shape), "has_bias": 0}
+    arrays = [image, _grad(x, 16, [1, 1, 1, 1])]
+    check_node("ConvWeightGradient", arrays, attributes, known=(), threads=2, others=[OneDNNBackend()])
 
 
 @pytest.mark.parametrize("activation", ["Relu", "Clip", "Sigmoid"])
@@ -72,7 +107,7 @@ def test_leaves_what_is_no_dense_window(changes: dict[str, Any]) -> None:
             for name, shape in (("x", (1, 32, 64, 64)), ("w", (32, channels, 3, 3)))
         )
         weight.constant = np.zeros(weight.shape, np.float32)
-        return is_winograd(program.append("FusedConv", [x, weight], attributes, domain="toolkit", version=1, outputs=1))
+        return is_filtered(program.append("FusedConv", [x, weight], attributes, domain="toolkit", version=1, outputs=1))
 
     assert node_of(USUAL, 32)
     assert not node_of({**USUAL, **changes}, 32 // changes.get("group", 1))

@@ -34,7 +34,7 @@ class Packed(ABC):
         """How a variable lies."""
         assert variable is not None, "what is packed is there"
         nbytes = math.prod(self.shape(variable.shape)) * variable.dtype.itemsize
-        return Layout(variable.dtype, variable.shape, nbytes, self)
+        return Layout(variable.dtype, variable.shape, nbytes, self, is_derived=True)
 
 
 class Rearranged(Packed):

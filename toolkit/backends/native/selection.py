@@ -1,6 +1,7 @@
 """Which nodes the backend takes: small ones, where the way to a library and a second thread cost more than the work.
 
-Taken are nodes of programs that only compute forward, and the updates of those that learn. What lies in a library's own
+Taken are nodes of programs that only compute forward, and the updates of those that learn; large convolutions of both
+where fewer multiplications do. What lies in a library's own
 layout (behind convolutions) is left to the library, for every change of layout is a copy. Where the other choice is
 numpy, neither that nor size matters.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.registry import KERNELS
-from toolkit.backends.native.winograd import is_winograd
+from toolkit.backends.native.winograd import is_filtered
 from toolkit.backends.work import products
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.errors import malformed, naming
@@ -29,15 +30,17 @@ SPATIAL_RANK = 3  # from here on the library chooses layouts for itself
 
 def take_small_nodes(program: Program) -> None:
     """Let the backend have the nodes that it computes sooner than those who have them."""
+    for node in program.nodes:
+        if node.backend == LIBRARY and is_filtered(node):
+            node.backend = NAME
     if any(node.role != "forward" for node in program.nodes):
         _take_updates(program)
         return
     is_large = sum(map(products, program.nodes)) > MANY_PRODUCTS
     elsewhere: set[Variable] = set()  # what lies as the library likes it
     for node in program.nodes:
-        if node.backend == LIBRARY and node.op_type == "FusedConv" and is_winograd(node):
-            node.backend = NAME
-            elsewhere.add(node.y)  # in the library's layout, for its convolutions are beside it
+        if node.backend == NAME:
+            elsewhere.add(node.y)  # in a layout of the library, whose convolutions are beside it
             continue
         is_free = node.backend == SLOW or not any(item in elsewhere for item in node.inputs)
         if is_free and _is_better_off(node) and not (is_large and _is_brief(node)):

@@ -31,11 +31,15 @@ def width() -> int:
 
 
 class Rows(NamedTuple):
-    """Rows of a left factor in memory: the first begins at element ``start``, the next ``stride`` elements behind."""
+    """Rows of a left factor in memory: the first begins at element ``start``, the next ``stride`` elements behind.
+
+    The steps of a row lie ``apart`` elements from each other.
+    """
 
     place: str
     start: Number
     stride: int
+    apart: int = 1
 
 
 class Panel(NamedTuple):
@@ -70,9 +74,9 @@ class Tile:
         panel = right.start + position * (self._vectors * lanes)
         places = [(ahead * self._vectors + vector) * lanes for vector in range(self._vectors)]
         loaded = [code.load(right.place, panel + at, FLOAT32, lanes) for at in places]
-        first = left.start + position
+        first = left.start + (position if left.apart == 1 else position * left.apart)
         for row in range(self._rows):
-            factor = code.load(left.place, first + (row * left.stride + ahead), FLOAT32).spread(lanes)
+            factor = code.load(left.place, first + (row * left.stride + ahead * left.apart), FLOAT32).spread(lanes)
             for vector, numbers in enumerate(loaded):
                 cell = self._cells[row, vector]
                 cell.set(factor.times_plus(numbers, cell.get()))
@@ -84,18 +88,18 @@ class Tile:
 
 
 @cache
-def tile_function(rows: int, stride: int = DEPTH, replaces: bool = False) -> str:
+def tile_function(rows: int, stride: int = DEPTH, apart: int = 1, *, replaces: bool = False) -> str:
     """The name of a function that adds to sums, for ``Code.invoke``: places left, right, sums, and the depth.
 
     It ``replaces`` what lay at the sums, or adds to that.
 
-    ``rows`` rows of the left factor lie ``stride`` numbers apart, one panel of the right factor and the rows of the
-    sums lie densely.
+    ``rows`` rows of the left factor lie ``stride`` numbers apart, and their steps ``apart``; one panel of the right
+    factor and the rows of the sums lie densely.
     """
     code = Code(3, numbers=1)
     (left, right, sums), (depth,) = code.places, code.numbers
     tile, start, lanes = Tile(code, rows), code.index(0), compiler().lanes(FLOAT32)
-    tile.add_products(Rows(left, start, stride), Panel(right, start), depth)
+    tile.add_products(Rows(left, start, stride, apart), Panel(right, start), depth)
     for row, vector, found in tile.sums():
         at = (row * VECTORS + vector) * lanes
         code.store(found if replaces else code.load(sums, at, FLOAT32, lanes) + found, sums, at)

@@ -1,8 +1,9 @@
 """Convolutions with windows of 3 x 3, one position apart, by Winograd's minimal filtering, with channels last.
 
 An image is cut into tiles of neighbouring results. The window of each tile and each filter are seen at a few points,
-see ``winograd_transforms``, where the convolution is one product of matrices for each point: (tiles, channels) by
-(channels, outputs). A block of tiles goes all the way while it is near: seen, multiplied, and brought back to results.
+see ``transforms``, where the convolution is one product of matrices for each point: (tiles, channels) by (channels,
+outputs). A block of tiles goes all the way while it is near: seen, multiplied, and brought back to results. The
+gradient by the input is the convolution with each filter read backwards, from outputs to channels.
 """
 
 from __future__ import annotations
@@ -11,23 +12,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.backends import onednn
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number
-from toolkit.backends.native.registry import is_of_numbers, kernel
+from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.spelling import ACTIVATIONS
 from toolkit.backends.native.team import Team
 from toolkit.backends.native.tile import DEPTH, tile_function, width
 from toolkit.backends.native.winograd.filters import FilterPanels
 from toolkit.backends.native.winograd.functions import result_function, window_function
-from toolkit.backends.native.winograd.tiles import TAPS, Tiles
+from toolkit.backends.native.winograd.tiles import TAPS, Tiles, begins, is_dense_window
 from toolkit.backends.onednn.memory import channels_last
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
-from toolkit.backends.work import products
 from toolkit.compiler.known import is_static
-from toolkit.compiler.program import Node
+from toolkit.compiler.program import Node, Variable
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 FLOAT32 = np.dtype(np.float32)
@@ -37,34 +36,54 @@ STRIDE = DEPTH + NUMBERS_OF_A_LINE  # of factors: no power of two, whose rows wo
 BLOCK_NBYTES = 1 << 19  # of what one block of tiles is seen as: the size of many a second cache
 PASSES = 4  # or as many times the filters may be read, where they are larger than that
 FEW_TILES = 24  # for a thread; with fewer, threads share outputs
-FEWEST_PRODUCTS = 1 << 22  # of a convolution; smaller ones are computed where they lie, in rows
 
 
-def is_winograd(node: Node) -> bool:
+def is_convolution(node: Node) -> bool:
     """Whether the node is a convolution with a known weight that minimal filtering computes sooner."""
-    x, w = node.inputs[:2]
-    present = [item for item in (*node.inputs, *node.outputs) if item is not None]
-    if x is None or w is None or not is_of_numbers(node) or any(item.dtype != FLOAT32 for item in present):
-        return False
-    if len(x.shape) != 4 or w.shape[2:] != (TAPS, TAPS) or not is_static(w) or not onednn.available():
-        return False
-    if {*node.attributes["strides"], *node.attributes["dilations"], int(node.attributes["group"])} != {1}:
-        return False
-    lanes = compiler().lanes(FLOAT32)
-    if x.shape[1] % lanes or w.shape[0] % lanes or products(node) <= FEWEST_PRODUCTS:
+    weight = _weight(node)
+    if weight is None or not is_dense_window(node, weight.shape):
         return False
     addends = [item.shape for item in node.inputs[2:] if item is not None]
-    fits = all(shape in ((w.shape[0],), node.y.shape) for shape in addends)
-    return fits and node.attributes.get("activation", "") in ACTIVATIONS and Tiles.of(node).is_worth_while
+    fits = all(shape in ((weight.shape[0],), node.y.shape) for shape in addends)
+    return fits and node.attributes.get("activation", "") in ACTIVATIONS and _tiles(node).is_worth_while
 
 
-@kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=is_winograd)
-def lower_winograd(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+def is_input_gradient(node: Node) -> bool:
+    """Whether the node is the gradient of such a convolution by its input."""
+    weight = _weight(node)
+    return weight is not None and is_dense_window(node, weight.shape) and _gradient_tiles(node).is_worth_while
+
+
+def _weight(node: Node) -> Variable | None:
+    weight = node.inputs[1]
+    return weight if weight is not None and is_static(weight) else None
+
+
+def _tiles(node: Node) -> Tiles:
+    return Tiles.of(node.x.shape, node.y.shape, begins(node))
+
+
+def _gradient_tiles(node: Node) -> Tiles:
+    top, left = begins(node)
+    return Tiles.of(node.x.shape, node.y.shape, (TAPS - 1 - top, TAPS - 1 - left))
+
+
+@kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=is_convolution)
+def lower_convolution(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """``activation(convolution + bias + residual)``; the residual is overwritten where nobody reads it later."""
-    tiles = Tiles.of(node)
-    writer = _Writer(node, tiles, resources.threads)
+    return _kernel(node, _tiles(node), resources.threads, is_turned=False)
+
+
+@kernel(TOOLKIT_DOMAIN, "ConvInputGradient", accepts=is_input_gradient)
+def lower_input_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """The gradient by the input, from that by the output and the weight."""
+    return _kernel(node, _gradient_tiles(node), resources.threads, is_turned=True)
+
+
+def _kernel(node: Node, tiles: Tiles, threads: int, *, is_turned: bool) -> Kernel:
+    writer = _Writer(node, tiles, threads)
     layouts = [None if item is None else _lying(item.shape) for item in node.inputs]
-    layouts[1] = FilterPanels(tiles.filtering).layout(node.inputs[1])
+    layouts[1] = FilterPanels(tiles.filtering, is_turned).layout(node.inputs[1])
     whole = [at for at, item in enumerate(node.inputs) if at > 1 and item is not None and len(item.shape) > 1]
     return CompiledKernel(
         writer.code,
@@ -104,7 +123,7 @@ class _Writer:
         owned = -(-self._panels // threads) if shares_outputs else self._panels
         together = self._groups_of_a_block(owned, groups if shares_outputs else -(-groups // threads))
         self._slots = together * self._rows
-        window = tiles.points * tiles.channels
+        window = tiles.windows.numbers
         factors = tiles.points * self._parts * self._slots * STRIDE
         per_thread = window + factors + owned * tiles.points * self._slots * width()
         self.workspace = threads * per_thread * FLOAT32.itemsize
@@ -144,34 +163,16 @@ class _Writer:
         with code.loop(count) as slot:
             self._bring_back(first + slot, slot)
 
-    def _corner(self, tile: Number) -> tuple[Number, Number, Number]:
-        """The image of a tile, and the row and the column of its first result there."""
-        rows, columns = self._tiles.grid
-        image = tile / (rows * columns)
-        inside = tile - image * (rows * columns)
-        row = inside / columns
-        return image, row * self._filtering.outputs, (inside - row * columns) * self._filtering.outputs
-
     def _see(self, tile: Number, slot: Number) -> None:
-        """The window of a tile at all points; one that reaches over the edge is copied first, between zeros."""
-        code, size, channels = self.code, self._filtering.size, self._tiles.channels
-        image, *corner = self._corner(tile)
-        (high, wide), (top, left) = self._tiles.size, self._tiles.begins
-        y, x = corner[0] - top, corner[1] - left
-        first = ((image * high + y) * wide + x) * channels
-        is_inside = (y >= 0) & (x >= 0) & (y <= high - size) & (x <= wide - size)
-        with code.where(is_inside):
-            self._see_from(code.address(self._image, first, FLOAT32), wide * channels, slot)
-        with code.where(~is_inside):
-            with code.loop(size) as row, code.loop(size) as column:
-                is_there = (y + row >= 0) & (y + row < high) & (x + column >= 0) & (x + column < wide)
-                target = self._window + (row * size + column) * channels
-                with code.where(is_there):
-                    source = code.address(self._image, first + (row * wide + column) * channels, FLOAT32)
-                    code.copy(source, code.address(self._space, target, FLOAT32), channels * FLOAT32.itemsize)
-                with code.where(~is_there), code.loop(channels, self._lanes) as channel:
-                    code.store(code.constant(0.0, FLOAT32, self._lanes), self._space, target + channel)
-            self._see_from(code.address(self._space, self._window, FLOAT32), size * channels, slot)
+        """The window of a tile at all points."""
+        spare = self._space, self._window
+        self._tiles.windows.read(
+            self.code,
+            self._image,
+            self._tiles.corner(tile),
+            spare,
+            lambda place, apart: self._see_from(place, apart, slot),
+        )
 
     def _see_from(self, windows: str, row_apart: int, slot: Number) -> None:
         code, channels = self.code, self._tiles.channels
@@ -204,7 +205,7 @@ class _Writer:
     def _bring_back(self, tile: Number, slot: Number) -> None:
         """The results of a tile from its products, as far as there are any, and what is fused behind them."""
         code, lanes, outputs = self.code, self._lanes, self._filtering.outputs
-        image, top, left = self._corner(tile)
+        image, top, left = self._tiles.corner(tile)
         (rows, columns), (begin, end) = self._tiles.result, self._owned
         high, wide = (code.index(rows) - top).smaller(outputs), (code.index(columns) - left).smaller(outputs)
         place = ((image * rows + top) * columns + left) * self._tiles.outputs

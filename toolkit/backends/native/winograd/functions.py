@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.library import compiler
+from toolkit.backends.native.tile import width
 from toolkit.backends.native.winograd.transforms import Filtering, Line, in_both_axes
 
 FLOAT32 = np.dtype(np.float32)
@@ -17,21 +18,31 @@ FLOAT32 = np.dtype(np.float32)
 
 @cache
 def window_function(filtering: Filtering) -> str:
-    """Windows seen at all points. Places: windows, target; numbers: channels, and three distances in numbers.
+    """Windows seen at all points, see ``_seeing``."""
+    return _seeing(filtering.window, filtering.size)
 
-    Those are between the rows and the columns of a window, and between the points in the target. Channels lie densely,
+
+@cache
+def square_function(filtering: Filtering) -> str:
+    """Squares of ``taps`` positions, which filter windows when a gradient by a weight is computed; see ``_seeing``."""
+    return _seeing(filtering.filter, filtering.taps)
+
+
+def _seeing(transform: Callable[[Line], Line], side: int) -> str:
+    """Squares seen at all points. Places: squares, target; numbers: channels, and three distances in numbers.
+
+    Those are between the rows and the columns of a square, and between the points in the target. Channels lie densely,
     as many as vectors hold.
     """
     code = Code(2, numbers=4)
-    (windows, target), (channels, row_apart, column_apart, apart) = code.places, code.numbers
-    lanes, steps = compiler().lanes(FLOAT32), range(filtering.size)
+    (squares, target), (channels, row_apart, column_apart, apart) = code.places, code.numbers
+    lanes, steps = compiler().lanes(FLOAT32), range(side)
     rows = [row_apart * row for row in steps]
     starts = [[row + column_apart * column for column in steps] for row in rows]
-    points = [apart * point for point in range(filtering.size**2)]
     with code.loop(channels, lanes) as channel:
-        window = [[code.load(windows, start + channel, FLOAT32, lanes) for start in line] for line in starts]
-        for point, value in zip(points, _flat(in_both_axes(filtering.window, window)), strict=True):
-            code.store(value, target, point + channel)
+        square = [[code.load(squares, start + channel, FLOAT32, lanes) for start in line] for line in starts]
+        for point, value in enumerate(_flat(in_both_axes(transform, square))):
+            code.store(value, target, apart * point + channel)
     return compiler().name(code.text())
 
 
@@ -50,6 +61,30 @@ def result_function(filtering: Filtering) -> str:
     ]
     for at, value in enumerate(_flat(in_both_axes(filtering.result, seen))):
         code.store(value, target, at * lanes)
+    return compiler().name(code.text())
+
+
+@cache
+def weight_function(filtering: Filtering) -> str:
+    """Products of one vector of outputs as filters. Places: products, weight; numbers: channels, and two distances.
+
+    Those are between the points of the products and between outputs in the weight, (outputs, channels, taps, taps).
+    Channels lie as far apart in the products as a panel is wide.
+    """
+    code = Code(2, numbers=3)
+    (products, weight), (channels, apart, output_apart) = code.places, code.numbers
+    lanes, size = compiler().lanes(FLOAT32), filtering.size
+    with code.loop(channels) as channel:
+        start = channel * width()
+        seen = [
+            [code.load(products, start + apart * (row * size + column), FLOAT32, lanes) for column in range(size)]
+            for row in range(size)
+        ]
+        taps = _flat(in_both_axes(filtering.result, seen))
+        for lane in range(lanes):
+            at = output_apart * lane + channel * len(taps)
+            for tap, values in enumerate(taps):
+                code.store(values.lane(lane), weight, at + tap)
     return compiler().name(code.text())
 
 

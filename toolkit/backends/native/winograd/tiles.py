@@ -9,16 +9,24 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from toolkit.backends.native.image import pair
+import numpy as np
+
+from toolkit.backends import onednn
+from toolkit.backends.native.library import compiler
+from toolkit.backends.native.number import Number
+from toolkit.backends.native.registry import is_of_numbers
+from toolkit.backends.native.winograd.squares import Corner, Squares
 from toolkit.backends.native.winograd.transforms import Filtering
 from toolkit.compiler.program import Node
 
+FLOAT32 = np.dtype(np.float32)
 TAPS = 3
 # The points that rounded least of those tried: 2 and 0.7 times as coarsely as adding up all nine products (float32).
 FILTERINGS = (Filtering(4, TAPS, (2 / 3, 3 / 2)), Filtering(2, TAPS, (1.0,)))
 OF_A_FILTER = 11  # what reading one number of a filter costs
 OF_A_POINT = 14  # what seeing one number of a window or of a tile at one point costs
 WORTH_WHILE = 0.85  # of the multiplications of the convolution
+FEWEST_PRODUCTS = 1 << 22  # of a convolution; smaller ones are computed where they lie, in rows
 
 
 class Tiles(NamedTuple):
@@ -36,15 +44,15 @@ class Tiles(NamedTuple):
     filtering: Filtering = FILTERINGS[0]
 
     @classmethod
-    def of(cls, node: Node) -> Tiles:
-        """A convolution with windows of 3 x 3 in the tiles that cost least."""
-        x, y = node.x.shape, node.y.shape
-        begins = pair(node.attributes["pads"][:2], 0)
-        return cls(x[0], x[1], y[1], pair(x[2:], 1), begins, pair(y[2:], 1)).best()
+    def of(cls, x: tuple[int, ...], y: tuple[int, ...], begins: tuple[int, int]) -> Tiles:
+        """A convolution of ``x`` to ``y`` (batch, channels, rows, columns), in the tiles that cost least."""
+        made = cls(x[0], x[1], y[1], (x[2], x[3]), begins, (y[2], y[3]))
+        return min((made._replace(filtering=item) for item in FILTERINGS), key=Tiles.cost)
 
-    def best(self) -> Tiles:
-        """The same convolution in the tiles that cost least."""
-        return min((self._replace(filtering=item) for item in FILTERINGS), key=Tiles.cost)
+    @property
+    def products(self) -> int:
+        """Multiplications of the convolution as it is written."""
+        return self.batch * math.prod(self.result) * self.channels * self.outputs * TAPS**2
 
     def cost(self) -> float:
         """Of all of it, beside ``products``."""
@@ -54,8 +62,11 @@ class Tiles(NamedTuple):
 
     @property
     def is_worth_while(self) -> bool:
-        direct = self.batch * math.prod(self.result) * self.channels * self.outputs * TAPS**2
-        return self.cost() < WORTH_WHILE * direct
+        """Whether it takes less time than the convolution as it is written; channels fill vectors."""
+        lanes = compiler().lanes(FLOAT32)
+        if self.channels % lanes or self.outputs % lanes or self.products <= FEWEST_PRODUCTS:
+            return False
+        return self.cost() < WORTH_WHILE * self.products
 
     @property
     def points(self) -> int:
@@ -71,3 +82,31 @@ class Tiles(NamedTuple):
     def total(self) -> int:
         """Tiles of all images."""
         return self.batch * math.prod(self.grid)
+
+    @property
+    def windows(self) -> Squares:
+        """What is read for each tile."""
+        return Squares(self.size, self.channels, self.filtering.size, self.begins)
+
+    def corner(self, tile: Number) -> Corner:
+        """Where a tile begins."""
+        rows, columns = self.grid
+        image = tile / (rows * columns)
+        inside = tile - image * (rows * columns)
+        row = inside / columns
+        return Corner(image, row * self.filtering.outputs, (inside - row * columns) * self.filtering.outputs)
+
+
+def is_dense_window(node: Node, weight: tuple[int, ...]) -> bool:
+    """Whether a convolution, or a gradient of one, goes position by position with ungrouped windows of 3 x 3."""
+    present = [item for item in (*node.inputs, *node.outputs) if item is not None]
+    if not onednn.available() or not is_of_numbers(node) or any(item.dtype != FLOAT32 for item in present):
+        return False
+    steps = {*node.attributes["strides"], *node.attributes["dilations"], int(node.attributes["group"])}
+    return len(node.x.shape) == 4 and weight[2:] == (TAPS, TAPS) and steps == {1}
+
+
+def begins(node: Node) -> tuple[int, int]:
+    """The zeros in front of the rows and the columns of an image."""
+    pads = node.attributes["pads"]
+    return int(pads[0]), int(pads[1])

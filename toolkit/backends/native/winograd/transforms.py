@@ -31,6 +31,11 @@ class Filtering:
         """Of a window, and of what is multiplied."""
         return 2 + 2 * len(self.points)
 
+    @property
+    def swapped(self) -> Filtering:
+        """At the same points, as many results as there were taps, of as many taps as there were results."""
+        return Filtering(self.taps, self.outputs, self.points)
+
     def window(self, values: Line) -> Line:
         """A window of ``size`` numbers as its factors (the matrix B transposed)."""
         whole = _even(self.points)

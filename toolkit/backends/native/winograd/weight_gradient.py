@@ -1,0 +1,205 @@
+"""Gradients of convolutions with windows of 3 x 3 by their weight, by minimal filtering, with channels last.
+
+The gradient is a convolution too: nine results for each channel and output, of which every tile of the gradient by the
+output is a filter, and the window that it came from an image. Seen at the points, (channels, tiles) by (tiles, outputs)
+is one product of matrices for each point, and all tiles add to it; only the sum is brought back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from toolkit.backends.native.code import Code
+from toolkit.backends.native.image import HEAD
+from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.library import compiler
+from toolkit.backends.native.number import Number
+from toolkit.backends.native.registry import kernel
+from toolkit.backends.native.team import Team
+from toolkit.backends.native.tile import DEPTH, tile_function, width
+from toolkit.backends.native.winograd.convolution import BLOCK_NBYTES, STRIDE
+from toolkit.backends.native.winograd.functions import square_function, weight_function, window_function
+from toolkit.backends.native.winograd.squares import Squares
+from toolkit.backends.native.winograd.tiles import TAPS, Tiles, begins, is_dense_window
+from toolkit.backends.onednn.memory import channels_last
+from toolkit.backends.protocol import Kernel, Layout, Resources, plain
+from toolkit.compiler.program import Node
+from toolkit.operators.expression import TOOLKIT_DOMAIN
+
+FLOAT32 = np.dtype(np.float32)
+MOST_ROWS, OTHER_ROWS = 6, 4  # channels of one product in registers: multiples of vectors are so many of both
+MOST_SUMS_NBYTES = 1 << 20  # up to which each thread has its own sums, for tiles of its own
+
+
+def is_weight_gradient(node: Node) -> bool:
+    """Whether the node is the gradient by a weight that minimal filtering computes sooner."""
+    return node.inputs[1] is not None and is_dense_window(node, node.y.shape) and _tiles(node).is_worth_while
+
+
+def _tiles(node: Node) -> Tiles:
+    grad = node.inputs[1]
+    assert grad is not None
+    return Tiles.of(node.x.shape, grad.shape, begins(node))
+
+
+@kernel(TOOLKIT_DOMAIN, "ConvWeightGradient", accepts=is_weight_gradient)
+def lower_weight_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """The gradients by the weight and by the bias, from the input and the gradient by the output."""
+    has_bias = len(node.outputs) > 1 and node.outputs[1] is not None
+    writer = _Writer(_tiles(node), resources.threads, has_bias)
+    given: list[Layout | None] = [channels_last(FLOAT32, item.shape) for item in node.inputs if item is not None]
+    made: list[Layout | None] = [None if item is None else plain(FLOAT32, item.shape) for item in node.outputs]
+    return CompiledKernel(writer.code, given, made, workspace=writer.workspace)
+
+
+class _Writer:
+    """Writes the code.
+
+    Sums are (panels, points, channels, outputs of a panel). Where they are small, each thread has sums of its own, for
+    tiles of its own, and they are added up in the end; else threads have panels, and see all windows for themselves.
+    The space of a thread holds a square, the windows of a block, (points, parts of the channels, slots for tiles,
+    channels), its tiles, (panels, points, slots, outputs of a panel), and sums.
+    """
+
+    def __init__(self, tiles: Tiles, threads: int, has_bias: bool) -> None:
+        self._tiles, self._filtering = tiles, tiles.filtering.swapped
+        self._panels, self._parts = -(-tiles.outputs // width()), -(-tiles.channels // DEPTH)
+        self.code = code = Code(5 if has_bias else 4)
+        self._image, self._grad, self._weight, *rest = code.places
+        self._space = rest[-1]
+        self._grads = Squares(tiles.result, tiles.outputs, self._filtering.taps)
+        self._lanes = compiler().lanes(FLOAT32)
+
+        self._panel = tiles.points * tiles.channels * width()  # numbers of the sums of a panel
+        shares_outputs = self._panels * self._panel * FLOAT32.itemsize > MOST_SUMS_NBYTES and self._panels > 1
+        owned = -(-self._panels // threads) if shares_outputs else self._panels
+        self._slots = self._slots_of_a_block(owned, tiles.total if shares_outputs else -(-tiles.total // threads))
+        square = max(tiles.windows.numbers, self._grads.numbers)
+        windows = tiles.points * self._parts * self._slots * STRIDE
+        filters = owned * tiles.points * self._slots * width()
+        self._each = square + windows + filters + owned * self._panel
+        self.workspace = (HEAD + threads * self._each) * FLOAT32.itemsize
+
+        team = Team(code, threads, self._space)
+        self._square = team.number * self._each + HEAD
+        self._windows, self._filters = self._square + square, self._square + (square + windows)
+        self._sums = self._filters + filters
+        meet = None if shares_outputs else team.barrier()
+        whole = code.index(0), code.index(self._panels)
+        self._owned = team.share(self._panels) if shares_outputs else whole
+        begin, end = (code.index(0), code.index(tiles.total)) if shares_outputs else team.share(tiles.total)
+        self._block(begin, (end - begin).smaller(self._slots), replaces=True)
+        with code.loop(end, self._slots, start=begin + self._slots) as first:
+            self._block(first, (end - first).smaller(self._slots), replaces=False)
+        if meet is not None:
+            meet()
+            self._owned = team.share(self._panels)
+            self._add_up(team.count)
+        self._bring_back(code.index(0) if meet is not None else self._owned[0], meet is None)
+        if has_bias:
+            self._sum_up(rest[0], team)
+
+    def _slots_of_a_block(self, owned: int, most: int) -> int:
+        """How many tiles fit into the cache, or where sums do not either, as many as let them be passed over seldom."""
+        columns = owned * width()
+        tile = self._tiles.points * (self._tiles.channels + columns) * FLOAT32.itemsize
+        sums = owned * self._panel * FLOAT32.itemsize
+        return max(1, min(most, DEPTH, max(BLOCK_NBYTES, sums) // tile))
+
+    def _block(self, first: Number, count: Number, *, replaces: bool) -> None:
+        """Add what ``count`` tiles from ``first`` on give to the sums."""
+        code, points = self.code, self._tiles.points
+        spare, (begin, end) = (self._space, self._square), self._owned
+        with code.loop(count) as slot:
+            corner = self._tiles.corner(first + slot)
+
+            def see_window(place: str, apart: int) -> None:
+                self._see_window(place, apart, slot)
+
+            def see_filter(place: str, apart: int) -> None:
+                self._see_filter(place, apart, slot)
+
+            self._tiles.windows.read(code, self._image, corner, spare, see_window)
+            self._grads.read(code, self._grad, corner, spare, see_filter)
+        with code.loop(points) as point, code.loop(end, start=begin) as panel:
+            local = (panel - begin) * points + point
+            right = code.address(self._space, self._filters + local * (self._slots * width()), FLOAT32)
+            for part in range(self._parts):
+                done = part * DEPTH
+                windows = self._windows + (point * self._parts + part) * (self._slots * STRIDE)
+                sums = self._sums + (local * self._tiles.channels + done) * width()
+                self._multiply(windows, right, sums, min(DEPTH, self._tiles.channels - done), count, replaces)
+
+    def _see_window(self, place: str, apart: int, slot: Number) -> None:
+        code, channels = self.code, self._tiles.channels
+        for part in range(self._parts):
+            done = part * DEPTH
+            target = code.address(self._space, self._windows + (slot + part * self._slots) * STRIDE, FLOAT32)
+            distances = min(DEPTH, channels - done), apart, channels, self._parts * self._slots * STRIDE
+            places = code.address(place, done, FLOAT32), target
+            code.invoke(window_function(self._tiles.filtering), places, [code.index(item) for item in distances])
+
+    def _see_filter(self, place: str, apart: int, slot: Number) -> None:
+        code, outputs, (begin, end) = self.code, self._tiles.outputs, self._owned
+        with code.loop(end, start=begin) as panel:
+            output = panel * width()
+            at = self._filters + ((panel - begin) * (self._tiles.points * self._slots) + slot) * width()
+            places = code.address(place, output, FLOAT32), code.address(self._space, at, FLOAT32)
+            distances = [code.index(item) for item in (apart, outputs, self._slots * width())]
+            present = (code.index(outputs) - output).smaller(width())
+            code.invoke(square_function(self._filtering), places, [present, *distances])
+
+    def _multiply(
+        self, windows: Number, right: str, sums: Number, channels: int, depth: Number, replaces: bool
+    ) -> None:
+        """Products of channels with one panel at one point, over the tiles of a block."""
+        code, done = self.code, 0
+        others = next(count for count in range(3) if (channels - OTHER_ROWS * count) % MOST_ROWS == 0)
+        for rows, count in ((MOST_ROWS, (channels - OTHER_ROWS * others) // MOST_ROWS), (OTHER_ROWS, others)):
+            function = tile_function(rows, 1, STRIDE, replaces=replaces)
+            with code.loop(done + count * rows, rows, start=done) as channel:
+                left = code.address(self._space, windows + channel, FLOAT32)
+                target = code.address(self._space, sums + channel * width(), FLOAT32)
+                code.invoke(function, [left, right, target], [depth])
+            done += count * rows
+
+    def _add_up(self, threads: Number) -> None:
+        """Add the sums of all threads to those of the first, for the panels that this one brings back."""
+        code, (begin, end) = self.code, self._owned
+        first = self._sums - self._square + HEAD
+        with code.loop(end * self._panel, self._lanes, start=begin * self._panel) as at:
+            total = code.cell(code.load(self._space, first + at, FLOAT32, self._lanes))
+            with code.loop(threads, start=1) as thread:
+                total.set(total.get() + code.load(self._space, first + thread * self._each + at, FLOAT32, self._lanes))
+            code.store(total.get(), self._space, first + at)
+
+    def _bring_back(self, origin: Number, is_own: bool) -> None:
+        """The sums of panels as filters of the gradient; those of panel ``origin`` lie first."""
+        code, channels, (begin, end) = self.code, self._tiles.channels, self._owned
+        sums = self._sums if is_own else self._sums - self._square + HEAD
+        with code.loop(end, start=begin) as panel, code.loop(width(), self._lanes) as inside:
+            output = panel * width() + inside
+            with code.where(output < self._tiles.outputs):
+                source = code.address(self._space, sums + (panel - origin) * self._panel + inside, FLOAT32)
+                target = code.address(self._weight, output * (channels * TAPS**2), FLOAT32)
+                distances = channels, channels * width(), channels * TAPS**2
+                function = weight_function(self._filtering)
+                code.invoke(function, [source, target], [code.index(item) for item in distances])
+
+    def _sum_up(self, target: str, team: Team) -> None:
+        """The gradient by the bias: a sum over all positions, row by row."""
+        code, lanes, outputs = self.code, self._lanes, self._tiles.outputs
+        rows, columns = self._tiles.result
+        begin, end = team.share(outputs // lanes)
+        zero = code.constant(0.0, FLOAT32, lanes)
+        with code.loop(end, start=begin) as vector:
+            total = code.cell(zero)
+            with code.loop(self._tiles.batch * rows) as row:
+                part = code.cell(zero)
+                with code.loop(columns) as column:
+                    at = (row * columns + column) * outputs + vector * lanes
+                    part.set(part.get() + code.load(self._grad, at, FLOAT32, lanes))
+                total.set(total.get() + part.get())
+            code.store(total.get(), target, vector * lanes)
