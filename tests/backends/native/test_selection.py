@@ -33,8 +33,8 @@ class Rig:
         made.backend = backend
         return made
 
-    def convolution(self, x: Variable, outputs: int) -> Node:
-        shape = (outputs, x.shape[1], 3, 3)
+    def convolution(self, x: Variable, outputs: int, taps: int = 3) -> Node:
+        shape = (outputs, x.shape[1], taps, taps)
         content = np.ones(shape, np.float32)
         weight = Variable(f"w{len(self.program.nodes)}", content.dtype, shape, constant=content)
         return self.node("toolkit::FusedConv", x, weight, **SQUARE)
@@ -66,6 +66,21 @@ def test_what_no_kernel_serves_and_what_is_elsewhere_stays() -> None:
     assert rig.taken() == [False, False]
 
 
+def test_large_convolutions_of_a_program_that_learns_are_taken() -> None:
+    rig = Rig()
+    made = rig.convolution(rig.given(1, 64, 32, 32), 64)
+    rig.node("Relu", made.y)
+    weight, geometry = (
+        made.inputs[1],
+        {name: made.attributes[name] for name in ("strides", "pads", "dilations", "group")},
+    )
+    assert weight is not None
+    operator, shape = "toolkit::ConvWeightGradient", {"weight_shape": [64, 64, 3, 3], "has_bias": 0}
+    rig.node("toolkit::ConvInputGradient", made.y, weight, **geometry, input_shape=[1, 64, 32, 32]).role = "backward"
+    rig.node(operator, made.x, made.y, **geometry, **shape).role = "backward"
+    assert rig.taken() == [True, False, True, True]
+
+
 def test_of_a_program_that_learns_only_the_update_is_taken() -> None:
     rig = Rig()
     x = rig.given(MOST_ELEMENTS + 1)
@@ -76,19 +91,20 @@ def test_of_a_program_that_learns_only_the_update_is_taken() -> None:
     assert rig.taken() == [False, False, True]
 
 
-def test_what_follows_a_large_convolution_keeps_its_layout() -> None:
+@pytest.mark.parametrize(("taps", "is_taken"), [(3, True), (1, False)])  # by minimal filtering, in the library's layout
+def test_what_follows_a_large_convolution_keeps_its_layout(taps: int, is_taken: bool) -> None:
     rig = Rig()
-    large = rig.convolution(rig.given(1, 64, 32, 32), 64)
+    large = rig.convolution(rig.given(1, 64, 48, 48), 64, taps)
     beside = rig.node("Relu", large.y)
     rig.convolution(beside.y, 1)
     flat = rig.node("Relu", rig.given(1, 4, 2, 2))
     rig.convolution(flat.y, 4)
-    assert rig.taken() == [False, False, False, True, True]
+    assert rig.taken() == [is_taken, False, False, True, True]
 
 
 def test_a_large_program_is_not_compiled_for_its_small_nodes() -> None:
     rig = Rig()
-    rig.convolution(rig.given(1, 128, 64, 64), 128)
+    rig.convolution(rig.given(1, 512, 32, 32), 512, 1)
     rig.node("Sin", rig.given(3, 4), backend="numpy")
     rig.node("Sin", rig.given(MOST_ELEMENTS + 1), backend="numpy")
     assert rig.taken() == [False, False, True]

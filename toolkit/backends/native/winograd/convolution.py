@@ -20,7 +20,7 @@ from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.spelling import ACTIVATIONS
 from toolkit.backends.native.team import Team
 from toolkit.backends.native.tile import DEPTH, tile_function, width
-from toolkit.backends.native.winograd.filters import FilterPanels
+from toolkit.backends.native.winograd.filters import FilterPanels, apart_in_units
 from toolkit.backends.native.winograd.functions import result_function, window_function
 from toolkit.backends.native.winograd.tiles import TAPS, Tiles, begins, is_dense_window
 from toolkit.backends.onednn.memory import channels_last
@@ -122,7 +122,7 @@ class _Writer:
         shares_outputs = tiles.total < FEW_TILES * threads and self._panels > 1
         owned = -(-self._panels // threads) if shares_outputs else self._panels
         together = self._groups_of_a_block(owned, groups if shares_outputs else -(-groups // threads))
-        self._slots = together * self._rows
+        self._slots = together * self._rows | 1  # odd, so that points do not share a place in the cache
         window = tiles.windows.numbers
         factors = tiles.points * self._parts * self._slots * STRIDE
         per_thread = window + factors + owned * tiles.points * self._slots * width()
@@ -188,7 +188,8 @@ class _Writer:
         """The products of all groups with one panel, a part of the channels of it, while what follows is fetched."""
         code, channels = self.code, self._tiles.channels
         depth = min(DEPTH, channels - part * DEPTH)
-        start = (point * self._panels + panel) * (channels * width()) + part * (DEPTH * width())
+        unit = point * apart_in_units(self._panels * channels) + panel * channels + part * DEPTH
+        start = unit * width()
         right = code.address(self._filters, start, FLOAT32)
         factors = self._factors + (point * self._parts + part) * (self._slots * STRIDE)
         products = self._products + ((panel - self._owned[0]) * self._tiles.points + point) * (self._slots * width())

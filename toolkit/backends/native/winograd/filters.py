@@ -28,6 +28,8 @@ FLOAT32 = np.dtype(np.float32)
 class FilterPanels(Packed):
     """A weight (outputs, channels, taps, taps) as matrices (channels, outputs), in panels of ``width()`` outputs.
 
+    A row of a panel, one channel for its outputs, is a unit: a line of the cache, or several.
+
     ``is_turned``: those of the gradient by the input, which convolves with each filter read backwards, from outputs
     to channels.
     """
@@ -37,7 +39,7 @@ class FilterPanels(Packed):
 
     def shape(self, given: tuple[int, ...]) -> tuple[int, ...]:
         outputs, channels = self._sides(given)
-        return self.filtering.size**2, -(-outputs // width()), channels, width()
+        return self.filtering.size**2, apart_in_units(-(-outputs // width()) * channels), width()
 
     def packing(self, source: Layout, target: Layout, resources: Resources) -> Kernel:
         code = Code(2)
@@ -45,7 +47,7 @@ class FilterPanels(Packed):
         units = -(-outputs // width()) * channels
         near, far = self.filtering.taps**2, source.shape[1] * self.filtering.taps**2
         steps = (near, far) if self.is_turned else (far, near)
-        numbers = [code.index(number) for number in (outputs, channels, *steps, units)]
+        numbers = [code.index(number) for number in (outputs, channels, *steps, apart_in_units(units))]
         begin, end = Team(code, resources.threads).share(units)
         code.invoke(filter_function(self.filtering, self.is_turned), code.places, [begin, end, *numbers])
         return CompiledKernel(code, [source], [target])
@@ -54,16 +56,21 @@ class FilterPanels(Packed):
         return (given[1], given[0]) if self.is_turned else (given[0], given[1])
 
 
+def apart_in_units(units: int) -> int:
+    """How many units the points lie apart that have ``units`` each: an odd number, to share no place in the cache."""
+    return units | 1
+
+
 @cache
 def filter_function(filtering: Filtering, is_backwards: bool) -> str:
-    """Filters seen at all points. Places: weight, target; numbers: begin, end, outputs, channels, two distances, units.
+    """Filters seen at all points. Places: weight, target; numbers: begin, end, outputs, channels, three distances.
 
-    A unit is a panel of outputs with one channel; those from begin to end are done, of all units. The distances are in
-    the weight, between outputs and between channels. Outputs that are not there repeat the last one.
+    The units from begin to end are made. The distances are those between outputs and between channels in the weight,
+    and the units between points. Outputs that are not there repeat the last one.
     """
     code = Code(2, numbers=7)
     weight, target = code.places
-    begin, end, outputs, channels, output_apart, channel_apart, units = code.numbers
+    begin, end, outputs, channels, output_apart, channel_apart, apart = code.numbers
     taps = filtering.taps
     with code.loop(end, start=begin) as unit:
         panel = unit / channels
@@ -74,5 +81,5 @@ def filter_function(filtering: Filtering, is_backwards: bool) -> str:
             found.reverse()
         seen = in_both_axes(filtering.filter, [found[row * taps : (row + 1) * taps] for row in range(taps)])
         for point, value in enumerate(value for line in seen for value in line):
-            code.store(value, target, (units * point + unit) * width())
+            code.store(value, target, (apart * point + unit) * width())
     return compiler().name(code.text())

@@ -102,11 +102,14 @@ class _Writer:
             self._sum_up(rest[0], team)
 
     def _slots_of_a_block(self, owned: int, most: int) -> int:
-        """How many tiles fit into the cache, or where sums do not either, as many as let them be passed over seldom."""
+        """How many tiles fit into the cache, or where sums do not either, as many as let them be passed over seldom.
+
+        An odd number, so that points do not share a place in the cache.
+        """
         columns = owned * width()
         tile = self._tiles.points * (self._tiles.channels + columns) * FLOAT32.itemsize
         sums = owned * self._panel * FLOAT32.itemsize
-        return max(1, min(most, DEPTH, max(BLOCK_NBYTES, sums) // tile))
+        return min(most, DEPTH - 1, max(BLOCK_NBYTES, sums) // tile) | 1
 
     def _block(self, first: Number, count: Number, *, replaces: bool) -> None:
         """Add what ``count`` tiles from ``first`` on give to the sums."""
