@@ -56,9 +56,16 @@ def test_rounds_little_more_than_sums_do(filtering: Filtering) -> None:
     assert errors[0] < 2.5 * errors[1]
 
 
-def test_tiles_must_share_the_reading_of_filters() -> None:
-    wide = Tiles(1, 64, 64, (56, 56), (1, 1), (56, 56)).best()
-    assert (wide.is_worth_while, wide.filtering, wide.total) == (True, FILTERINGS[0], 14 * 14)
-    assert not Tiles(1, 512, 512, (7, 7), (1, 1), (7, 7)).best().is_worth_while
-    assert Tiles(8, 512, 512, (7, 7), (1, 1), (7, 7)).best().is_worth_while
-    assert not Tiles(1, 8, 8, (112, 112), (1, 1), (112, 112)).best().is_worth_while
+@pytest.mark.parametrize(
+    ("batch", "channels", "side", "worth_while"),
+    [(1, 64, 56, True), (1, 512, 7, False), (8, 512, 7, True), (1, 8, 112, False), (1, 60, 112, False)],
+)
+def test_tiles_must_share_the_reading_of_filters(batch: int, channels: int, side: int, worth_while: bool) -> None:
+    shape = (batch, channels, side, side)
+    assert Tiles.of(shape, shape, (1, 1)).is_worth_while is worth_while
+
+
+def test_few_tiles_are_small_ones() -> None:
+    shapes = [(1, 256, side, side) for side in (6, 64)]
+    found = [Tiles.of(shape, shape, (1, 1)) for shape in shapes]
+    assert [(item.filtering, item.total) for item in found] == [(FILTERINGS[1], 9), (FILTERINGS[0], 256)]
