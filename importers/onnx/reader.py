@@ -27,7 +27,7 @@ SMALLEST_CUT = 1024  # bytes; below this the bookkeeping costs more than the cop
 ALIGNMENT = 64  # bytes
 LARGE_FILE = 1 << 25  # bytes; of smaller files everything is read at once
 SMALLEST_LEFT = 1 << 16  # bytes; smaller tensors are read with the model
-CAN_LEAVE = os.name == "posix" and hasattr(mmap, "MADV_DONTNEED")  # elsewhere a mapped file could not be replaced
+CAN_LEAVE = os.name == "posix" and hasattr(os, "preadv")  # elsewhere a mapped file could not be replaced
 LARGEST_PROTOBUF = (1 << 31) - 1  # bytes; protobuf reads and writes no more
 
 

@@ -124,6 +124,19 @@ def test_a_file_that_is_written_into_is_refused(path, change):
     np.testing.assert_array_equal(network.parameters["b"].array, np.arange(SIZE))
 
 
+def test_a_file_that_ends_while_it_is_read_is_refused(path, monkeypatch):
+    network = load(path)
+    monkeypatch.setattr(os, "preadv", lambda *given: 0)
+    with pytest.raises(ModelError, match=r"model.onnx' was changed after it was loaded"):
+        network.run(X)
+
+
+def test_a_weight_is_read_whole_where_the_system_reads_it_in_parts(path, monkeypatch):
+    read = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda file, views, start: read(file, [views[0][:1000]], start))
+    np.testing.assert_array_equal(load(path).parameters["w"].array, WEIGHT)
+
+
 def test_other_element_types_are_read_at_once(path):
     model = onnx.load(path)
     model.graph.initializer[1].CopyFrom(helper.make_tensor("w", TensorProto.INT4, [1 << 17], np.ones(1 << 17, np.int8)))

@@ -1,95 +1,105 @@
 """The one list of operator families, whose modules register their records. A new family is one more line here.
 
-Those of ``FAMILIES`` are there from the start; those of other domains when the first operator of the domain is asked
-for.
+Those of ``FAMILIES`` are there from the start; those of ``RARE_FAMILIES`` when one of the operators is asked for that
+are listed with them; those of other domains when the first operator of the domain is. What few models need costs the
+others no time.
 """
 
 from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
 
-from toolkit.operators.record import PENDING
+from toolkit.operators.record import LATER, PENDING
 
 FAMILIES: tuple[str, ...] = (
     "standard.activation",
     "standard.activation_operators",
     "standard.arithmetic",
-    "standard.attention",
     "standard.batch_normalization",
     "standard.batch_normalization_gradient",
     "standard.cast",
-    "standard.causal_convolution",
-    "standard.columns_to_image",
     "standard.constant",
     "standard.control_flow",
     "standard.convolution",
-    "standard.convolution_gradient",
-    "standard.cropping",
-    "standard.cumulative",
-    "standard.cut_sequences",
-    "standard.deformable_convolution",
-    "standard.detection",
-    "standard.determinant",
-    "standard.dropout",
     "standard.einsum",
     "standard.elementwise",
     "standard.elementwise_region",
-    "standard.experimental",
-    "standard.flex_attention",
     "standard.former_batch_normalization",
     "standard.fused_attention",
-    "standard.gated_activation",
     "standard.global_pooling",
     "standard.grid_sample",
-    "standard.image_decoder",
     "standard.indexing",
     "standard.joining",
     "standard.layer_normalization",
     "standard.limited_broadcast",
     "standard.linear",
-    "standard.linear_attention",
     "standard.logic",
     "standard.loss",
     "standard.movement",
-    "standard.n_grams",
-    "standard.normalization",
-    "standard.optimization",
-    "standard.optionals",
     "standard.pooling",
-    "standard.pooling_gradient",
     "standard.preview_gradient",
-    "standard.preview_training",
     "standard.quantization",
-    "standard.quantized_convolution",
-    "standard.quantized_grid",
     "standard.quantized_linear",
-    "standard.random_values",
-    "standard.ranking",
     "standard.recurrent",
-    "standard.recurrent_gradient",
     "standard.recurrent_layer",
     "standard.reduction",
-    "standard.region_maximum",
-    "standard.region_pooling",
-    "standard.resampling",
-    "standard.resize",
-    "standard.reverse_sequence",
-    "standard.rotary_embedding",
-    "standard.rounding_to_type",
-    "standard.selection",
-    "standard.sequences",
-    "standard.signal",
     "standard.slicing",
     "standard.softmax",
     "standard.straight_through",
-    "standard.strings",
-    "standard.temporal_classification",
-    "standard.tensor_scatter",
-    "standard.tokenizer",
-    "standard.transposed_convolution",
-    "standard.unpooling",
-    "standard.window_functions",
 )
+RARE_FAMILIES: dict[str, str] = {
+    "standard.attention": "Attention",
+    "standard.causal_convolution": "CausalConvWithState",
+    "standard.columns_to_image": "Col2Im toolkit::Im2Col",
+    "standard.convolution_gradient": "toolkit::ConvInputGradient toolkit::ConvWeightGradient",
+    "standard.cropping": "CenterCropPad",
+    "standard.cumulative": "CumProd CumSum",
+    "standard.cut_sequences": "toolkit::CutSequences",
+    "standard.deformable_convolution": "DeformConv toolkit::DeformConvInputGradient toolkit::DeformConvWeightGradient",
+    "standard.detection": "NonMaxSuppression",
+    "standard.determinant": "Det toolkit::DetGradient",
+    "standard.dropout": "Dropout toolkit::MaskedScale",
+    "standard.experimental": (
+        "Affine ConstantFill Crop DynamicSlice GivenTensorFill ImageScaler ParametricSoftplus Scale ScaledTanh"
+    ),
+    "standard.flex_attention": "ai.onnx.preview::FlexAttention",
+    "standard.gated_activation": "SwiGLU",
+    "standard.image_decoder": "ImageDecoder",
+    "standard.linear_attention": "LinearAttention toolkit::LinearAttentionGradient",
+    "standard.n_grams": "TfIdfVectorizer",
+    "standard.normalization": "GroupNormalization InstanceNormalization LRN LpNormalization MeanVarianceNormalization",
+    "standard.optimization": "toolkit::ElementwiseUpdate toolkit::SumOfSquares",
+    "standard.optionals": "Optional OptionalGetElement OptionalHasElement",
+    "standard.pooling_gradient": "toolkit::AveragePoolGradient toolkit::MaxPoolGradient toolkit::MaxPoolTraining",
+    "standard.preview_training": (
+        "ai.onnx.preview.training::Adagrad ai.onnx.preview.training::Adam ai.onnx.preview.training::Momentum"
+    ),
+    "standard.quantized_convolution": "ConvInteger MatMulInteger QLinearConv QLinearMatMul",
+    "standard.quantized_grid": "toolkit::GridConv toolkit::OnGrid",
+    "standard.random_values": "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike",
+    "standard.ranking": "ArgMax ArgMin TopK",
+    "standard.recurrent_gradient": "toolkit::GRUGradient toolkit::LSTMGradient toolkit::RNNGradient",
+    "standard.region_maximum": "MaxRoiPool toolkit::MaxRoiPoolGradient",
+    "standard.region_pooling": "RoiAlign toolkit::RoiAlignAverageGradient toolkit::RoiAlignMaximumGradient",
+    "standard.resampling": "toolkit::Interpolation toolkit::InterpolationGradient",
+    "standard.resize": "Resize Upsample",
+    "standard.reverse_sequence": "ReverseSequence",
+    "standard.rotary_embedding": "RotaryEmbedding",
+    "standard.rounding_to_type": "toolkit::RoundToType",
+    "standard.selection": "Compress Unique",
+    "standard.sequences": (
+        "ConcatFromSequence SequenceAt SequenceConstruct SequenceEmpty "
+        "SequenceErase SequenceInsert SequenceLength SequenceMap SplitToSequence"
+    ),
+    "standard.signal": "DFT STFT",
+    "standard.strings": "RegexFullMatch StringConcat StringNormalizer StringSplit",
+    "standard.temporal_classification": "toolkit::CTCLoss toolkit::CTCLossGradient",
+    "standard.tensor_scatter": "TensorScatter",
+    "standard.tokenizer": "com.microsoft::Tokenizer",
+    "standard.transposed_convolution": "ConvTranspose",
+    "standard.unpooling": "MaxUnpool",
+    "standard.window_functions": "BlackmanWindow HammingWindow HannWindow MelWeightMatrix",
+}
 FAMILIES_OF_DOMAINS: dict[str, tuple[str, ...]] = {
     "ai.onnx.ml": (
         "ml.encoders",
@@ -138,7 +148,13 @@ def load_everything() -> None:
     """Register the records of all domains, for whoever wants to walk them."""
     for domain in list(PENDING):
         PENDING.pop(domain)()
+    load(RARE_FAMILIES)
+    LATER.clear()
 
 
 PENDING.update((domain, partial(load, families)) for domain, families in FAMILIES_OF_DOMAINS.items())
+for _family, _operators in RARE_FAMILIES.items():
+    for _operator in _operators.split():
+        _domain, _, _name = _operator.rpartition("::")
+        LATER[_domain, _name] = partial(load, (_family,))
 load(FAMILIES)

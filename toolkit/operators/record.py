@@ -129,6 +129,7 @@ def data_dependent(what: str) -> DataDependentTypes:
 
 REGISTRY: dict[tuple[str, str], list[Operator]] = {}
 PENDING: dict[str, Callable[[], None]] = {}  # what registers the records of a domain that nobody has asked for yet
+LATER: dict[tuple[str, str], Callable[[], None]] = {}  # the same for single operators, by domain and name
 
 
 def not_differentiable(reason: str, *, slope_is_zero: bool | None = None) -> NotDifferentiable:
@@ -195,8 +196,11 @@ def lookup(domain: str, name: str, version: int) -> Operator | None:
     """The record valid for an operator at an opset version, ``None`` when nobody wrote one."""
     if domain in PENDING:
         PENDING.pop(domain)()
-    found = None
-    for record in REGISTRY.get((canonical_domain(domain), name), ()):
+    found, key = None, (canonical_domain(domain), name)
+    if key in LATER:
+        LATER[key]()
+        LATER.pop(key, None)  # only then: another thread may be waiting for the same import
+    for record in REGISTRY.get(key, ()):
         if record.since <= version:
             found = record
     return found

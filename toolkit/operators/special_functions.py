@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.polynomial import chebyshev
 
 SATURATION = 6.0  # 1 - erf(6) is below half a unit in the last place of float64
 FOLD = 2.0  # the map u = (x - FOLD) / (x + FOLD) spreads exp(x^2) erfc(x) evenly
@@ -21,8 +21,24 @@ def _coefficients(degree: int) -> np.ndarray:
         x = FOLD * (1.0 + u) / (1.0 - u)
         return math.exp(x * x) * math.erfc(x)
 
-    series = chebyshev.chebinterpolate(np.vectorize(scaled_complement), degree)
-    return chebyshev.cheb2poly(series)[::-1]
+    return _interpolated(scaled_complement, degree)
+
+
+def _interpolated(function: Callable[[float], float], degree: int) -> np.ndarray:
+    """The polynomial that meets a function in the Chebyshev points of [-1, 1], highest power first.
+
+    As ``numpy.polynomial`` has it, which takes longer to import than this to compute.
+    """
+    count = degree + 1
+    angles = [math.pi * (index + 0.5) / count for index in range(count)]
+    values = np.array([function(math.cos(angle)) for angle in angles])
+    before, current = np.zeros(count), np.eye(1, count)[0]  # of powers from the lowest on: T(-1) is T(1), T(0) is 1
+    total = current * values.mean()
+    for order in range(1, count):
+        following = np.roll(current, 1) * (1.0 if order == 1 else 2.0) - before
+        before, current = current, following
+        total += current * (2.0 / count * (values * np.cos(np.multiply(order, angles))).sum())
+    return total[::-1]
 
 
 def _folded(x: Any) -> Any:

@@ -11,7 +11,7 @@ from tests.backends.parity import assert_close, reference_of
 from tests.cases import all_cases
 from tests.support.case import BATCH_SIZES, Case, constant, integers, uniform, variable
 from toolkit.backends.numpy.backend import DirectKernel, NumpyKernel, ViewKernel
-from toolkit.backends.numpy.direct import DIRECT
+from toolkit.backends.numpy.direct import direct_of
 from toolkit.backends.protocol import Resources, plain
 from toolkit.backends.registry import numpy_backend
 from toolkit.compiler.program import Node, Program, Variable
@@ -82,7 +82,7 @@ REFERRED = [
     Case("SoftmaxCrossEntropyLoss", [uniform(2, 3), integers(2, low=0, high=2)], {"ignore_index": 1}, note="ignored"),
     Case("SoftmaxCrossEntropyLoss", [uniform(2, 3, 2), integers(2, 2, low=0, high=2)], note="of positions"),
 ]
-ROWS = [case for case in all_cases() if (case.domain, case.operator) in DIRECT and not case.is_data_dependent]
+ROWS = [case for case in all_cases() if direct_of(case.domain, case.operator) and not case.is_data_dependent]
 
 
 def built(case: Case, batch: int, *, is_known: bool = False) -> tuple[Program, Node, dict[str, np.ndarray]]:

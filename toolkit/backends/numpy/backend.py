@@ -13,7 +13,7 @@ import numpy as np
 
 from toolkit.backends.host import HostBackend
 from toolkit.backends.numpy.bound import Direct
-from toolkit.backends.numpy.direct import DIRECT
+from toolkit.backends.numpy.direct import direct_of
 from toolkit.backends.protocol import Buffer, Kernel, Layout, Resources, Step, plain
 from toolkit.compiler.program import Node
 from toolkit.errors import BackendError
@@ -34,7 +34,7 @@ class NumpyBackend(HostBackend):
         record = node.record
         if record is not None and record.is_view:
             return ViewKernel(node)
-        direct = DIRECT.get((node.domain, node.op_type))
+        direct = direct_of(node.domain, node.op_type)
         bound = None if direct is None else direct(node)
         if bound is not None:
             return ViewKernel(node) if bound.is_same else DirectKernel(node, bound)

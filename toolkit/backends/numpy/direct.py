@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,6 @@ from toolkit.backends.numpy.quantized import QUANTIZED
 from toolkit.backends.numpy.reductions import REDUCTIONS
 from toolkit.backends.numpy.sampling import SAMPLING
 from toolkit.backends.numpy.sequences import SEQUENCES
-from toolkit.backends.numpy.tables import TABLES
-from toolkit.backends.numpy.trees import TREES
 from toolkit.backends.protocol import Step
 from toolkit.compiler.program import Node
 
@@ -121,6 +120,15 @@ DIRECT: dict[tuple[str, str], Lower] = {
     **REDUCTIONS,
     **SAMPLING,
     **SEQUENCES,
-    **TABLES,
-    **TREES,
 }
+OF_DOMAINS = {  # those of domains that few models have: module and name of the table
+    "ai.onnx.ml": (("toolkit.backends.numpy.tables", "TABLES"), ("toolkit.backends.numpy.trees", "TREES")),
+}
+
+
+def direct_of(domain: str, operator: str) -> Lower | None:
+    """How to lower an operator, ``None`` where it has no such kernel."""
+    for module, table in OF_DOMAINS.get(domain, ()):
+        DIRECT.update(getattr(import_module(module), table))
+    OF_DOMAINS.pop(domain, None)
+    return DIRECT.get((domain, operator))
