@@ -10,6 +10,7 @@ import numpy as np
 
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.library import compiler
+from toolkit.backends.native.sequence import in_one_call
 from toolkit.backends.protocol import Buffer, Kernel, Layout, NativeCall, Step
 
 NAME = "native"
@@ -32,7 +33,8 @@ class CompiledKernel(Kernel):
 
     ``inputs`` and ``outputs`` are ``None`` where a tensor is not touched, ``workspace`` are the bytes it needs of
     scratch memory, ``tables`` are arrays that belong to the kernel and follow from attributes. ``explain`` is called
-    with the arrays that the kernel reads once its code refuses them, and raises.
+    with the arrays that the kernel reads once its code refuses them, and raises. ``after`` is what one thread does
+    behind a team, with the same places.
     """
 
     name = "compiled"
@@ -47,18 +49,21 @@ class CompiledKernel(Kernel):
         workspace: int = 0,
         tables: Sequence[np.ndarray] = (),
         explain: Callable[..., Any] | None = None,
+        after: Code | None = None,
     ) -> None:
         self.inputs, self.outputs = inputs, outputs
         self.in_place, self.workspace = in_place, workspace
         self._tables, self._explain = tuple(tables), explain
-        self._function = compiler().function(code.text())
+        self._functions = [compiler().function(item.text()) for item in (code, after) if item is not None]
 
     def bind(self, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], workspace: Buffer | None) -> Step:
         touched = [item for item in (*inputs, *outputs, workspace) if item is not None]
         addresses = [*(item.address for item in touched), *(array.ctypes.data for array in self._tables)]
         places = np.array(addresses, np.int64)
+        kept = (places, self._tables)
+        (step,) = in_one_call([NativeCall(item, places.ctypes.data, kept=kept) for item in self._functions])
         if self._explain is None:
-            return NativeCall(self._function, places.ctypes.data, kept=(places, self._tables))
-        step = _CheckedCall(self._function, places.ctypes.data, kept=(places, self._tables))
-        step.explain = partial(self._explain, *(item.array for item in inputs if item is not None))
-        return step
+            return step
+        checked = _CheckedCall(step.func, *step.words, kept=step.kept)
+        checked.explain = partial(self._explain, *(item.array for item in inputs if item is not None))
+        return checked

@@ -21,14 +21,18 @@ from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import FLOATS, Number
 from toolkit.backends.native.registry import is_of_numbers, kernel
+from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
+from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.standard.softmax import matrix_shape
 
 FLOAT32 = np.dtype(np.float32)
+WORTH_A_THREAD = 1 << 14  # elements from which others help
 
 
-def _layouts(items: Sequence[object]) -> list[Layout | None]:
+def layouts(items: Sequence[object]) -> list[Layout | None]:
+    """Row-major order for all that are there."""
     return [None if item is None else plain(item.dtype, item.shape) for item in items]  # type: ignore[attr-defined]
 
 
@@ -50,14 +54,18 @@ def lower_softmax(node: Node, inputs: Sequence[Layout | None], resources: Resour
     else:
         outer, size, step = math.prod(shape[: axis % len(shape)]), shape[axis], row_major(shape)[axis]
     code = Code(2)
-    write = _softmax_of_rows if step == 1 else _softmax_of_columns
-    with code.loop(outer) as row:
-        write(code, row * (size * step), size, step, node.x.dtype, node.op_type == "LogSoftmax")
-    return CompiledKernel(code, _layouts(node.inputs), _layouts(node.outputs), in_place=[(0, 0)])
-
-
-def _softmax_of_rows(code: Code, start: Number, size: int, step: int, dtype: np.dtype, is_log: bool) -> None:
     source, target = code.places
+    is_log = node.op_type == "LogSoftmax"
+    with code.loop(outer) as row:
+        if step == 1:
+            softmax_row(code, source, target, row * size, size, node.x.dtype, is_log)
+        else:
+            _softmax_of_columns(code, row * (size * step), size, step, node.x.dtype, is_log)
+    return CompiledKernel(code, layouts(node.inputs), layouts(node.outputs), in_place=[(0, 0)])
+
+
+def softmax_row(code: Code, source: str, target: str, start: Number, size: int, dtype: np.dtype, is_log: bool) -> None:
+    """The softmax of ``size`` elements from ``start`` on, or its logarithm, from one place to another or the same."""
     lanes = lanes_for(size, dtype)
 
     def read(position: Number, count: int) -> Number:
@@ -113,6 +121,40 @@ def _softmax_of_columns(code: Code, start: Number, size: int, step: int, dtype: 
     code.pieces(step, lanes, write)
 
 
+@kernel(TOOLKIT_DOMAIN, "SoftmaxGradient", accepts=lambda node: _is_float(node) and _is_last(node))
+def lower_softmax_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """y (g - sum(g y)) along the last axis; behind a logarithm g - exp(y) sum(g). Rows are shared by all threads."""
+    size, dtype, is_log = node.x.shape[-1], node.x.dtype, bool(node.attributes.get("log", 0))
+    rows, lanes = node.x.size // size, lanes_for(size, dtype)
+    code = Code(3)
+    slope, output, target = code.places
+    begin, end = Team(code, resources.threads if node.x.size >= WORTH_A_THREAD else 1).share(rows)
+    with code.loop(end, start=begin) as row:
+        start = row * size
+
+        def read(place: str, position: Number, count: int, start: Number = start) -> Number:
+            return code.load_some(place, start + position, dtype, count, lanes)
+
+        def term(position: Number, count: int) -> Number:
+            g = read(slope, position, count)
+            return g if is_log else g * read(output, position, count)
+
+        total = joined_lanes(SUM, folded(code, SUM, size, term, lanes, dtype)).spread(lanes)
+
+        def finish(position: Number, count: int, start: Number = start, total: Number = total) -> None:
+            g, y = read(slope, position, count), read(output, position, count)
+            found = g - exponential(y) * total if is_log else y * (g - total)
+            code.store_some(found, target, start + position, count)
+
+        code.pieces(size, lanes, finish)
+    return CompiledKernel(code, layouts(node.inputs), layouts(node.outputs), in_place=[(0, 0), (0, 1)])
+
+
+def _is_last(node: Node) -> bool:
+    """Whether the axis of a softmax is the last one."""
+    return bool(node.x.shape) and int(node.attributes.get("axis", -1)) % len(node.x.shape) == len(node.x.shape) - 1
+
+
 # normalisation --------------------------------------------------------------------------------------------------------
 
 
@@ -158,7 +200,7 @@ def lower_layer_normalization(node: Node, inputs: Sequence[Layout | None], resou
             code.store(normal.mean.converted(FLOAT32), mean, row)
         if inverse is not None:
             code.store(normal.inverse.converted(FLOAT32), inverse, row)
-    return CompiledKernel(code, _layouts(node.inputs), _layouts(node.outputs), in_place=[(0, 0)])
+    return CompiledKernel(code, layouts(node.inputs), layouts(node.outputs), in_place=[(0, 0)])
 
 
 def _per_channel(node: Node) -> bool:
@@ -189,7 +231,7 @@ def lower_group_normalization(node: Node, inputs: Sequence[Layout | None], resou
 
             size = positions * together if is_by_group else positions
             normal.write(y, affine, member * size, size)
-    return CompiledKernel(code, _layouts(node.inputs), _layouts(node.outputs), in_place=[(0, 0)])
+    return CompiledKernel(code, layouts(node.inputs), layouts(node.outputs), in_place=[(0, 0)])
 
 
 class _Normal:

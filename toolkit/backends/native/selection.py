@@ -24,7 +24,10 @@ WITH_LIMITS = {  # operators whose kernels say themselves up to which size they 
     *("MaxPool", "AveragePool"),
 }
 OF_ROWS = {"Softmax", "LogSoftmax", "LayerNormalization", "InstanceNormalization", "GroupNormalization"}
-UPDATES = ("ElementwiseUpdate", "SumOfSquares")
+OF_TRAINING = {  # operators whose kernels pass over memory once, by all threads
+    *("SoftmaxCrossEntropyLoss", "SoftmaxCrossEntropyGradient", "SoftmaxGradient"),
+    *("ElementwiseUpdate", "SumOfSquares"),
+}
 SPATIAL_RANK = 3  # from here on the library chooses layouts for itself
 
 
@@ -34,7 +37,7 @@ def take_small_nodes(program: Program) -> None:
         if node.backend == LIBRARY and is_filtered(node):
             node.backend = NAME
     if any(node.role != "forward" for node in program.nodes):
-        _take_updates(program)
+        _take_of_training(program)
         return
     is_large = sum(map(products, program.nodes)) > MANY_PRODUCTS
     elsewhere: set[Variable] = set()  # what lies as the library likes it
@@ -49,10 +52,10 @@ def take_small_nodes(program: Program) -> None:
             elsewhere.update(item for item in node.outputs if item is not None)
 
 
-def _take_updates(program: Program) -> None:
-    """The steps of optimizers, of any size: their kernels pass over memory once."""
+def _take_of_training(program: Program) -> None:
+    """Nodes of training that are better off here at any size."""
     for node in program.nodes:
-        if node.op_type in UPDATES and _is_better_off(node):
+        if node.op_type in OF_TRAINING and _is_better_off(node):
             node.backend = NAME
 
 
@@ -75,7 +78,7 @@ def _is_better_off(node: Node) -> bool:
     with naming(lambda why: malformed(f"{node.operator}-{node.version}", node.layer, why)):
         if KERNELS.entry_of(node) is None:
             return False
-    if node.backend == SLOW or node.op_type in (*WITH_LIMITS, *UPDATES):
+    if node.backend == SLOW or node.op_type in (WITH_LIMITS | OF_TRAINING):
         return True
     most = MOST_OF_ROWS if node.op_type in OF_ROWS else MOST_ELEMENTS
     return all(item.size <= most for item in (*node.inputs, *node.outputs) if item is not None)

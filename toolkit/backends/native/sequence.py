@@ -41,9 +41,9 @@ def _text() -> str:
 TEXT = _text()
 
 
-def in_one_call(steps: Sequence[Step]) -> list[Step]:
+def in_one_call(steps: Sequence[Step]) -> list[Any]:
     """The steps, with those in a row that are native calls made one by one native call."""
-    found: list[Step] = []
+    found: list[Any] = []
     for is_native, group in groupby(steps, lambda step: isinstance(step, NativeCall)):
         together = list(group)
         found += [_sequence(together)] if is_native and len(together) > 1 else together
