@@ -68,6 +68,13 @@ def test_sizes_around_vectors(kind: str, batch: int, hidden: int) -> None:
     check(kind, arrays(kind, batch, hidden))
 
 
+@pytest.mark.parametrize("direction", ["reverse", "bidirectional"])
+@pytest.mark.parametrize("kind", GATE_ORDER)
+def test_many_sequences(kind: str, direction: str) -> None:
+    directions = 2 if direction == "bidirectional" else 1
+    check(kind, arrays(kind, 9, 12, directions=directions), threads=2, direction=direction)
+
+
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize(("bias", "states"), [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("kind", ["LSTM", "LinearGRU"])

@@ -91,6 +91,22 @@ def test_of_a_program_that_learns_only_the_update_is_taken() -> None:
     assert rig.taken() == [False, False, True]
 
 
+@pytest.mark.parametrize(("steps", "batch", "is_taken"), [(16, 32, True), (128, 4, False), (1, 32, False)])
+def test_layers_that_learn_much_are_taken_with_their_gradients(steps: int, batch: int, is_taken: bool) -> None:
+    rig = Rig()
+    x, w, r = rig.given(steps, batch, 64), rig.given(1, 64, 4, 64), rig.given(1, 64, 4, 64)
+    layer = rig.program.append(
+        "Recurrent", [x, w, r], {"kind": "LSTM"}, domain="toolkit", outputs=["y", "", "", "kept"]
+    )
+    operands = [x, w, r, None, None, None, *layer.outputs, layer.y, None, None]
+    attributes = {"kind": "LSTM", "wrt": [0, 1, 2]}
+    rig.program.role = "backward"
+    rig.program.append("RecurrentGradient", operands, attributes, domain="toolkit", outputs=3)
+    for node in rig.program.nodes:
+        node.backend = "cpu"
+    assert rig.taken() == [is_taken, is_taken]
+
+
 @pytest.mark.parametrize(("taps", "is_taken"), [(3, True), (1, False)])  # by minimal filtering, in the library's layout
 def test_what_follows_a_large_convolution_keeps_its_layout(taps: int, is_taken: bool) -> None:
     rig = Rig()

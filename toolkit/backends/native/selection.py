@@ -1,28 +1,33 @@
 """Which nodes the backend takes: small ones, where the way to a library and a second thread cost more than the work.
 
 Taken are nodes of programs that only compute forward, and the updates of those that learn; large convolutions of both
-where fewer multiplications do. What lies in a library's own
-layout (behind convolutions) is left to the library, for every change of layout is a copy. Where the other choice is
-numpy, neither that nor size matters.
+where fewer multiplications do, and recurrent layers that learn, with their gradients. What lies in a library's own layout
+(behind convolutions) is left to the library, for every change of layout is a copy. Where the other choice is numpy,
+neither that nor size matters.
 """
 
 from __future__ import annotations
 
 from toolkit.backends.native.kernel import NAME
+from toolkit.backends.native.recurrent.forward import MANY
+from toolkit.backends.native.recurrent.sizes import Sizes
 from toolkit.backends.native.registry import KERNELS
 from toolkit.backends.native.winograd import is_filtered
 from toolkit.backends.work import products
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.errors import malformed, naming
+from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 MOST_ELEMENTS = 1 << 18  # of a tensor; what is larger is bound by memory, whoever computes it
 MANY_PRODUCTS = 1 << 27  # multiplications of a program, milliseconds, beside which compiling its small nodes is no gain
 MOST_OF_ROWS = 1 << 15  # of a tensor that is gone through more than once: twice that keeps two threads busy
+LEAST_PRODUCTS = 1 << 22  # multiplications of a layer that learns, from which steps repay half a second of compiling
 LIBRARY, SLOW = "cpu", "numpy"
 WITH_LIMITS = {  # operators whose kernels say themselves up to which size they win
-    *("MatMul", "FusedMatMul", "FusedConv", "Recurrent"),
+    *("MatMul", "FusedMatMul", "FusedConv", "Recurrent", "RecurrentGradient"),
     *("MaxPool", "AveragePool"),
 }
+RECURRENT = ("Recurrent", "RecurrentGradient")
 OF_ROWS = {"Softmax", "LogSoftmax", "LayerNormalization", "InstanceNormalization", "GroupNormalization"}
 OF_TRAINING = {  # operators whose kernels pass over memory once, by all threads
     *("SoftmaxCrossEntropyLoss", "SoftmaxCrossEntropyGradient", "SoftmaxGradient"),
@@ -53,10 +58,23 @@ def take_small_nodes(program: Program) -> None:
 
 
 def _take_of_training(program: Program) -> None:
-    """Nodes of training that are better off here at any size."""
+    """Nodes of training that are better off here at any size, and recurrent layers with their gradients."""
     for node in program.nodes:
-        if node.op_type in OF_TRAINING and _is_better_off(node):
+        if node.op_type in RECURRENT and node.domain == TOOLKIT_DOMAIN:
+            is_better_off = _learns_sooner(node)
+        else:
+            is_better_off = node.op_type in OF_TRAINING and _is_better_off(node)
+        if is_better_off:
             node.backend = NAME
+
+
+def _learns_sooner(node: Node) -> bool:
+    """Gradients follow their layers; a layer of few sequences, or of little work, stays with the library."""
+    if node.op_type == "Recurrent" and node.backend == LIBRARY:
+        sizes = Sizes.of(node)
+        if sizes.batch < MANY or sizes.products < LEAST_PRODUCTS:
+            return False
+    return _is_better_off(node)
 
 
 def _is_brief(node: Node) -> bool:

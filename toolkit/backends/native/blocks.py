@@ -1,0 +1,213 @@
+"""Products of large matrices inside of a kernel: what is multiplied by lies in panels, sums stay in registers.
+
+A panel holds two vectors of columns of up to ``DEPTH`` rows, few enough for the nearest cache, where all rows of the
+other factor meet it, some at a time. Every product is added to what the target holds. What lies the other way round is
+turned while it is packed. ``product`` has the products whose matrix is packed before a program runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+
+from toolkit.backends.native.code import Code
+from toolkit.backends.native.library import compiler
+from toolkit.backends.native.number import Number, joined
+
+FLOAT32 = np.dtype(np.float32)
+DEPTH = 256  # rows of a panel
+MOST_ROWS = 6  # of a tile of the result: with two vectors of columns twelve sums, and registers for the factors
+VECTORS = 2  # of columns
+UNROLLED = 4  # steps of a sum in one turn of its loop: what else the loop does takes a fifth of the time
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A block of the rows of a packed matrix: ``count`` from ``first`` on, which is a multiple of ``step``."""
+
+    first: Number
+    count: Number
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Numbers in memory, rows and columns so many elements apart."""
+
+    place: str
+    start: Number
+    row_step: int
+    column_step: int = 1
+
+    def at(self, row: Number | int, column: Number | int) -> Number:
+        """Where an element lies."""
+        return self.start + row * self.row_step + column * self.column_step
+
+    def part(self, row: Number | int, column: Number | int) -> Matrix:
+        """The matrix from an element on."""
+        return Matrix(self.place, self.at(row, column), self.row_step, self.column_step)
+
+    def further(self, elements: Number) -> Matrix:
+        """The matrix so many elements behind this one."""
+        return Matrix(self.place, self.start + elements, self.row_step, self.column_step)
+
+    def turned(self) -> Matrix:
+        return Matrix(self.place, self.start, self.column_step, self.row_step)
+
+    def tile(self, row: Number, height: int) -> Matrix:
+        """The rows from ``row`` on."""
+        return self.part(row, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Rows packed by ``Blocks.pack_tiles``, up to ``DEPTH`` columns of them."""
+
+    place: str
+    start: Number
+
+    def tile(self, row: Number, height: int) -> Matrix:
+        return Matrix(self.place, self.start + row * DEPTH, 1, height)
+
+
+class Factor(Protocol):
+    """Rows that are multiplied: a matrix as it lies, or tiles of one."""
+
+    def tile(self, row: Number, height: int) -> Matrix: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Panels:
+    """A packed matrix of known sizes: by blocks of ``DEPTH`` rows, in them by panels."""
+
+    place: str
+    start: Number
+    depth: int
+    columns: int
+
+
+class Blocks:
+    """Writes products into a kernel. ``width`` are the columns of a panel."""
+
+    def __init__(self, code: Code) -> None:
+        self._code = code
+        self._lanes = compiler().lanes(FLOAT32)
+        self.width = VECTORS * self._lanes
+
+    def size(self, depth: int, columns: int) -> int:
+        """How many numbers a packed matrix has."""
+        return depth * self._panels(columns) * self.width
+
+    def _panels(self, columns: int) -> int:
+        return -(-columns // self.width)
+
+    # packing ----------------------------------------------------------------------------------------------------------
+
+    def pack(self, source: Matrix, target: Panels, share: Callable[[int], tuple[Number, Number]]) -> None:
+        """Pack a whole matrix; ``share`` says which of so many panels this thread does."""
+        begin, end = share(self._panels(target.columns))
+        for span in self.spans(target.depth):
+            self.each_panel(target.columns, begin, end, partial(self._pack_panel, source, target, span))
+
+    def _pack_panel(self, source: Matrix, target: Panels, span: Span, number: Number, count: int) -> None:
+        """Columns of a block; what a panel has beyond them is zero, where a vector reaches there."""
+        part, panel = source.part(span.first, number * self.width), self._panel(target, span, number)
+        with self._code.loop(span.count) as row:
+            for column in range(0, count, self._lanes):
+                value = self._columns(part, part.at(row, column), min(self._lanes, count - column))
+                self._code.store(value.widened(self._lanes, 0.0), panel.place, panel.at(row, column))
+
+    def _panel(self, packed: Panels, span: Span, number: Number) -> Matrix:
+        """Where a panel of a block lies."""
+        before = span.first * (self._panels(packed.columns) * self.width)
+        return Matrix(packed.place, packed.start + before + number * (span.count * self.width), self.width)
+
+    def _columns(self, source: Matrix, at: Number, count: int) -> Number:
+        if source.column_step == 1:
+            return self._code.load(source.place, at, FLOAT32, count)
+        return joined([self._code.load(source.place, at + lane * source.column_step, FLOAT32) for lane in range(count)])
+
+    def pack_tiles(self, source: Matrix, rows: int, span: Span, target: Tiles) -> None:
+        """The transpose of a block of ``source``, which has ``rows`` columns, by the tiles of ``rows`` rows."""
+        code, part = self._code, source.part(span.first, 0)
+        with code.loop(span.count) as column:
+            for height, first, count in _tiles(rows):
+                with code.loop(count) as index:
+                    row = index * height + first
+                    value = code.load(part.place, part.at(column, row), FLOAT32, height)
+                    tile = target.tile(row, height)
+                    code.store(value, tile.place, tile.at(0, column))
+
+    # products ---------------------------------------------------------------------------------------------------------
+
+    def spans(self, depth: int) -> Iterator[Span]:
+        """The blocks of a packed matrix of ``depth`` rows, written as one loop."""
+        with self._code.loop(-(-depth // DEPTH)) as block:
+            first = block * DEPTH
+            yield Span(first, (depth - first).smaller(DEPTH), math.gcd(depth, UNROLLED))
+
+    def add(self, factor: Matrix, rows: int, panels: Panels, target: Matrix) -> None:
+        """Add ``rows`` rows times a packed matrix to a target."""
+        for span in self.spans(panels.depth):
+            part = factor.part(0, span.first)
+
+            def add(number: Number, count: int, part: Matrix = part, span: Span = span) -> None:
+                panel = self._panel(panels, span, number)
+                self.add_panel(part, rows, span, panel, count, target.part(0, number * self.width))
+
+            self.each_panel(panels.columns, self._code.index(0), self._code.index(self._panels(panels.columns)), add)
+
+    def add_panel(self, factor: Factor, rows: int, span: Span, panel: Matrix, count: int, target: Matrix) -> None:
+        """The same for one panel of a block, of which ``count`` columns are there."""
+        for height, first, tiles in _tiles(rows):
+            with self._code.loop(tiles) as index:
+                row = index * height + first
+                self._tile(factor.tile(row, height), height, span, panel, count, target.part(row, 0))
+
+    def each_panel(self, columns: int, begin: Number, end: Number, body: Callable[[Number, int], None]) -> None:
+        """``body(panel, columns of it)`` for the panels from ``begin`` up to ``end``."""
+        whole, rest = divmod(columns, self.width)
+        if whole:
+            with self._code.loop(end.smaller(whole), start=begin) as panel:
+                body(panel, self.width)
+        if rest:
+            with self._code.where((begin <= whole) & (end > whole)):
+                body(self._code.index(whole), rest)
+
+    def _tile(self, factor: Matrix, height: int, span: Span, panel: Matrix, count: int, target: Matrix) -> None:
+        """Some rows of the result in registers; meanwhile the lines come in that they are added to."""
+        code, lanes = self._code, self._lanes
+        vectors = -(-count // lanes)
+        for row in range(height):
+            code.prefetch(target.place, target.at(row, 0), FLOAT32)
+        zero = code.constant(0.0, FLOAT32, lanes)
+        places = [(row, vector) for row in range(height) for vector in range(vectors)]
+        cells = {place: code.cell(zero) for place in places}
+        with code.loop(span.count, span.step) as turn:
+            for position in (turn + step for step in range(span.step)):
+                at, start = panel.at(position, 0), factor.at(0, position)
+                weights = [code.load(panel.place, at + vector * lanes, FLOAT32, lanes) for vector in range(vectors)]
+                for row in range(height):
+                    value = code.load(factor.place, start + row * factor.row_step, FLOAT32).spread(lanes)
+                    for vector in range(vectors):
+                        cell = cells[row, vector]
+                        cell.set(value.times_plus(weights[vector], cell.get()))
+        for row, vector in places:
+            here = min(lanes, count - vector * lanes)
+            at = target.at(row, vector * lanes)
+            found = code.load_some(target.place, at, FLOAT32, here, lanes) + cells[row, vector].get()
+            code.store_some(found, target.place, at, here)
+
+
+def _tiles(rows: int) -> Iterator[tuple[int, int, int]]:
+    """Tiles of about the same height: height, first row, and how many follow each other."""
+    count = -(-rows // MOST_ROWS)
+    low, more = divmod(rows, count)
+    if more:
+        yield low + 1, 0, more
+    yield low, more * (low + 1), count - more
