@@ -1,7 +1,7 @@
 """Which nodes the backend takes: small ones, where the way to a library and a second thread cost more than the work.
 
-Taken are nodes of programs that only compute forward, and the updates of those that learn; large convolutions of both
-where fewer multiplications do, and recurrent layers that learn, with their gradients. What lies in a library's own layout
+Taken are nodes of programs that only compute forward, and the updates of those that learn; in both large convolutions
+where fewer multiplications do; in the latter recurrent layers with their gradients. What lies in a library's own layout
 (behind convolutions) is left to the library, for every change of layout is a copy. Where the other choice is numpy,
 neither that nor size matters.
 """
