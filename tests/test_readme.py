@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -80,20 +81,26 @@ def test_the_longer_example_learns_and_leaves_its_files(tmp_path: Path):
     adapter.Load(str(tmp_path / "small.onnx_adapter"))
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """A copy of the tree with the change of the README made."""
-    tree = tmp_path / "tree"
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tree, which is compiled once for all checks."""
+    tree = tmp_path_factory.mktemp("readme") / "tree"
     for name in ("toolkit", "importers", "exporters", "tests"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tree)
+    return tree
+
+
+@pytest.fixture
+def copy(tree: Path) -> Path:
+    """The copy with the change of the README made, and no other."""
     (tree / "toolkit/operators/snake.py").write_text(RECORD, encoding="utf-8")
     (tree / "tests/cases/snake.py").write_text(ROW, encoding="utf-8")
-    families = tree / "toolkit/operators/families.py"
-    listed = families.read_text(encoding="utf-8")
+    families = "toolkit/operators/families.py"
+    listed = (ROOT / families).read_text(encoding="utf-8")
     assert '    "standard.softmax",\n' in listed
     listed = listed.replace('    "standard.softmax",\n', '    "snake",\n    "standard.softmax",\n')
-    families.write_text(listed, encoding="utf-8")
+    (tree / families).write_text(listed, encoding="utf-8")
     return tree
 
 
@@ -109,7 +116,13 @@ def check(tree: Path) -> subprocess.CompletedProcess[str]:
         "no:cacheprovider",
     ]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", *words], cwd=tree, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-m", "pytest", *words],
+        cwd=tree,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tree / "bytecode")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
 
 
@@ -169,5 +182,5 @@ def test_the_tree_names_what_exists():
 def test_ci_installs_and_tests_as_the_readme_says():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert 'pip install ".[dev]" && pytest' in README
-    assert re.search(r'pip install (--\w+ )*"\.\[dev\]"', script)
+    assert re.search(r'pip install (--[\w-]+ )*"\.\[dev\]"', script)
     assert re.search(r"^step tests pytest", script, re.MULTILINE)

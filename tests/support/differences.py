@@ -26,8 +26,10 @@ def assert_gradient_matches(case: Case, batch: int) -> None:
     together = _gradients(case, arrays, batch, seeds, wrt)
     for index in wrt:
         grad = together[index]
-        alone = _gradients(case, arrays, batch, seeds, [index])[index]
-        np.testing.assert_allclose(alone, grad, rtol=1e-12, atol=1e-12, err_msg=f"{case.id} input {index} asked alone")
+        if len(wrt) > 1:
+            alone = _gradients(case, arrays, batch, seeds, [index])[index]
+            title = f"{case.id} input {index} asked alone"
+            np.testing.assert_allclose(alone, grad, rtol=1e-12, atol=1e-12, err_msg=title)
         for _ in range(PROJECTIONS):
             direction = random.standard_normal(grad.shape)
             expected = _slope(case, arrays, batch, seeds, index, direction)
