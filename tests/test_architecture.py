@@ -78,24 +78,36 @@ class Import:
     is_local: bool
 
 
-def imports(tree: ast.Module) -> Iterator[Import]:
-    """Every import of a module, those inside functions and under TYPE_CHECKING included."""
+@dataclass(frozen=True)
+class Reading:
+    """What the rules ask of a module: the tree itself, a million nodes for all of them, is not kept."""
 
-    def visit(node: ast.AST, is_local: bool) -> Iterator[Import]:
+    imports: tuple[Import, ...]
+    prints: tuple[int, ...]  # lines
+    docstring: str | None
+
+
+def read(tree: ast.Module) -> Reading:
+    """Walk a module once; its imports include those inside functions and under TYPE_CHECKING."""
+    found: list[Import] = []
+    prints: list[int] = []
+
+    def visit(node: ast.AST, is_local: bool) -> None:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.Import):
-                for alias in child.names:
-                    yield Import(alias.name, child.lineno, is_local)
+                found.extend(Import(alias.name, child.lineno, is_local) for alias in child.names)
             elif isinstance(child, ast.ImportFrom):
                 stem = "." * child.level + (child.module or "")
                 named = child.module in PACKAGES  # `from toolkit import graph` depends on toolkit.graph
-                for alias in child.names if named else child.names[:1]:
-                    yield Import(f"{stem}.{alias.name}" if named else stem, child.lineno, is_local)
+                names = [f"{stem}.{alias.name}" for alias in child.names] if named else [stem]
+                found.extend(Import(name, child.lineno, is_local) for name in names)
             else:
-                inner = is_local or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-                yield from visit(child, inner)
+                if isinstance(child, ast.Call) and isinstance(child.func, ast.Name) and child.func.id == "print":
+                    prints.append(child.lineno)
+                visit(child, is_local or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
 
-    yield from visit(tree, False)
+    visit(tree, False)
+    return Reading(tuple(found), tuple(prints), ast.get_docstring(tree))
 
 
 def part(dotted: str) -> str:
@@ -112,8 +124,8 @@ def dotted_name(path: Path) -> str:
 
 
 @cache
-def parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+def reading(path: Path) -> Reading:
+    return read(ast.parse(path.read_text(encoding="utf-8"), str(path)))
 
 
 def test_there_is_something_to_judge():
@@ -127,7 +139,7 @@ def dependencies_point_one_way(module: Path) -> Iterator[str]:
     origins = f"importers.{module.parent.name}."  # what the importer of a format left for the exporter of the same one
     if module.with_suffix("").is_relative_to(ONNX_BACKEND_INTERFACE):
         allowed = allowed | EVERYTHING | {""}
-    for item in imports(parse(module)):
+    for item in reading(module).imports:
         if item.module.startswith("."):
             yield f"line {item.line}: relative import {item.module}; write the full name"
         elif own == "exporters" and f"{item.module}.".startswith(origins):
@@ -138,14 +150,14 @@ def dependencies_point_one_way(module: Path) -> Iterator[str]:
 
 def libraries_stay_where_they_belong(module: Path) -> Iterator[str]:
     own = part(dotted_name(module))
-    for item in imports(parse(module)):
+    for item in reading(module).imports:
         if own not in RESERVED.get(item.module.split(".")[0], {own}):
             yield f"line {item.line}: {own or 'toolkit'} must do without {item.module}"
 
 
 def imports_stand_at_the_top(module: Path) -> Iterator[str]:
     optional = OPTIONAL_LIBRARIES if part(dotted_name(module)) == "backends" else set()
-    for item in imports(parse(module)):
+    for item in reading(module).imports:
         is_excused = item.module.split(".")[0] in optional or dotted_name(module) == ONE_ENGINE_A_PROCESS
         if item.is_local and not is_excused:
             yield f"line {item.line}: {item.module} is imported inside a function"
@@ -157,9 +169,8 @@ def names_say_something(module: Path) -> Iterator[str]:
 
 
 def only_the_command_line_prints(module: Path) -> Iterator[str]:
-    for node in ast.walk(parse(module)) if part(dotted_name(module)) != "cli" else ():
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
-            yield f"line {node.lineno} prints"
+    for line in reading(module).prints if part(dotted_name(module)) != "cli" else ():
+        yield f"line {line} prints"
 
 
 def modules_stay_readable(module: Path) -> Iterator[str]:
@@ -169,7 +180,7 @@ def modules_stay_readable(module: Path) -> Iterator[str]:
 
 
 def modules_say_what_they_own(module: Path) -> Iterator[str]:
-    if not ast.get_docstring(parse(module)):
+    if not reading(module).docstring:
         yield "does not open with a docstring"
 
 
@@ -210,7 +221,7 @@ def test_the_order_of_dependence_has_no_cycle():
     ],
 )
 def test_the_reader_of_imports_sees(source: str, found: list[Import]):
-    assert list(imports(ast.parse(source))) == found
+    assert list(read(ast.parse(source)).imports) == found
 
 
 @pytest.mark.parametrize(
