@@ -33,8 +33,8 @@ class CompiledKernel(Kernel):
 
     ``inputs`` and ``outputs`` are ``None`` where a tensor is not touched, ``workspace`` are the bytes it needs of
     scratch memory, ``tables`` are arrays that belong to the kernel and follow from attributes. ``explain`` is called
-    with the arrays that the kernel reads once its code refuses them, and raises. ``after`` is what one thread does
-    behind a team, with the same places.
+    with the arrays that the kernel reads once its code refuses them, and raises. ``after`` are further functions of the
+    same places, each once the one before is done, whatever threads it has.
     """
 
     name = "compiled"
@@ -49,12 +49,12 @@ class CompiledKernel(Kernel):
         workspace: int = 0,
         tables: Sequence[np.ndarray] = (),
         explain: Callable[..., Any] | None = None,
-        after: Code | None = None,
+        after: Sequence[Code] = (),
     ) -> None:
         self.inputs, self.outputs = inputs, outputs
         self.in_place, self.workspace = in_place, workspace
         self._tables, self._explain = tuple(tables), explain
-        self._functions = [compiler().function(item.text()) for item in (code, after) if item is not None]
+        self._functions = [compiler().function(item.text()) for item in (code, *after)]
 
     def bind(self, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], workspace: Buffer | None) -> Step:
         touched = [item for item in (*inputs, *outputs, workspace) if item is not None]

@@ -96,7 +96,7 @@ def lower_loss(node: Node, inputs: Sequence[Layout | None], resources: Resources
         layouts(node.outputs),
         workspace=sum(sizes) * dtype.itemsize,
         explain=partial(_explain, classes, 1),
-        after=after,
+        after=[after],
     )
 
 
@@ -129,5 +129,5 @@ def lower_loss_gradient(node: Node, inputs: Sequence[Layout | None], resources: 
     _refuse_unknown(after, after.places[2], rows, classes, labels.dtype)
     told = partial(_explain, classes, 2)
     return CompiledKernel(
-        code, layouts(node.inputs), layouts(node.outputs), in_place=[(0, 1)], explain=told, after=after
+        code, layouts(node.inputs), layouts(node.outputs), in_place=[(0, 1)], explain=told, after=[after]
     )

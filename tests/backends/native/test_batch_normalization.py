@@ -1,0 +1,63 @@
+"""Normalisation by the statistics of a batch, forward and backward, in every layout, against the references."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.support.interpret import apply
+from toolkit.backends import native, onednn
+
+if native.unavailable_reason() is not None or not onednn.available():
+    pytest.skip("needs llvmlite and oneDNN", allow_module_level=True)
+
+from tests.backends.parity import VARIANTS, Rig, assert_close
+from toolkit.backends.onednn.normalization import WORTH_COMPILING
+
+LAYOUTS = [
+    item for item in VARIANTS if item.name in ("plain", "channels last", "blocks of 16", "blocks of 8 in training")
+]
+SHAPES = [(4, 16, 16, 16), (3, 20, 40, 17), (2, 3, 75, 80), (1, 9, 2400), (2, 8, 9, 10, 12)]
+NAMES = ["image", "moved mean", "moved variance", "mean", "variance"]
+GRADIENTS = ["gradient of the image", "gradient of the scale", "gradient of the shift"]
+
+
+@pytest.mark.parametrize("activation", ["", "Relu"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("variant", LAYOUTS, ids=lambda item: item.name)
+def test_both_directions(variant, shape, activation):
+    random = np.random.default_rng(0)
+    assert 4 * np.prod(shape) >= WORTH_COMPILING
+    x, g = (random.standard_normal(shape).astype(np.float32) + offset for offset in (np.float32(3), np.float32(0)))
+    vectors = [random.uniform(0.5, 1.5, shape[1]).astype(np.float32) for _ in range(4)]
+    training = {"epsilon": 1e-3, "momentum": 0.8, "activation": activation}
+    backward = {"epsilon": 1e-3, "activation": activation}
+    count = 6 if activation else 5
+    wide = [item.astype(np.float64) for item in (x, *vectors)]
+    expected = apply("toolkit", "BatchNormalizationTraining", 1, wide, training)
+    slopes = apply("toolkit", "BatchNormalizationGradient", 1, [g, wide[0], wide[1], *expected[3:count]], backward)
+
+    rig = Rig(variant)
+    source, scale = rig.given(x), rig.given(vectors[0])
+    operands = [source, scale, *map(rig.given, vectors[1:])]
+    forward = rig.program.append("BatchNormalizationTraining", operands, training, domain="toolkit", outputs=count)
+    operands = [rig.given(g), source, scale, *[item for item in forward.outputs[3:] if item is not None]]
+    gradient = rig.program.append("BatchNormalizationGradient", operands, backward, domain="toolkit", outputs=3)
+    named = [*zip(NAMES, forward.outputs, strict=False), *zip(GRADIENTS, gradient.outputs, strict=True)]
+    found = rig.run({name: item for name, item in named if item is not None})
+    tolerance = 2e-5 if variant.name == "channels last" else 2e-6
+    for name, array in (*zip(NAMES, expected, strict=False), *zip(GRADIENTS, slopes, strict=True)):
+        assert_close(found[name], array.astype(np.float32), tolerance, name)
+
+
+def test_statistics_of_large_images_are_exact():
+    shape = (1, 3, 500, 500)
+    x = (np.random.default_rng(0).standard_normal(shape) + 3).astype(np.float32)
+    rig = Rig(VARIANTS[1])
+    operands = [rig.given(item) for item in (x, *np.ones((4, 3), np.float32))]
+    attributes = {"epsilon": 1e-5, "momentum": 0.9, "activation": ""}
+    node = rig.program.append("BatchNormalizationTraining", operands, attributes, domain="toolkit", outputs=5)
+    found = rig.run({name: item for name, item in zip(NAMES, node.outputs, strict=True) if item is not None})
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(found["mean"], wide.mean((0, 2, 3)), rtol=5e-7)
+    np.testing.assert_allclose(found["variance"], wide.var((0, 2, 3)), rtol=5e-7)

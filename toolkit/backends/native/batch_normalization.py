@@ -1,0 +1,142 @@
+"""Normalisation by the statistics of a batch, and its gradient, on images in row-major order or in blocks of channels.
+
+Sums stay exact for images of any size, see ``image_chunks``. The mean of a chunk is known before its variance is
+gathered, while it is in the cache. What a fused Relu lets through is kept as a bit for each element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from toolkit.backends.native.code import Code
+from toolkit.backends.native.image_chunks import FLOAT32, MASKS, ChunkWriter, Geometry
+from toolkit.backends.native.number import BOOLEAN, Number
+from toolkit.backends.protocol import Kernel, Layout
+from toolkit.compiler.program import Node
+
+FLOAT64 = np.dtype(np.float64)
+
+
+def forward(
+    node: Node, geometry: Geometry, inputs: Sequence[Layout | None], outputs: Sequence[Layout | None], threads: int
+) -> Kernel:
+    """Image, scale, shift, running mean and variance to image, both moved, those of the batch, and where it is above 0.
+
+    A layout is ``None`` for a mask that nobody wants.
+    """
+    epsilon, momentum = float(node.attributes["epsilon"]), float(node.attributes["momentum"])
+    is_relu = node.attributes.get("activation") == "Relu"
+    has_mask = len(outputs) > 5 and outputs[5] is not None
+    writer = ChunkWriter(geometry, 10 + int(has_mask), 2, 2, threads)
+    width, count = geometry.width, float(geometry.items * geometry.positions)
+    gather, follow, apply = writer.gather, writer.follow, writer.apply
+
+    def chunk(number: Number, block: Number, first: Number, vectors: Number) -> None:
+        (total,) = writer.totals(first, vectors, lambda at: [writer.vector(gather, 0, at)], 1)
+        share = (vectors * (geometry.lanes // width)).converted(FLOAT32).spread(width)
+        middle = (total / share).spread(geometry.lanes)
+
+        def squared(at: Number) -> list[Number]:
+            distance = writer.vector(gather, 0, at) - middle
+            return [distance * distance]
+
+        writer.keep(number, [total / share, *writer.totals(first, vectors, squared, 1)])
+
+    def channels(block: Number) -> None:
+        zero = follow.constant(0.0, FLOAT64, width)
+        mean, squares = follow.cell(zero), follow.cell(zero)
+        writer.each_part(block, lambda sums, share: mean.set(mean.get() + sums[0] * share))
+        middle = mean.get() / count
+
+        def spread(sums: list[Number], share: Number) -> None:
+            distance = sums[0] - middle
+            squares.set(squares.get() + sums[1] + distance * distance * share)
+
+        writer.each_part(block, spread)
+        variance = squares.get() / count
+        for place, found in ((3, middle), (4, variance)):
+            writer.set_by_channel((writer.by_channel(place, block) - found) * momentum + found, place + 3, block)
+            writer.set_by_channel(found, place + 5, block)
+        factor = writer.by_channel(1, block) / (variance + epsilon).square_root()
+        writer.set_factors(block, [factor, writer.by_channel(2, block) - middle * factor])
+
+    def elements(number: Number, block: Number, first: Number, vectors: Number) -> None:
+        factor, addend = writer.factors(block)
+        with apply.loop(vectors) as vector:
+            at = first + vector
+            value = writer.vector(apply, 0, at).times_plus(factor, addend)
+            if has_mask:
+                _store_mask(apply, value > 0.0, apply.places[10], at)
+            apply.store(value.larger(0.0) if is_relu else value, apply.places[5], at * geometry.lanes)
+
+    writer.each_chunk(gather, chunk)
+    writer.each_block(channels)
+    writer.each_chunk(apply, elements)
+    return writer.kernel(inputs, outputs)
+
+
+def backward(
+    node: Node, geometry: Geometry, inputs: Sequence[Layout | None], outputs: Sequence[Layout | None], threads: int
+) -> Kernel:
+    """The gradient of the result, image, scale, mean and variance, mask to the gradients of image, scale and shift."""
+    epsilon = float(node.attributes["epsilon"])
+    has_mask = len(inputs) > 5 and inputs[5] is not None
+    first_result = 5 + int(has_mask)
+    writer = ChunkWriter(geometry, first_result + 3, 2, 4, threads)
+    width, count = geometry.width, float(geometry.items * geometry.positions)
+    gather, follow, apply = writer.gather, writer.follow, writer.apply
+
+    def slope(code: Code, at: Number) -> Number:
+        found = writer.vector(code, 0, at)
+        return _load_mask(code, geometry.lanes, code.places[5], at).choose(found, 0.0) if has_mask else found
+
+    def chunk(number: Number, block: Number, first: Number, vectors: Number) -> None:
+        middle = writer.gathered_around(3, block)
+
+        def terms(at: Number) -> list[Number]:
+            g = slope(gather, at)
+            return [g, g * (writer.vector(gather, 1, at) - middle)]
+
+        writer.keep(number, writer.totals(first, vectors, terms, 2))
+
+    def channels(block: Number) -> None:
+        zero = follow.constant(0.0, FLOAT64, width)
+        cells = [follow.cell(zero), follow.cell(zero)]
+
+        def add(sums: list[Number], share: Number) -> None:
+            for cell, item in zip(cells, sums, strict=True):
+                cell.set(cell.get() + item)
+
+        writer.each_part(block, add)
+        total, product = (cell.get() for cell in cells)
+        inverse = 1.0 / (writer.by_channel(4, block) + epsilon).square_root()
+        writer.set_by_channel(product * inverse, first_result + 1, block)
+        writer.set_by_channel(total, first_result + 2, block)
+        middle, factor = writer.by_channel(3, block), writer.by_channel(2, block) * inverse
+        writer.set_factors(block, [middle, factor, total / count, product * inverse * inverse / count])
+
+    def elements(number: Number, block: Number, first: Number, vectors: Number) -> None:
+        middle, factor, level, tilt = writer.factors(block)
+        with apply.loop(vectors) as vector:
+            at = first + vector
+            bent = (writer.vector(apply, 1, at) - middle) * tilt
+            value = (slope(apply, at) - level - bent) * factor
+            apply.store(value, apply.places[first_result], at * geometry.lanes)
+
+    writer.each_chunk(gather, chunk)
+    writer.each_block(channels)
+    writer.each_chunk(apply, elements)
+    return writer.kernel(inputs, outputs)
+
+
+def _store_mask(code: Code, truths: Number, place: str, at: Number) -> None:
+    dtype = MASKS[truths.lanes]
+    name = code.result(f"bitcast {truths.typed} to i{truths.lanes}")
+    code.store(Number(code, name, dtype, 1), place, at)
+
+
+def _load_mask(code: Code, lanes: int, place: str, at: Number) -> Number:
+    bits = code.load(place, at, MASKS[lanes])
+    return Number(code, code.result(f"bitcast {bits.typed} to <{lanes} x i1>"), BOOLEAN, lanes)
