@@ -27,6 +27,7 @@ from toolkit.compiler.sizes import input_shapes
 from toolkit.errors import GraphError, InputError
 from toolkit.graph.network import Network
 from toolkit.runtime.cache import state_of
+from toolkit.runtime.collection import uncollected
 from toolkit.runtime.explain import Explanation, explain, explain_segments
 from toolkit.runtime.feeds import as_they_are, check_shapes, named, wanted_as_they_are
 from toolkit.runtime.floating_point import restore, silence
@@ -101,7 +102,8 @@ class Context:
         self._plan: Plan | None = None
         self._is_compiled, self.settled = False, Settled()
         self._segments = Segments(self._first_segment, self)
-        self._plan = self._prepared()
+        with uncollected():
+            self._plan = self._prepared()
         self._is_compiled = True
 
     def _follow_parameters(self) -> Plan | None:

@@ -15,7 +15,7 @@ def is_numeric(node: Node) -> bool:
     return not (record is not None and record.is_random) and all(item.dtype != object for item in present)
 
 
-KERNELS = KernelTable(__package__, is_numeric)
+KERNELS = KernelTable(__package__, is_numeric, is_remembered=False)  # one module serves every operator there is
 kernel = KERNELS.kernel
 
 

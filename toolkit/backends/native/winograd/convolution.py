@@ -68,7 +68,7 @@ def _gradient_tiles(node: Node) -> Tiles:
     return Tiles.of(node.x.shape, node.y.shape, (TAPS - 1 - top, TAPS - 1 - left))
 
 
-@kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=is_convolution)
+@kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=is_convolution, is_fallback=True)
 def lower_convolution(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """``activation(convolution + bias + residual)``; the residual is overwritten where nobody reads it later."""
     return _kernel(node, _tiles(node), resources.threads, is_turned=False)
