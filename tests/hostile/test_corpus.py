@@ -34,8 +34,14 @@ MEMORY = 5 << 30  # bytes; the address space of a worker is limited, this is wha
 
 
 @pytest.fixture(scope="module")
-def named() -> dict[str, dict]:
-    return {job["named"]: answer for job, answer in answers({"named": name} for name in NAMED)}
+def worker() -> Iterator[Worker]:
+    with Worker() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def named(worker: Worker) -> dict[str, dict]:
+    return {name: worker.ask({"named": name}) for name in NAMED}
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -61,12 +67,6 @@ def test_damaged_files():
     verdicts = [answer["verdict"] for _, answer in done]
     assert verdicts.count("accepted") > len(done) // 10, "the damage is so great that nothing reaches the kernels"
     assert max(answer["peak"] for _, answer in done) < MEMORY
-
-
-@pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    with Worker() as started:
-        yield started
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import unittest
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from unittest.mock import patch
 
@@ -81,7 +81,8 @@ POOL = op_pool_common.pool
 
 def conformance_tests(module: str, device: str) -> dict[str, type[unittest.TestCase]]:
     """The suite's classes, to be defined in ``module``, with those of their tests that are for ``device``."""
-    with patch.object(op_pool_common, "pool", _pool_later):
+    asked_once = patch.object(importers.onnx.backend, "supports_device", cache(importers.onnx.backend.supports_device))
+    with asked_once, patch.object(op_pool_common, "pool", _pool_later):
         found = StrictSuite(importers.onnx.backend, module).test_cases
     for case in found.values():
         for name in [name for name in vars(case) if name.startswith("test_")]:

@@ -12,6 +12,7 @@ from tests.training.test_real_models import ASSETS, mnist, normalised, raw
 from toolkit import quantisation
 from toolkit.errors import GraphError, InputError
 
+pytestmark = pytest.mark.slow
 needs_assets = pytest.mark.skipif(not ASSETS.exists(), reason="needs the assets beside the repository")
 
 
