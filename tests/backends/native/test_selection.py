@@ -7,6 +7,7 @@ import pytest
 
 from tests.backends.native.checked import check_node
 from toolkit.backends import native
+from toolkit.backends.native import selection
 from toolkit.backends.native.selection import MOST_ELEMENTS, take_small_nodes
 from toolkit.compiler.program import Node, Program, Variable
 
@@ -124,6 +125,17 @@ def test_a_large_program_is_not_compiled_for_its_small_nodes() -> None:
     rig.node("Sin", rig.given(3, 4), backend="numpy")
     rig.node("Sin", rig.given(MOST_ELEMENTS + 1), backend="numpy")
     assert rig.taken() == [False, False, True]
+
+
+@pytest.mark.parametrize("wins", [False, True])
+def test_large_products_are_taken_where_they_win(wins: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "wins", lambda: wins)
+    rig = Rig()
+    weight = Variable("w", np.dtype(np.float32), (1024, 1024), constant=np.ones((1024, 1024), np.float32))
+    large = rig.node("toolkit::FusedMatMul", rig.given(128, 1024), weight)
+    rig.node("toolkit::FusedMatMul", large.y, rig.given(1024, 1024))
+    rig.node("Relu", large.y)
+    assert rig.taken() == [wins, False, False]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -15,6 +15,8 @@ import numpy as np
 
 from toolkit.backends.native.number import BOOLEAN, INDEX, Number, joined, register_type
 
+TABLE = "%table"  # the place of a kernel's own table of addresses
+
 
 class Code:
     """The text of a kernel that is given ``addresses`` places in memory.
@@ -94,10 +96,22 @@ class Code:
 
         It refuses nothing.
         """
-        types = ", ".join(["ptr"] * len(places) + [item.type for item in numbers])
+        self.invoke_at(self.pointer(function, len(places), len(numbers)), places, numbers)
+
+    def pointer(self, function: str, places: int, numbers: int) -> str:
+        """The place of such a function, of so many places and numbers, to be handed to another one."""
+        self._declared[f"declare i32 @{function}({', '.join(['ptr'] * places + ['i64'] * numbers)})"] = None
+        return f"@{function}"
+
+    def invoke_at(self, function: str, places: Sequence[str], numbers: Sequence[Number]) -> None:
+        """Call a function whose place this one was given."""
         given = ", ".join([*(f"ptr {place}" for place in places), *(item.typed for item in numbers)])
-        self._declared[f"declare i32 @{function}({types})"] = None
-        self.result(f"call i32 @{function}({given})")
+        self.result(f"call i32 {function}({given})")
+
+    def entry(self, table: str, index: int) -> str:
+        """A place that is named in a table of addresses."""
+        at = self.result(f"getelementptr inbounds ptr, ptr {table}, i64 {index}")
+        return self.result(f"load ptr, ptr {at}")
 
     # numbers ----------------------------------------------------------------------------------------------------------
 
@@ -180,9 +194,9 @@ class Code:
         return name
 
     @contextmanager
-    def loop(self, count: Number | int, step: int = 1, start: Number | int = 0) -> Iterator[Number]:
+    def loop(self, count: Number | int, step: Number | int = 1, start: Number | int = 0) -> Iterator[Number]:
         """What is written inside is repeated for ``start``, ``start + step``, ... below ``count``."""
-        if isinstance(count, int) and isinstance(start, int) and 0 < count - start <= step:
+        if isinstance(count, int) and isinstance(start, int) and isinstance(step, int) and 0 < count - start <= step:
             yield self.index(start)
             return
         counter = self.cell(start if isinstance(start, Number) else self.index(start))

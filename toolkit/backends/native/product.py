@@ -7,19 +7,19 @@ while the sums grow; each factor of a row is spread over a vector. Where that le
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 from itertools import product
 
 import numpy as np
 
+from toolkit.backends.native.blocking import evenly
 from toolkit.backends.native.code import Code
+from toolkit.backends.native.ending import Ending, Sums, is_usual_ending
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number
 from toolkit.backends.native.packing import Panels
 from toolkit.backends.native.registry import is_of_numbers, kernel
-from toolkit.backends.native.spelling import ACTIVATIONS
 from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.backends.work import products
@@ -46,11 +46,9 @@ def is_product(node: Node) -> bool:
         return False
     if any(node.attributes.get(name) for name in ("transA", "swapA", "swapB", "swapY")):
         return False
-    addends = [item.shape for item in node.inputs[2:] if item is not None]
-    usual = (node.y.shape[-1:], node.y.shape)
     is_brief = node.y.size <= FEW_ROWS * node.y.shape[-1] and b.size <= MOST_WEIGHTS
     is_small = products(node) <= MOST_PRODUCTS or is_brief
-    return is_small and node.attributes.get("activation", "") in ACTIVATIONS and all(item in usual for item in addends)
+    return is_small and is_usual_ending(node)
 
 
 @kernel("", "MatMul", accepts=is_product)
@@ -65,14 +63,6 @@ def lower_product(node: Node, inputs: Sequence[Layout | None], resources: Resour
     return CompiledKernel(sums.code, layouts, [plain(FLOAT32, node.y.shape)], in_place=in_place)
 
 
-@dataclass(frozen=True, slots=True)
-class _Addend:
-    """A tensor that is added, and whether it has a row for each of the result."""
-
-    place: str
-    has_rows: bool
-
-
 class _Sums:
     """Writes the code of a product.
 
@@ -81,24 +71,16 @@ class _Sums:
     """
 
     def __init__(self, node: Node, threads: int) -> None:
-        addends = [item for item in node.inputs[2:] if item is not None]
-        self.code = Code(3 + len(addends))
+        self.code = Code(sum(item is not None for item in node.inputs) + 1)
         self._lanes = compiler().lanes(FLOAT32)
         self._columns, self._depth = node.y.shape[-1], node.x.shape[-1]
         self._rows = node.y.size // self._columns
-        self._together = _evenly(self._rows, MOST_ROWS)
-        self._vectors = _evenly(-(-self._columns // self._lanes), ACCUMULATORS // self._together)
+        self._together = evenly(self._rows, MOST_ROWS)
+        self._vectors = evenly(-(-self._columns // self._lanes), ACCUMULATORS // self._together)
         self.width = self._vectors * self._lanes
         self.repeats_rows = self._rows % self._together != 0
-        self._a, self._b, *others, self._target = self.code.places
-        self._addends = [
-            _Addend(place, item.shape == node.y.shape and len(item.shape) > 1)
-            for place, item in zip(others, addends, strict=True)
-        ]
-        attributes = node.attributes
-        self._alpha = float(attributes.get("alpha", 1.0))
-        self._activation = ACTIVATIONS[attributes.get("activation", "")]
-        self._parameters = tuple(float(attributes.get(f"activation_{name}", 0.0)) for name in ("alpha", "beta"))
+        self._a, self._b, *self._addends, self._target = self.code.places
+        self._ending = Ending.of(node)
         self._sums = self.code.scratch(FLOAT32, self._together * self.width)
         blocks = -(-self._rows // self._together)
         begin, end = Team(self.code, threads).share(-(-self._columns // self.width) * blocks)
@@ -135,29 +117,5 @@ class _Sums:
             total = reduce(lambda one, other: one + other, [cells[part, index, vector].get() for part in range(parts)])
             code.store(total, self._sums, index * self.width + vector * lanes)
         with code.loop(self._together) as done:
-            self._finish(row + done, done * self.width, column)
-
-    def _finish(self, row: Number, start: Number, column: Number) -> None:
-        """What comes behind the sums of one row, which lie from ``start`` on."""
-        code, lanes, rest = self.code, self._lanes, self._columns % self._lanes
-        vectors = code.index(self._columns // lanes * lanes) - column
-        with code.loop(vectors.smaller(self.width), lanes) as position:
-            self._piece(row, start + position, column + position, lanes)
-        if rest:
-            with code.where(vectors < self.width):
-                self._piece(row, start + vectors, column + vectors, rest)
-
-    def _piece(self, row: Number, start: Number, column: Number, count: int) -> None:
-        total = self.code.load(self._sums, start, FLOAT32, self._lanes)
-        at = row * self._columns + column
-        if self._alpha != 1.0:
-            total = total * self._alpha
-        for item in self._addends:
-            first = at if item.has_rows else column
-            total = total + self.code.load_some(item.place, first, FLOAT32, count, self._lanes)
-        self.code.store_some(self._activation(total, *self._parameters), self._target, at, count)
-
-
-def _evenly(count: int, most: int) -> int:
-    """How many at a time, ``most`` or fewer, so that the last time has little less to do."""
-    return -(-count // -(-count // most))
+            sums = Sums(self._sums, done * self.width, row + done, column)
+            self._ending.write(code, sums, self.width, self._addends, self._target)

@@ -3,17 +3,19 @@
 Taken are nodes of programs that only compute forward, and the updates of those that learn; in both large convolutions
 where fewer multiplications do; in the latter recurrent layers with their gradients. What lies in a library's own layout
 (behind convolutions) is left to the library, for every change of layout is a copy. Where the other choice is numpy,
-neither that nor size matters.
+neither that nor size matters. Large products by known matrices are taken in inference, on processors for which ours
+are faster.
 """
 
 from __future__ import annotations
 
 from toolkit.backends.native.kernel import NAME
+from toolkit.backends.native.large_product import is_large_product, wins
 from toolkit.backends.native.recurrent.forward import MANY
 from toolkit.backends.native.recurrent.sizes import Sizes
 from toolkit.backends.native.registry import KERNELS
 from toolkit.backends.native.winograd import is_filtered
-from toolkit.backends.work import products
+from toolkit.backends.work import PRODUCTS, products
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.errors import malformed, naming
 from toolkit.operators.expression import TOOLKIT_DOMAIN
@@ -79,6 +81,8 @@ def _learns_sooner(node: Node) -> bool:
 
 def _is_brief(node: Node) -> bool:
     """Whether the node takes a time that nobody notices in a large program."""
+    if _is_large_product(node):
+        return False
     return node.op_type != "Recurrent" and max(item.size for item in node.outputs if item is not None) <= MOST_ELEMENTS
 
 
@@ -90,12 +94,18 @@ def _keeps_layout(node: Node, elsewhere: set[Variable]) -> bool:
     return makes_layouts or any(item in elsewhere for item in node.inputs)
 
 
+def _is_large_product(node: Node) -> bool:
+    return node.op_type in PRODUCTS and is_large_product(node)
+
+
 def _is_better_off(node: Node) -> bool:
     if node.backend not in (LIBRARY, SLOW):
         return False
     with naming(lambda why: malformed(f"{node.operator}-{node.version}", node.layer, why)):
         if KERNELS.entry_of(node) is None:
             return False
+    if _is_large_product(node):
+        return wins()
     if node.backend == SLOW or node.op_type in (WITH_LIMITS | OF_TRAINING):
         return True
     most = MOST_OF_ROWS if node.op_type in OF_ROWS else MOST_ELEMENTS

@@ -1,0 +1,82 @@
+"""What is fused behind the sums of a product, row by row: ``activation(alpha * sums + bias + residual)``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from toolkit.backends.native.code import Code
+from toolkit.backends.native.library import compiler
+from toolkit.backends.native.number import Number
+from toolkit.backends.native.spelling import ACTIVATIONS
+from toolkit.compiler.program import Node
+
+FLOAT32 = np.dtype(np.float32)
+
+
+def is_usual_ending(node: Node) -> bool:
+    """Whether everything added has the shape of the result, or of its last axis, and the activation is known."""
+    addends = [item.shape for item in node.inputs[2:] if item is not None]
+    usual = (node.y.shape[-1:], node.y.shape)
+    return node.attributes.get("activation", "") in ACTIVATIONS and all(item in usual for item in addends)
+
+
+class Sums(NamedTuple):
+    """Sums of one row in whole vectors: their place, where there, and the row and the column of the first."""
+
+    place: str
+    start: Number
+    row: Number
+    column: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What comes behind the sums of a node. ``have_rows``: which of what is added has a row for each of the result."""
+
+    columns: int
+    have_rows: tuple[bool, ...]
+    alpha: float
+    activation: str
+    parameters: tuple[float, ...]
+
+    @staticmethod
+    def of(node: Node) -> Ending:
+        """That of a product or a convolution."""
+        shapes = [item.shape for item in node.inputs[2:] if item is not None]
+        attributes = node.attributes
+        return Ending(
+            node.y.shape[-1],
+            tuple(shape == node.y.shape and len(shape) > 1 for shape in shapes),
+            float(attributes.get("alpha", 1.0)),
+            attributes.get("activation", ""),
+            tuple(float(attributes.get(f"activation_{name}", 0.0)) for name in ("alpha", "beta")),
+        )
+
+    def write(self, code: Code, sums: Sums, width: int, addends: Sequence[str], target: str) -> None:
+        """Finish ``width`` sums, fewer at the end of a row. ``addends`` are the places of what is added.
+
+        The first column is a multiple of ``width``, and that one of a vector.
+        """
+        lanes = compiler().lanes(FLOAT32)
+        whole, rest = divmod(self.columns, lanes)
+        vectors = code.index(whole * lanes) - sums.column
+        with code.loop(vectors.smaller(width), lanes) as position:
+            self._piece(code, sums, position, lanes, addends, target)
+        if rest:
+            with code.where(vectors < width):
+                self._piece(code, sums, vectors, rest, addends, target)
+
+    def _piece(self, code: Code, sums: Sums, position: Number, count: int, addends: Sequence[str], target: str) -> None:
+        lanes = compiler().lanes(FLOAT32)
+        total = code.load(sums.place, sums.start + position, FLOAT32, lanes)
+        column = sums.column + position
+        at = sums.row * self.columns + column
+        if self.alpha != 1.0:
+            total = total * self.alpha
+        for place, has_rows in zip(addends, self.have_rows, strict=True):
+            total = total + code.load_some(place, at if has_rows else column, FLOAT32, count, lanes)
+        code.store_some(ACTIVATIONS[self.activation](total, *self.parameters), target, at, count)

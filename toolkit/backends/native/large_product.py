@@ -1,0 +1,92 @@
+"""Large products of rows with a matrix that is known beforehand, with everything that is fused behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+
+from toolkit.backends.native.blocked_product import FINISHING, blocked_function
+from toolkit.backends.native.blocking import cut, workspace_nbytes
+from toolkit.backends.native.code import TABLE, Code
+from toolkit.backends.native.ending import Ending, Sums, is_usual_ending
+from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.library import compiler
+from toolkit.backends.native.panel_packing import LargePanels
+from toolkit.backends.native.registry import is_of_numbers, kernel
+from toolkit.backends.native.team import Team
+from toolkit.backends.native.tile import FLOAT32, MOST_ROWS, tile_function, width
+from toolkit.backends.protocol import Kernel, Layout, Resources, plain
+from toolkit.backends.work import products
+from toolkit.compiler.known import is_static
+from toolkit.compiler.program import Node
+from toolkit.operators.expression import TOOLKIT_DOMAIN
+
+LEAST_PRODUCTS = 1 << 22  # multiplications, a tenth of a millisecond, below which blocks cost what they save
+LEAST_ROWS = 16  # below, reading the matrix takes the time
+VECTOR = 32  # bytes; for wider vectors the library has kernels that keep the processor busy
+
+
+def is_large_product(node: Node) -> bool:
+    """Whether the node is a large product of rows with one matrix that is known beforehand."""
+    a, b = node.inputs[:2]
+    present = [item for item in (*node.inputs, *node.outputs) if item is not None]
+    if a is None or b is None or not is_of_numbers(node) or any(item.dtype != FLOAT32 for item in present):
+        return False
+    if len(a.shape) < 2 or len(b.shape) != 2 or not is_static(b):
+        return False
+    if any(node.attributes.get(name) for name in ("transA", "swapA", "swapB", "swapY")):
+        return False
+    is_large = products(node) >= LEAST_PRODUCTS and node.y.size >= LEAST_ROWS * node.y.shape[-1]
+    return is_large and is_usual_ending(node)
+
+
+def wins() -> bool:
+    """Whether the kernel was faster than the library's on processors like this one: those of ``VECTOR`` bytes."""
+    return compiler().vector_nbytes == VECTOR
+
+
+@kernel("", "MatMul", accepts=is_large_product)
+@kernel(TOOLKIT_DOMAIN, "FusedMatMul", accepts=is_large_product)
+def lower_large_product(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """``activation(alpha * a @ b + bias + residual)``; the residual is overwritten where nobody reads it later."""
+    depth, columns = node.x.shape[-1], node.y.shape[-1]
+    found = cut(node.y.size // columns, depth, columns, resources.threads, depth, depth)
+    layouts: list[Layout | None] = [None if item is None else plain(item.dtype, item.shape) for item in node.inputs]
+    layouts[1] = LargePanels(width(), bool(node.attributes.get("transB"))).layout(node.inputs[1])
+    whole = [at for at, item in enumerate(node.inputs) if at > 1 and item is not None and item.shape == node.y.shape]
+    return CompiledKernel(
+        _code(Ending.of(node), found.height, resources.threads),
+        layouts,
+        [plain(FLOAT32, node.y.shape)],
+        in_place=[(0, at) for at in whole],
+        workspace=workspace_nbytes(found, resources.threads),
+        tables=[np.array(found, np.int64)],
+    )
+
+
+@cache
+def _code(ending: Ending, height: int, threads: int) -> Code:
+    """The kernel of all products with the same ending: the factors, what is added, the result, workspace, and table."""
+    code = Code(2 + len(ending.have_rows) + 3)
+    team = Team(code, threads)
+    left, right, *_, workspace, table = code.places
+    tiles = [code.pointer(tile_function(rows), 3, 1) for rows in (height, min(height + 1, MOST_ROWS))]
+    finish = code.pointer(_finishing(ending), 1, FINISHING)
+    places = [left, right, workspace, table, *tiles, TABLE, finish]
+    code.invoke(blocked_function(), places, [team.number, team.count])
+    return code
+
+
+def _finishing(ending: Ending) -> str:
+    """The name of the function that makes the result of sums, see ``blocked_function``."""
+    code = Code(1, numbers=FINISHING)
+    _, _, *addends, target, workspace, _ = (
+        code.entry(code.places[0], at) for at in range(2 + len(ending.have_rows) + 3)
+    )
+    row, rows, column, start = code.numbers
+    with code.loop(rows) as item:
+        sums = Sums(workspace, start + item * width(), row + item, column)
+        ending.write(code, sums, width(), addends, target)
+    return compiler().name(code.text())
