@@ -9,7 +9,9 @@ import pytest
 
 from tests.backends.native.checked import check_node, planned
 from toolkit.backends import onednn
+from toolkit.backends.native.library import compiler
 from toolkit.backends.native.winograd import is_filtered
+from toolkit.backends.native.winograd.images import Images
 from toolkit.backends.onednn.backend import OneDNNBackend
 from toolkit.compiler.program import Program, Variable
 
@@ -30,12 +32,10 @@ def _grad(x: tuple[int, ...], outputs: int, pads: list[int]) -> np.ndarray:
 
 
 SHAPES = [
-    ((1, 16, 44, 45), 16, [1, 1, 1, 1]),  # tiles that reach over two edges
     ((3, 16, 26, 28), 24, [0, 0, 0, 0]),  # a panel that is not full
     ((2, 24, 41, 30), 40, [2, 0, 1, 1]),
     ((1, 128, 14, 14), 128, [1, 1, 1, 1]),  # threads share outputs
     ((2, 264, 6, 6), 80, [1, 1, 1, 1]),  # channels in two parts
-    ((1, 32, 3, 300), 32, [1, 1, 1, 1]),
 ]
 shapes = pytest.mark.parametrize(("x", "outputs", "pads"), SHAPES)
 several = pytest.mark.parametrize("threads", [1, 2])
@@ -68,12 +68,23 @@ def test_gradient_by_the_weight(x: tuple[int, ...], outputs: int, pads: list[int
     check_node("ConvWeightGradient", [image, grad], {**attributes, "has_bias": 1}, outputs=2, **options)
 
 
-def test_threads_add_up_their_gradients() -> None:
-    x = (3, 24, 50, 50)
-    image, weight, _ = _arrays(x, 16)
-    attributes = {**USUAL, "weight_shape": list(weight.shape), "has_bias": 0}
-    arrays = [image, _grad(x, 16, [1, 1, 1, 1])]
-    check_node("ConvWeightGradient", arrays, attributes, known=(), threads=2, others=[OneDNNBackend()])
+@pytest.fixture
+def in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images lie in blocks of channels, as those do that a library's convolution has made for a training step."""
+    lanes = compiler().lanes(np.dtype(np.float32))
+    monkeypatch.setattr(Images, "of", lambda shape, layout: Images((shape[2], shape[3]), shape[1], lanes))
+
+
+@pytest.mark.usefixtures("in_blocks")
+@pytest.mark.parametrize(("x", "outputs", "pads"), [SHAPES[1], SHAPES[3]])
+def test_channels_in_blocks(x: tuple[int, ...], outputs: int, pads: list[int]) -> None:
+    image, weight, bias = _arrays(x, outputs)
+    grad, options = _grad(x, outputs, pads), {"threads": 2, "others": [OneDNNBackend()]}
+    attributes = {**USUAL, "pads": pads}
+    check_node("FusedConv", [image, weight, bias, grad], {**attributes, "activation": "Relu"}, **options)
+    check_node("ConvInputGradient", [grad, weight], {**attributes, "input_shape": list(x)}, **options)
+    shape: dict[str, Any] = {"weight_shape": list(weight.shape), "has_bias": 1}
+    check_node("ConvWeightGradient", [image, grad], {**attributes, **shape}, known=(), outputs=2, **options)
 
 
 @pytest.mark.parametrize("activation", ["Relu", "Clip", "Sigmoid"])

@@ -253,6 +253,12 @@ def channels_last(dtype: np.dtype, shape: Sequence[int]) -> Layout:
     return layout_of(tagged(np.dtype(dtype), tuple(shape), ACTIVATION_TAGS[len(shape)][1]), shape)
 
 
+def channels_in_blocks(dtype: np.dtype, shape: Sequence[int], width: int) -> Layout:
+    """The layout of an activation of rank 3 to 5 with ``width`` channels, 8 or 16, next to each other."""
+    tag = ACTIVATION_TAGS[len(shape)][{16: 2, 8: 3}[width]]
+    return layout_of(tagged(np.dtype(dtype), tuple(shape), tag), shape)
+
+
 def retyped(layout: Layout, dtype: np.dtype) -> Layout:
     """The same arrangement for elements of ``dtype``; row-major where it is none of ``ACTIVATION_TAGS``."""
     shape = layout.shape

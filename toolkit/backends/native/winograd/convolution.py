@@ -1,4 +1,4 @@
-"""Convolutions with windows of 3 x 3, one position apart, by Winograd's minimal filtering, with channels last.
+"""Convolutions with windows of 3 x 3, one position apart, by Winograd's minimal filtering.
 
 An image is cut into tiles of neighbouring results. The window of each tile and each filter are seen at a few points,
 see ``transforms``, where the convolution is one product of matrices for each point: (tiles, channels) by (channels,
@@ -22,8 +22,8 @@ from toolkit.backends.native.team import Team
 from toolkit.backends.native.tile import DEPTH, tile_function, width
 from toolkit.backends.native.winograd.filters import FilterPanels, apart_in_units
 from toolkit.backends.native.winograd.functions import result_function, window_function
+from toolkit.backends.native.winograd.images import Distances, Images, Squares
 from toolkit.backends.native.winograd.tiles import TAPS, Tiles, begins, is_dense_window
-from toolkit.backends.onednn.memory import channels_last
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.known import is_static
 from toolkit.compiler.program import Node, Variable
@@ -71,31 +71,29 @@ def _gradient_tiles(node: Node) -> Tiles:
 @kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=is_convolution, is_fallback=True)
 def lower_convolution(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """``activation(convolution + bias + residual)``; the residual is overwritten where nobody reads it later."""
-    return _kernel(node, _tiles(node), resources.threads, is_turned=False)
+    return _kernel(node, _tiles(node), inputs, resources.threads, is_turned=False)
 
 
 @kernel(TOOLKIT_DOMAIN, "ConvInputGradient", accepts=is_input_gradient)
 def lower_input_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """The gradient by the input, from that by the output and the weight."""
-    return _kernel(node, _gradient_tiles(node), resources.threads, is_turned=True)
+    return _kernel(node, _gradient_tiles(node), inputs, resources.threads, is_turned=True)
 
 
-def _kernel(node: Node, tiles: Tiles, threads: int, *, is_turned: bool) -> Kernel:
-    writer = _Writer(node, tiles, threads)
-    layouts = [None if item is None else _lying(item.shape) for item in node.inputs]
-    layouts[1] = FilterPanels(tiles.filtering, is_turned).layout(node.inputs[1])
-    whole = [at for at, item in enumerate(node.inputs) if at > 1 and item is not None and len(item.shape) > 1]
-    return CompiledKernel(
-        writer.code,
-        layouts,
-        [_lying(node.y.shape)],
-        in_place=[(0, at) for at in whole],
-        workspace=writer.workspace,
-    )
-
-
-def _lying(shape: tuple[int, ...]) -> Layout:
-    return plain(FLOAT32, shape) if len(shape) == 1 else channels_last(FLOAT32, shape)
+def _kernel(node: Node, tiles: Tiles, given: Sequence[Layout | None], threads: int, *, is_turned: bool) -> Kernel:
+    """The result lies as the image does."""
+    images = Images.of(node.x.shape, given[0])
+    results = images.beside(tiles.result, tiles.outputs)
+    writer = _Writer(node, tiles, images, results, threads)
+    result = results.layout(tiles.batch)
+    inputs: list[Layout | None] = [images.layout(tiles.batch)]
+    inputs.append(FilterPanels(tiles.filtering, is_turned).layout(node.inputs[1]))
+    whole = []
+    for at, item in enumerate(node.inputs[2:], 2):
+        is_whole = item is not None and len(item.shape) > 1
+        whole += [(0, at)] if is_whole else []
+        inputs.append(None if item is None else result if is_whole else plain(FLOAT32, item.shape))
+    return CompiledKernel(writer.code, inputs, [result], in_place=whole, workspace=writer.workspace)
 
 
 class _Writer:
@@ -107,8 +105,9 @@ class _Writer:
     products, (panels, points, slots, outputs of a panel).
     """
 
-    def __init__(self, node: Node, tiles: Tiles, threads: int) -> None:
+    def __init__(self, node: Node, tiles: Tiles, images: Images, results: Images, threads: int) -> None:
         self._tiles, self._filtering = tiles, tiles.filtering
+        self._windows, self._drawn = Squares(images, tiles.filtering.size, tiles.begins), results
         self._panels, self._parts = -(-tiles.outputs // width()), -(-tiles.channels // DEPTH)
         addends = [item for item in node.inputs[2:] if item is not None]
         self.code = code = Code(4 + len(addends))
@@ -123,7 +122,7 @@ class _Writer:
         owned = -(-self._panels // threads) if shares_outputs else self._panels
         together = self._groups_of_a_block(owned, groups if shares_outputs else -(-groups // threads))
         self._slots = together * self._rows | 1  # odd, so that points do not share a place in the cache
-        window = tiles.windows.numbers
+        window = self._windows.numbers
         factors = tiles.points * self._parts * self._slots * STRIDE
         per_thread = window + factors + owned * tiles.points * self._slots * width()
         self.workspace = threads * per_thread * FLOAT32.itemsize
@@ -165,24 +164,18 @@ class _Writer:
 
     def _see(self, tile: Number, slot: Number) -> None:
         """The window of a tile at all points."""
-        spare = self._space, self._window
-        self._tiles.windows.read(
-            self.code,
-            self._image,
-            self._tiles.corner(tile),
-            spare,
-            lambda place, apart: self._see_from(place, apart, slot),
-        )
-
-    def _see_from(self, windows: str, row_apart: int, slot: Number) -> None:
         code, channels = self.code, self._tiles.channels
         apart = self._parts * self._slots * STRIDE
-        for part in range(self._parts):
-            done = part * DEPTH
-            numbers = [code.index(item) for item in (min(DEPTH, channels - done), row_apart, channels, apart)]
-            source = code.address(windows, done, FLOAT32)
-            target = code.address(self._space, self._factors + (slot + part * self._slots) * STRIDE, FLOAT32)
-            code.invoke(window_function(self._filtering), [source, target], numbers)
+
+        def see(windows: str, channel_factor: int, distances: Distances) -> None:
+            for part in range(self._parts):
+                done = part * DEPTH
+                source = code.address(windows, done * channel_factor, FLOAT32)
+                target = code.address(self._space, self._factors + (slot + part * self._slots) * STRIDE, FLOAT32)
+                numbers = min(DEPTH, channels - done) // self._lanes, *distances, apart
+                code.invoke(window_function(self._filtering), [source, target], [code.index(item) for item in numbers])
+
+        self._windows.read(code, self._image, self._tiles.corner(tile), (self._space, self._window), see)
 
     def _multiply(self, point: Number, panel: Number, part: int, groups: Number) -> None:
         """The products of all groups with one panel, a part of the channels of it, while what follows is fetched."""
@@ -209,7 +202,7 @@ class _Writer:
         image, top, left = self._tiles.corner(tile)
         (rows, columns), (begin, end) = self._tiles.result, self._owned
         high, wide = (code.index(rows) - top).smaller(outputs), (code.index(columns) - left).smaller(outputs)
-        place = ((image * rows + top) * columns + left) * self._tiles.outputs
+        place, apart, factor = self._drawn.at(image, top, left), self._drawn.row_apart, self._drawn.channel_factor
         with code.loop(end, start=begin) as panel, code.loop(width(), lanes) as inside:
             output = panel * width() + inside
             with code.where(output < self._tiles.outputs):
@@ -220,7 +213,8 @@ class _Writer:
                 code.invoke(result_function(self._filtering), places, [code.index(self._slots * width())])
                 with code.loop(high) as row, code.loop(wide) as column:
                     total = code.load(self._results, (row * outputs + column) * lanes, FLOAT32, lanes)
-                    self._finish(total, output, place + (row * columns + column) * self._tiles.outputs + output)
+                    at = place + row * apart + column * self._drawn.block + output * factor
+                    self._finish(total, output, at)
 
     def _finish(self, total: Number, output: Number, at: Number) -> None:
         for place, is_whole in self._addends:

@@ -29,20 +29,21 @@ def square_function(filtering: Filtering) -> str:
 
 
 def _seeing(transform: Callable[[Line], Line], side: int) -> str:
-    """Squares seen at all points. Places: squares, target; numbers: channels, and three distances in numbers.
+    """Squares seen at all points. Places: squares, target; numbers: vectors of channels, and four distances.
 
-    Those are between the rows and the columns of a square, and between the points in the target. Channels lie densely,
-    as many as vectors hold.
+    Those are between vectors, rows and columns of a square (``Distances``), and between the points in the target, where
+    vectors lie densely.
     """
-    code = Code(2, numbers=4)
-    (squares, target), (channels, row_apart, column_apart, apart) = code.places, code.numbers
+    code = Code(2, numbers=5)
+    (squares, target), (vectors, vector_apart, row_apart, column_apart, apart) = code.places, code.numbers
     lanes, steps = compiler().lanes(FLOAT32), range(side)
     rows = [row_apart * row for row in steps]
     starts = [[row + column_apart * column for column in steps] for row in rows]
-    with code.loop(channels, lanes) as channel:
-        square = [[code.load(squares, start + channel, FLOAT32, lanes) for start in line] for line in starts]
+    with code.loop(vectors) as vector:
+        first = vector_apart * vector
+        square = [[code.load(squares, start + first, FLOAT32, lanes) for start in line] for line in starts]
         for point, value in enumerate(_flat(in_both_axes(transform, square))):
-            code.store(value, target, apart * point + channel)
+            code.store(value, target, apart * point + vector * lanes)
     return compiler().name(code.text())
 
 

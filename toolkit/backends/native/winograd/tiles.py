@@ -15,7 +15,7 @@ from toolkit.backends import onednn
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number
 from toolkit.backends.native.registry import is_of_numbers
-from toolkit.backends.native.winograd.squares import Corner, Squares
+from toolkit.backends.native.winograd.images import Corner
 from toolkit.backends.native.winograd.transforms import Filtering
 from toolkit.compiler.program import Node
 
@@ -62,11 +62,10 @@ class Tiles(NamedTuple):
 
     @property
     def is_worth_while(self) -> bool:
-        """Whether it takes less time than the convolution as it is written; channels fill vectors."""
+        """Whether it takes less time than the convolution as it is written."""
         lanes = compiler().lanes(FLOAT32)
-        if self.channels % lanes or self.outputs % lanes or self.products <= FEWEST_PRODUCTS:
-            return False
-        return self.cost() < WORTH_WHILE * self.products
+        fills_vectors = not self.channels % lanes and not self.outputs % lanes
+        return fills_vectors and self.products > FEWEST_PRODUCTS and self.cost() < WORTH_WHILE * self.products
 
     @property
     def points(self) -> int:
@@ -82,11 +81,6 @@ class Tiles(NamedTuple):
     def total(self) -> int:
         """Tiles of all images."""
         return self.batch * math.prod(self.grid)
-
-    @property
-    def windows(self) -> Squares:
-        """What is read for each tile."""
-        return Squares(self.size, self.channels, self.filtering.size, self.begins)
 
     def corner(self, tile: Number) -> Corner:
         """Where a tile begins."""

@@ -24,12 +24,12 @@ class Filtering:
     points: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        assert self.size == self.outputs + self.taps - 1, "as many points as products are needed"
+        assert self.size == 2 + 2 * len(self.points), "as many points as products are needed"
 
     @property
     def size(self) -> int:
         """Of a window, and of what is multiplied."""
-        return 2 + 2 * len(self.points)
+        return self.outputs + self.taps - 1
 
     @property
     def swapped(self) -> Filtering:

@@ -1,4 +1,4 @@
-"""Gradients of convolutions with windows of 3 x 3 by their weight, by minimal filtering, with channels last.
+"""Gradients of convolutions with windows of 3 x 3 by their weight, by minimal filtering.
 
 The gradient is a convolution too: nine results for each channel and output, of which every tile of the gradient by the
 output is a filter, and the window that it came from an image. Seen at the points, (channels, tiles) by (tiles, outputs)
@@ -21,15 +21,15 @@ from toolkit.backends.native.team import Team
 from toolkit.backends.native.tile import DEPTH, tile_function, width
 from toolkit.backends.native.winograd.convolution import BLOCK_NBYTES, STRIDE
 from toolkit.backends.native.winograd.functions import square_function, weight_function, window_function
-from toolkit.backends.native.winograd.squares import Squares
-from toolkit.backends.native.winograd.tiles import TAPS, Tiles, begins, is_dense_window
-from toolkit.backends.onednn.memory import channels_last
+from toolkit.backends.native.winograd.images import Distances, Images, Squares
+from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 FLOAT32 = np.dtype(np.float32)
 MOST_ROWS, OTHER_ROWS = 6, 4  # channels of one product in registers: multiples of vectors are so many of both
+MOST_SLOTS = 126  # tiles of a block: so many channels and a panel of them stay in the first cache
 MOST_SUMS_NBYTES = 1 << 20  # up to which each thread has its own sums, for tiles of its own
 
 
@@ -48,8 +48,10 @@ def _tiles(node: Node) -> Tiles:
 def lower_weight_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """The gradients by the weight and by the bias, from the input and the gradient by the output."""
     has_bias = len(node.outputs) > 1 and node.outputs[1] is not None
-    writer = _Writer(_tiles(node), resources.threads, has_bias)
-    given: list[Layout | None] = [channels_last(FLOAT32, item.shape) for item in node.inputs if item is not None]
+    shapes = [item.shape for item in node.inputs if item is not None]
+    images, grads = (Images.of(shape, layout) for shape, layout in zip(shapes, inputs, strict=True))
+    writer = _Writer(_tiles(node), images, grads, resources.threads, has_bias)
+    given: list[Layout | None] = [item.layout(node.x.shape[0]) for item in (images, grads)]
     made: list[Layout | None] = [None if item is None else plain(FLOAT32, item.shape) for item in node.outputs]
     return CompiledKernel(writer.code, given, made, workspace=writer.workspace)
 
@@ -63,20 +65,21 @@ class _Writer:
     channels), its tiles, (panels, points, slots, outputs of a panel), and sums.
     """
 
-    def __init__(self, tiles: Tiles, threads: int, has_bias: bool) -> None:
+    def __init__(self, tiles: Tiles, images: Images, grads: Images, threads: int, has_bias: bool) -> None:
         self._tiles, self._filtering = tiles, tiles.filtering.swapped
         self._panels, self._parts = -(-tiles.outputs // width()), -(-tiles.channels // DEPTH)
         self.code = code = Code(5 if has_bias else 4)
         self._image, self._grad, self._weight, *rest = code.places
         self._space = rest[-1]
-        self._grads = Squares(tiles.result, tiles.outputs, self._filtering.taps)
+        self._of_images = Squares(images, tiles.filtering.size, tiles.begins)
+        self._of_grads = Squares(grads, self._filtering.taps)
         self._lanes = compiler().lanes(FLOAT32)
 
         self._panel = tiles.points * tiles.channels * width()  # numbers of the sums of a panel
         shares_outputs = self._panels * self._panel * FLOAT32.itemsize > MOST_SUMS_NBYTES and self._panels > 1
         owned = -(-self._panels // threads) if shares_outputs else self._panels
         self._slots = self._slots_of_a_block(owned, tiles.total if shares_outputs else -(-tiles.total // threads))
-        square = max(tiles.windows.numbers, self._grads.numbers)
+        square = max(self._of_images.numbers, self._of_grads.numbers)
         windows = tiles.points * self._parts * self._slots * STRIDE
         filters = owned * tiles.points * self._slots * width()
         self._each = square + windows + filters + owned * self._panel
@@ -109,7 +112,7 @@ class _Writer:
         columns = owned * width()
         tile = self._tiles.points * (self._tiles.channels + columns) * FLOAT32.itemsize
         sums = owned * self._panel * FLOAT32.itemsize
-        return min(most, DEPTH - 1, max(BLOCK_NBYTES, sums) // tile) | 1
+        return min(most, MOST_SLOTS, max(BLOCK_NBYTES, sums) // tile) | 1
 
     def _block(self, first: Number, count: Number, *, replaces: bool) -> None:
         """Add what ``count`` tiles from ``first`` on give to the sums."""
@@ -118,41 +121,42 @@ class _Writer:
         with code.loop(count) as slot:
             corner = self._tiles.corner(first + slot)
 
-            def see_window(place: str, apart: int) -> None:
-                self._see_window(place, apart, slot)
+            def see_window(place: str, channel_factor: int, distances: Distances) -> None:
+                self._see_window(place, channel_factor, distances, slot)
 
-            def see_filter(place: str, apart: int) -> None:
-                self._see_filter(place, apart, slot)
+            def see_filter(place: str, channel_factor: int, distances: Distances) -> None:
+                self._see_filter(place, channel_factor, distances, slot)
 
-            self._tiles.windows.read(code, self._image, corner, spare, see_window)
-            self._grads.read(code, self._grad, corner, spare, see_filter)
-        with code.loop(points) as point, code.loop(end, start=begin) as panel:
-            local = (panel - begin) * points + point
-            right = code.address(self._space, self._filters + local * (self._slots * width()), FLOAT32)
+            self._of_images.read(code, self._image, corner, spare, see_window)
+            self._of_grads.read(code, self._grad, corner, spare, see_filter)
+        with code.loop(points) as point:
             for part in range(self._parts):
                 done = part * DEPTH
                 windows = self._windows + (point * self._parts + part) * (self._slots * STRIDE)
-                sums = self._sums + (local * self._tiles.channels + done) * width()
-                self._multiply(windows, right, sums, min(DEPTH, self._tiles.channels - done), count, replaces)
+                with code.loop(end, start=begin) as panel:
+                    local = (panel - begin) * points + point
+                    right = code.address(self._space, self._filters + local * (self._slots * width()), FLOAT32)
+                    sums = self._sums + (local * self._tiles.channels + done) * width()
+                    self._multiply(windows, right, sums, min(DEPTH, self._tiles.channels - done), count, replaces)
 
-    def _see_window(self, place: str, apart: int, slot: Number) -> None:
-        code, channels = self.code, self._tiles.channels
+    def _see_window(self, place: str, channel_factor: int, distances: Distances, slot: Number) -> None:
+        code, channels, apart = self.code, self._tiles.channels, self._parts * self._slots * STRIDE
         for part in range(self._parts):
             done = part * DEPTH
             target = code.address(self._space, self._windows + (slot + part * self._slots) * STRIDE, FLOAT32)
-            distances = min(DEPTH, channels - done), apart, channels, self._parts * self._slots * STRIDE
-            places = code.address(place, done, FLOAT32), target
-            code.invoke(window_function(self._tiles.filtering), places, [code.index(item) for item in distances])
+            numbers = min(DEPTH, channels - done) // self._lanes, *distances, apart
+            places = code.address(place, done * channel_factor, FLOAT32), target
+            code.invoke(window_function(self._tiles.filtering), places, [code.index(item) for item in numbers])
 
-    def _see_filter(self, place: str, apart: int, slot: Number) -> None:
+    def _see_filter(self, place: str, channel_factor: int, distances: Distances, slot: Number) -> None:
         code, outputs, (begin, end) = self.code, self._tiles.outputs, self._owned
+        numbers = [code.index(item) for item in (*distances, self._slots * width())]
         with code.loop(end, start=begin) as panel:
             output = panel * width()
             at = self._filters + ((panel - begin) * (self._tiles.points * self._slots) + slot) * width()
-            places = code.address(place, output, FLOAT32), code.address(self._space, at, FLOAT32)
-            distances = [code.index(item) for item in (apart, outputs, self._slots * width())]
-            present = (code.index(outputs) - output).smaller(width())
-            code.invoke(square_function(self._filtering), places, [present, *distances])
+            places = code.address(place, output * channel_factor, FLOAT32), code.address(self._space, at, FLOAT32)
+            present = (code.index(outputs) - output).smaller(width()) / self._lanes
+            code.invoke(square_function(self._filtering), places, [present, *numbers])
 
     def _multiply(
         self, windows: Number, right: str, sums: Number, channels: int, depth: Number, replaces: bool
@@ -186,23 +190,23 @@ class _Writer:
             output = panel * width() + inside
             with code.where(output < self._tiles.outputs):
                 source = code.address(self._space, sums + (panel - origin) * self._panel + inside, FLOAT32)
-                target = code.address(self._weight, output * (channels * TAPS**2), FLOAT32)
-                distances = channels, channels * width(), channels * TAPS**2
+                target = code.address(self._weight, output * (channels * self._filtering.outputs**2), FLOAT32)
+                distances = channels, channels * width(), channels * self._filtering.outputs**2
                 function = weight_function(self._filtering)
                 code.invoke(function, [source, target], [code.index(item) for item in distances])
 
     def _sum_up(self, target: str, team: Team) -> None:
         """The gradient by the bias: a sum over all positions, row by row."""
         code, lanes, outputs = self.code, self._lanes, self._tiles.outputs
-        rows, columns = self._tiles.result
+        (rows, columns), images = self._tiles.result, self._of_grads.images
         begin, end = team.share(outputs // lanes)
         zero = code.constant(0.0, FLOAT32, lanes)
         with code.loop(end, start=begin) as vector:
-            total = code.cell(zero)
-            with code.loop(self._tiles.batch * rows) as row:
+            total, first = code.cell(zero), vector * (lanes * images.channel_factor)
+            with code.loop(self._tiles.batch) as image, code.loop(rows) as row:
                 part = code.cell(zero)
                 with code.loop(columns) as column:
-                    at = (row * columns + column) * outputs + vector * lanes
+                    at = images.at(image, row, column) + first
                     part.set(part.get() + code.load(self._grad, at, FLOAT32, lanes))
                 total.set(total.get() + part.get())
             code.store(total.get(), target, vector * lanes)

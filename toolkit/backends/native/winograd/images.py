@@ -1,0 +1,125 @@
+"""Images as kernels find them, channels last or in blocks of a vector, and the squares that tiles read of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from toolkit.backends.native.code import Code
+from toolkit.backends.native.library import compiler
+from toolkit.backends.native.number import Number
+from toolkit.backends.onednn.memory import channels_in_blocks, channels_last
+from toolkit.backends.protocol import Layout
+
+FLOAT32 = np.dtype(np.float32)
+
+
+class Corner(NamedTuple):
+    """A tile: its image, and the row and the column of its first result."""
+
+    image: Number
+    row: Number
+    column: Number
+
+
+class Images(NamedTuple):
+    """``channels`` at each position of ``size`` (rows, columns), ``block`` of them beside each other."""
+
+    size: tuple[int, int]
+    channels: int
+    block: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], layout: Layout | None) -> Images:
+        """Images (batch, channels, rows, columns) as they lie already, or with channels last."""
+        lanes = compiler().lanes(FLOAT32)
+        is_blocked = layout is not None and layout == channels_in_blocks(FLOAT32, shape, lanes)
+        return cls((shape[2], shape[3]), shape[1], lanes if is_blocked else shape[1])
+
+    def beside(self, size: tuple[int, int], channels: int) -> Images:
+        """Other images that lie alike."""
+        return Images(size, channels, self.block if self.block != self.channels else channels)
+
+    def layout(self, batch: int) -> Layout:
+        """How so many of them lie."""
+        shape = (batch, self.channels, *self.size)
+        is_last = self.block == self.channels
+        return channels_last(FLOAT32, shape) if is_last else channels_in_blocks(FLOAT32, shape, self.block)
+
+    @property
+    def row_apart(self) -> int:
+        """Numbers from one row to the next."""
+        return self.size[1] * self.block
+
+    @property
+    def channel_factor(self) -> int:
+        """How far apart channels are on average; from one vector to the next they all are, times its lanes."""
+        return 1 if self.block == self.channels else self.size[0] * self.size[1]
+
+    def at(self, image: Number, row: Number, column: Number) -> Number:
+        """The first channel at a position."""
+        high, wide = self.size
+        return image * (high * wide * self.channels) + (row * wide + column) * self.block
+
+
+class Distances(NamedTuple):
+    """Numbers between the vectors of a position, the rows and the columns of a square."""
+
+    vector: int
+    row: int
+    column: int
+
+
+class Squares(NamedTuple):
+    """Squares of ``side`` x ``side`` positions in images. They begin ``begins`` before a corner."""
+
+    images: Images
+    side: int
+    begins: tuple[int, int] = (0, 0)
+
+    @property
+    def numbers(self) -> int:
+        """Of one square."""
+        return self.side**2 * self.images.channels
+
+    def read(
+        self,
+        code: Code,
+        place: str,
+        corner: Corner,
+        spare: tuple[str, Number],
+        read: Callable[[str, int, Distances], None],
+    ) -> None:
+        """Let ``read`` write what is done with a square: it is given the place, ``channel_factor``, and distances.
+
+        A square that reaches over the edge is copied first, between zeros, to ``spare``, the place and the element.
+        """
+        (high, wide), images, lanes = self.images.size, self.images, compiler().lanes(FLOAT32)
+        y, x = corner.row - self.begins[0], corner.column - self.begins[1]
+        first = images.at(corner.image, y, x)
+        is_inside = (y >= 0) & (x >= 0) & (y <= high - self.side) & (x <= wide - self.side)
+        factor = images.channel_factor
+        with code.where(is_inside):
+            distances = Distances(factor * lanes, images.row_apart, images.block)
+            read(code.address(place, first, FLOAT32), factor, distances)
+        with code.where(~is_inside):
+            self._copy(code, place, first, (y, x), spare)
+            distances = Distances(lanes, self.side * images.channels, images.channels)
+            read(code.address(*spare, FLOAT32), 1, distances)
+
+    def _copy(
+        self, code: Code, place: str, first: Number, at: tuple[Number, Number], spare: tuple[str, Number]
+    ) -> None:
+        (high, wide), (y, x), (target, start) = self.images.size, at, spare
+        images, lanes = self.images, compiler().lanes(FLOAT32)
+        with code.loop(self.side) as row, code.loop(self.side) as column:
+            is_there = (y + row >= 0) & (y + row < high) & (x + column >= 0) & (x + column < wide)
+            source = first + row * images.row_apart + column * images.block
+            copied = start + (row * self.side + column) * images.channels
+            with code.where(is_there), code.loop(images.channels, lanes) as channel:
+                found = code.load(place, source + channel * images.channel_factor, FLOAT32, lanes)
+                code.store(found, target, copied + channel)
+            with code.where(~is_there), code.loop(images.channels, lanes) as channel:
+                code.store(code.constant(0.0, FLOAT32, lanes), target, copied + channel)
