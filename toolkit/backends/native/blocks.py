@@ -1,8 +1,8 @@
 """Products of large matrices inside of a kernel: what is multiplied by lies in panels, sums stay in registers.
 
 A panel holds two vectors of columns of up to ``DEPTH`` rows, few enough for the nearest cache, where all rows of the
-other factor meet it, some at a time. Every product is added to what the target holds. What lies the other way round is
-turned while it is packed. ``product`` has the products whose matrix is packed before a program runs.
+other factor meet it, a ``Tile`` of them at a time. Every product is added to what the target holds. What lies the other
+way round is turned while it is packed. ``product`` has the products whose matrix is packed before a program runs.
 """
 
 from __future__ import annotations
@@ -13,17 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-import numpy as np
-
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number, joined
-
-FLOAT32 = np.dtype(np.float32)
-DEPTH = 256  # rows of a panel
-MOST_ROWS = 6  # of a tile of the result: with two vectors of columns twelve sums, and registers for the factors
-VECTORS = 2  # of columns
-UNROLLED = 4  # steps of a sum in one turn of its loop: what else the loop does takes a fifth of the time
+from toolkit.backends.native.tile import DEPTH, FLOAT32, MOST_ROWS, UNROLLED, Panel, Rows, Tile, width
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +90,7 @@ class Blocks:
     def __init__(self, code: Code) -> None:
         self._code = code
         self._lanes = compiler().lanes(FLOAT32)
-        self.width = VECTORS * self._lanes
+        self.width = width()
 
     def size(self, depth: int, columns: int) -> int:
         """How many numbers a packed matrix has."""
@@ -185,23 +178,12 @@ class Blocks:
         vectors = -(-count // lanes)
         for row in range(height):
             code.prefetch(target.place, target.at(row, 0), FLOAT32)
-        zero = code.constant(0.0, FLOAT32, lanes)
-        places = [(row, vector) for row in range(height) for vector in range(vectors)]
-        cells = {place: code.cell(zero) for place in places}
-        with code.loop(span.count, span.step) as turn:
-            for position in (turn + step for step in range(span.step)):
-                at, start = panel.at(position, 0), factor.at(0, position)
-                weights = [code.load(panel.place, at + vector * lanes, FLOAT32, lanes) for vector in range(vectors)]
-                for row in range(height):
-                    value = code.load(factor.place, start + row * factor.row_step, FLOAT32).spread(lanes)
-                    for vector in range(vectors):
-                        cell = cells[row, vector]
-                        cell.set(value.times_plus(weights[vector], cell.get()))
-        for row, vector in places:
+        tile, rows = Tile(code, height, vectors), Rows(factor.place, factor.start, factor.row_step, factor.column_step)
+        tile.add_products(rows, Panel(panel.place, panel.start), span.count, span.step)
+        for row, vector, found in tile.sums():
             here = min(lanes, count - vector * lanes)
             at = target.at(row, vector * lanes)
-            found = code.load_some(target.place, at, FLOAT32, here, lanes) + cells[row, vector].get()
-            code.store_some(found, target.place, at, here)
+            code.store_some(code.load_some(target.place, at, FLOAT32, here, lanes) + found, target.place, at, here)
 
 
 def _tiles(rows: int) -> Iterator[tuple[int, int, int]]:

@@ -43,7 +43,10 @@ class Rows(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """A panel of a right factor in memory: step after step of the depth, from element ``start`` on."""
+    """A panel of a right factor in memory: step after step of the depth, from element ``start`` on.
+
+    Steps lie ``width()`` elements apart, also where fewer columns are there.
+    """
 
     place: str
     start: Number
@@ -58,21 +61,22 @@ class Tile:
         zero = code.constant(0.0, FLOAT32, self._lanes)
         self._cells = {place: code.cell(zero) for place in product(range(rows), range(vectors))}
 
-    def add_products(self, left: Rows, right: Panel, depth: Number | int) -> None:
-        """Add the products of ``depth`` steps."""
+    def add_products(self, left: Rows, right: Panel, depth: Number | int, multiple: int = 1) -> None:
+        """Add the products of ``depth`` steps, a multiple of ``multiple``."""
         if isinstance(depth, int):
             depth = self._code.index(depth)
         whole = depth - (depth & (UNROLLED - 1))
         with self._code.loop(whole, UNROLLED) as position:
             for ahead in range(UNROLLED):
                 self._step(left, right, position, ahead)
-        with self._code.loop(depth, start=whole) as position:
-            self._step(left, right, position, 0)
+        if multiple % UNROLLED:
+            with self._code.loop(depth, start=whole) as position:
+                self._step(left, right, position, 0)
 
     def _step(self, left: Rows, right: Panel, position: Number, ahead: int) -> None:
         code, lanes = self._code, self._lanes
-        panel = right.start + position * (self._vectors * lanes)
-        places = [(ahead * self._vectors + vector) * lanes for vector in range(self._vectors)]
+        panel = right.start + position * width()
+        places = [ahead * width() + vector * lanes for vector in range(self._vectors)]
         loaded = [code.load(right.place, panel + at, FLOAT32, lanes) for at in places]
         first = left.start + (position if left.apart == 1 else position * left.apart)
         for row in range(self._rows):
