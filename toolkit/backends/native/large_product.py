@@ -10,16 +10,16 @@ import numpy as np
 from toolkit.backends.native.blocked_product import FINISHING, blocked_function
 from toolkit.backends.native.blocking import cut, workspace_nbytes
 from toolkit.backends.native.code import TABLE, Code
-from toolkit.backends.native.ending import Ending, Sums, is_usual_ending
+from toolkit.backends.native.ending import Ending, Sums
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.panel_packing import LargePanels
-from toolkit.backends.native.registry import is_of_numbers, kernel
+from toolkit.backends.native.product import has_known_matrix
+from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.team import Team
 from toolkit.backends.native.tile import FLOAT32, MOST_ROWS, tile_function, width
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.backends.work import products
-from toolkit.compiler.known import is_static
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
@@ -30,16 +30,9 @@ VECTOR = 32  # bytes; for wider vectors the library has kernels that keep the pr
 
 def is_large_product(node: Node) -> bool:
     """Whether the node is a large product of rows with one matrix that is known beforehand."""
-    a, b = node.inputs[:2]
-    present = [item for item in (*node.inputs, *node.outputs) if item is not None]
-    if a is None or b is None or not is_of_numbers(node) or any(item.dtype != FLOAT32 for item in present):
+    if not has_known_matrix(node):
         return False
-    if len(a.shape) < 2 or len(b.shape) != 2 or not is_static(b):
-        return False
-    if any(node.attributes.get(name) for name in ("transA", "swapA", "swapB", "swapY")):
-        return False
-    is_large = products(node) >= LEAST_PRODUCTS and node.y.size >= LEAST_ROWS * node.y.shape[-1]
-    return is_large and is_usual_ending(node)
+    return products(node) >= LEAST_PRODUCTS and node.y.size >= LEAST_ROWS * node.y.shape[-1]
 
 
 def wins() -> bool:

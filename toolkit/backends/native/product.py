@@ -36,19 +36,23 @@ MOST_PRODUCTS = 1 << 18  # multiplications, from which the library wins, which b
 FEW_ROWS, MOST_WEIGHTS = 4, 1 << 21  # up to so many rows memory decides, and the panels are read straight through
 
 
-def is_product(node: Node) -> bool:
-    """Whether the node is a small product of rows with one matrix that is known beforehand."""
+def has_known_matrix(node: Node) -> bool:
+    """Whether the node is a product of rows as they lie with one matrix that is known beforehand."""
     a, b = node.inputs[:2]
     present = [item for item in (*node.inputs, *node.outputs) if item is not None]
     if a is None or b is None or not is_of_numbers(node) or any(item.dtype != FLOAT32 for item in present):
         return False
-    if len(a.shape) < 2 or len(b.shape) != 2 or not is_static(b):
+    if len(a.shape) < 2 or len(b.shape) != 2 or not is_static(b) or not is_usual_ending(node):
         return False
-    if any(node.attributes.get(name) for name in ("transA", "swapA", "swapB", "swapY")):
+    return not any(node.attributes.get(name) for name in ("transA", "swapA", "swapB", "swapY"))
+
+
+def is_product(node: Node) -> bool:
+    """Whether the node is such a product, and small."""
+    if not has_known_matrix(node):
         return False
-    is_brief = node.y.size <= FEW_ROWS * node.y.shape[-1] and b.size <= MOST_WEIGHTS
-    is_small = products(node) <= MOST_PRODUCTS or is_brief
-    return is_small and is_usual_ending(node)
+    is_brief = node.y.size <= FEW_ROWS * node.y.shape[-1] and node.x.shape[-1] * node.y.shape[-1] <= MOST_WEIGHTS
+    return products(node) <= MOST_PRODUCTS or is_brief
 
 
 @kernel("", "MatMul", accepts=is_product)
