@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
+from toolkit.backends.native.blocking import evenly
 from toolkit.backends.native.code import Code
+from toolkit.backends.native.ending import Activation, is_usual_ending
 from toolkit.backends.native.image import FLOAT32, HEAD, Image, Pair, pair
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number, joined
 from toolkit.backends.native.packing import Panels
 from toolkit.backends.native.registry import is_of_numbers, kernel
-from toolkit.backends.native.spelling import ACTIVATIONS
 from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.known import is_static
@@ -80,9 +81,7 @@ def is_convolution(node: Node) -> bool:
     group = int(node.attributes["group"])
     if group > 1 and (group != w.shape[0] or group != x.shape[1]):
         return False
-    addends = [item.shape for item in node.inputs[2:] if item is not None]
-    fits = all(shape in ((w.shape[0],), node.y.shape) for shape in addends)
-    return fits and node.attributes.get("activation", "") in ACTIVATIONS and Geometry.of(node).products <= MOST_PRODUCTS
+    return is_usual_ending(node, axis=1) and Geometry.of(node).products <= MOST_PRODUCTS
 
 
 @kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=is_convolution)
@@ -108,8 +107,7 @@ class _Writer:
         self._addends = [(next(places), item.shape == node.y.shape) for item in addends]
         self._target = next(places)
         self.image = next(places, given)
-        self._activation = ACTIVATIONS[node.attributes.get("activation", "")]
-        self._parameters = tuple(float(node.attributes.get(f"activation_{name}", 0.0)) for name in ("alpha", "beta"))
+        self._activation = Activation.of(node)
         counter = self.image if image.has_margin else ""
         self.team = Team(self.code, threads if geometry.products >= WORTH_A_THREAD else 1, counter)
         meet = self.team.barrier() if image.has_margin else None
@@ -138,7 +136,7 @@ class _Writer:
                 total = total + self.code.load_some(place, at, FLOAT32, count, total.lanes)
             else:
                 total = total + self.code.load(place, channel, FLOAT32).spread(total.lanes)
-        self.code.store_some(self._activation(total, *self._parameters), self._target, at, count)
+        self.code.store_some(self._activation(total), self._target, at, count)
 
 
 class _Ungrouped(_Writer):
@@ -153,7 +151,7 @@ class _Ungrouped(_Writer):
         self._vectors = min(2, -(-geometry.outputs // lanes))
         most = min(MOST_POSITIONS, ACCUMULATORS // self._vectors)
         columns = geometry.result[1]
-        self._together = -(-columns // -(-columns // most))
+        self._together = evenly(columns, most)
         self._width = self._vectors * lanes
 
     def weight_layout(self, node: Node) -> Layout:

@@ -17,11 +17,29 @@ from toolkit.compiler.program import Node
 FLOAT32 = np.dtype(np.float32)
 
 
-def is_usual_ending(node: Node) -> bool:
-    """Whether everything added has the shape of the result, or of its last axis, and the activation is known."""
+def is_usual_ending(node: Node, axis: int = -1) -> bool:
+    """Whether everything added has the shape of the result, or of one axis of it, and the activation is known."""
     addends = [item.shape for item in node.inputs[2:] if item is not None]
-    usual = (node.y.shape[-1:], node.y.shape)
+    usual = ((node.y.shape[axis],), node.y.shape)
     return node.attributes.get("activation", "") in ACTIVATIONS and all(item in usual for item in addends)
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """The function that a node applies last, nothing where it names none."""
+
+    name: str
+    parameters: tuple[float, ...]
+
+    @staticmethod
+    def of(node: Node) -> Activation:
+        """That of a product or a convolution."""
+        values = node.attributes
+        parameters = tuple(float(values.get(f"activation_{name}", 0.0)) for name in ("alpha", "beta"))
+        return Activation(values.get("activation", ""), parameters)
+
+    def __call__(self, total: Number) -> Number:
+        return ACTIVATIONS[self.name](total, *self.parameters)
 
 
 class Sums(NamedTuple):
@@ -40,20 +58,17 @@ class Ending:
     columns: int
     have_rows: tuple[bool, ...]
     alpha: float
-    activation: str
-    parameters: tuple[float, ...]
+    activation: Activation
 
     @staticmethod
     def of(node: Node) -> Ending:
-        """That of a product or a convolution."""
+        """That of a product."""
         shapes = [item.shape for item in node.inputs[2:] if item is not None]
-        attributes = node.attributes
         return Ending(
             node.y.shape[-1],
             tuple(shape == node.y.shape and len(shape) > 1 for shape in shapes),
-            float(attributes.get("alpha", 1.0)),
-            attributes.get("activation", ""),
-            tuple(float(attributes.get(f"activation_{name}", 0.0)) for name in ("alpha", "beta")),
+            float(node.attributes.get("alpha", 1.0)),
+            Activation.of(node),
         )
 
     def write(self, code: Code, sums: Sums, width: int, addends: Sequence[str], target: str) -> None:
@@ -79,4 +94,4 @@ class Ending:
             total = total * self.alpha
         for place, has_rows in zip(addends, self.have_rows, strict=True):
             total = total + code.load_some(place, at if has_rows else column, FLOAT32, count, lanes)
-        code.store_some(ACTIVATIONS[self.activation](total, *self.parameters), target, at, count)
+        code.store_some(self.activation(total), target, at, count)

@@ -1,8 +1,8 @@
 """Convolutions with windows of 3 x 3, and their gradients, by Winograd's minimal filtering.
 
 ``transforms`` is the arithmetic, ``tiles`` how a convolution is cut and what that costs, ``images`` what a tile reads,
-``functions`` what kernels of all shapes have in common, ``filters`` the layout of weights; ``convolution`` and
-``weight_gradient`` are the kernels.
+``functions`` what kernels of all shapes have in common, ``windows`` and ``filters`` what is multiplied; ``convolution``
+and ``weight_gradient`` are the kernels.
 """
 
 from toolkit.backends.native.winograd.convolution import is_convolution, is_input_gradient

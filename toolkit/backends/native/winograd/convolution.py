@@ -12,27 +12,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from toolkit.backends.native.blocking import LINE
 from toolkit.backends.native.code import Code
+from toolkit.backends.native.ending import Activation, is_usual_ending
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number
 from toolkit.backends.native.registry import kernel
-from toolkit.backends.native.spelling import ACTIVATIONS
 from toolkit.backends.native.team import Team
 from toolkit.backends.native.tile import DEPTH, tile_function, width
 from toolkit.backends.native.winograd.filters import FilterPanels, apart_in_units
-from toolkit.backends.native.winograd.functions import result_function, window_function
-from toolkit.backends.native.winograd.images import Distances, Images, Squares
+from toolkit.backends.native.winograd.functions import result_function
+from toolkit.backends.native.winograd.images import Images
 from toolkit.backends.native.winograd.tiles import TAPS, Tiles, begins, is_dense_window
+from toolkit.backends.native.winograd.windows import STRIDE, Windows
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.known import is_static
 from toolkit.compiler.program import Node, Variable
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 FLOAT32 = np.dtype(np.float32)
-NUMBERS_OF_A_LINE = 16  # of the cache, 64 bytes
 ROWS = (4, 5, 6)  # tiles whose sums are in registers together, beside two vectors of outputs
-STRIDE = DEPTH + NUMBERS_OF_A_LINE  # of factors: no power of two, whose rows would share a place in the cache
 BLOCK_NBYTES = 1 << 19  # of what one block of tiles is seen as: the size of many a second cache
 PASSES = 4  # or as many times the filters may be read, where they are larger than that
 FEW_TILES = 24  # for a thread; with fewer, threads share outputs
@@ -43,9 +43,7 @@ def is_convolution(node: Node) -> bool:
     weight = _weight(node)
     if weight is None or not is_dense_window(node, weight.shape):
         return False
-    addends = [item.shape for item in node.inputs[2:] if item is not None]
-    fits = all(shape in ((weight.shape[0],), node.y.shape) for shape in addends)
-    return fits and node.attributes.get("activation", "") in ACTIVATIONS and _tiles(node).is_worth_while
+    return is_usual_ending(node, axis=1) and _tiles(node).is_worth_while
 
 
 def is_input_gradient(node: Node) -> bool:
@@ -107,14 +105,12 @@ class _Writer:
 
     def __init__(self, node: Node, tiles: Tiles, images: Images, results: Images, threads: int) -> None:
         self._tiles, self._filtering = tiles, tiles.filtering
-        self._windows, self._drawn = Squares(images, tiles.filtering.size, tiles.begins), results
-        self._panels, self._parts = -(-tiles.outputs // width()), -(-tiles.channels // DEPTH)
+        self._drawn, self._panels = results, -(-tiles.outputs // width())
         addends = [item for item in node.inputs[2:] if item is not None]
         self.code = code = Code(4 + len(addends))
         self._image, self._filters, *others, self._target, self._space = code.places
         self._addends = [(place, item.shape == node.y.shape) for place, item in zip(others, addends, strict=True)]
-        self._activation = ACTIVATIONS[node.attributes.get("activation", "")]
-        self._parameters = tuple(float(node.attributes.get(f"activation_{name}", 0.0)) for name in ("alpha", "beta"))
+        self._activation = Activation.of(node)
 
         self._rows = min(ROWS, key=lambda rows: (-(-tiles.total // rows) * (rows + 0.3), -rows))
         groups = -(-tiles.total // self._rows)
@@ -122,8 +118,8 @@ class _Writer:
         owned = -(-self._panels // threads) if shares_outputs else self._panels
         together = self._groups_of_a_block(owned, groups if shares_outputs else -(-groups // threads))
         self._slots = together * self._rows | 1  # odd, so that points do not share a place in the cache
-        window = self._windows.numbers
-        factors = tiles.points * self._parts * self._slots * STRIDE
+        self._windows = Windows(code, tiles, images, self._slots)
+        window, factors = self._windows.squares.numbers, self._windows.numbers
         per_thread = window + factors + owned * tiles.points * self._slots * width()
         self.workspace = threads * per_thread * FLOAT32.itemsize
 
@@ -153,42 +149,27 @@ class _Writer:
         """``count`` tiles from ``first`` on."""
         code = self.code
         with code.loop(count) as slot:
-            self._see(first + slot, slot)
+            spare = self._space, self._window
+            self._windows.see(self._image, self._tiles.corner(first + slot), spare, self._factors, slot)
         groups = (count + (self._rows - 1)) / self._rows
         begin, end = self._owned
         with code.loop(self._tiles.points) as point, code.loop(end, start=begin) as panel:
-            for part in range(self._parts):
+            for part in range(self._windows.parts):
                 self._multiply(point, panel, part, groups)
         with code.loop(count) as slot:
             self._bring_back(first + slot, slot)
 
-    def _see(self, tile: Number, slot: Number) -> None:
-        """The window of a tile at all points."""
-        code, channels = self.code, self._tiles.channels
-        apart = self._parts * self._slots * STRIDE
-
-        def see(windows: str, channel_factor: int, distances: Distances) -> None:
-            for part in range(self._parts):
-                done = part * DEPTH
-                source = code.address(windows, done * channel_factor, FLOAT32)
-                target = code.address(self._space, self._factors + (slot + part * self._slots) * STRIDE, FLOAT32)
-                numbers = min(DEPTH, channels - done) // self._lanes, *distances, apart
-                code.invoke(window_function(self._filtering), [source, target], [code.index(item) for item in numbers])
-
-        self._windows.read(code, self._image, self._tiles.corner(tile), (self._space, self._window), see)
-
     def _multiply(self, point: Number, panel: Number, part: int, groups: Number) -> None:
         """The products of all groups with one panel, a part of the channels of it, while what follows is fetched."""
-        code, channels = self.code, self._tiles.channels
-        depth = min(DEPTH, channels - part * DEPTH)
+        code, channels, depth = self.code, self._tiles.channels, self._windows.depth(part)
         unit = point * apart_in_units(self._panels * channels) + panel * channels + part * DEPTH
         start = unit * width()
         right = code.address(self._filters, start, FLOAT32)
-        factors = self._factors + (point * self._parts + part) * (self._slots * STRIDE)
+        factors = self._windows.at(self._factors, point, part)
         products = self._products + ((panel - self._owned[0]) * self._tiles.points + point) * (self._slots * width())
         with code.loop(groups) as group:
             coming = start + (group * self._ahead + depth) * width()
-            with code.loop(self._ahead * width(), NUMBERS_OF_A_LINE) as line:
+            with code.loop(self._ahead * width(), LINE) as line:
                 code.prefetch(self._filters, coming + line, FLOAT32, cache=2)
             slot = group * self._rows
             left = code.address(self._space, factors + slot * STRIDE, FLOAT32)
@@ -219,4 +200,4 @@ class _Writer:
     def _finish(self, total: Number, output: Number, at: Number) -> None:
         for place, is_whole in self._addends:
             total = total + self.code.load(place, at if is_whole else output, FLOAT32, self._lanes)
-        self.code.store(self._activation(total, *self._parameters), self._target, at)
+        self.code.store(self._activation(total), self._target, at)

@@ -19,10 +19,11 @@ from toolkit.backends.native.number import Number
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.team import Team
 from toolkit.backends.native.tile import DEPTH, tile_function, width
-from toolkit.backends.native.winograd.convolution import BLOCK_NBYTES, STRIDE
-from toolkit.backends.native.winograd.functions import square_function, weight_function, window_function
+from toolkit.backends.native.winograd.convolution import BLOCK_NBYTES
+from toolkit.backends.native.winograd.functions import square_function, weight_function
 from toolkit.backends.native.winograd.images import Distances, Images, Squares
 from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window
+from toolkit.backends.native.winograd.windows import STRIDE, Windows
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
@@ -67,11 +68,10 @@ class _Writer:
 
     def __init__(self, tiles: Tiles, images: Images, grads: Images, threads: int, has_bias: bool) -> None:
         self._tiles, self._filtering = tiles, tiles.filtering.swapped
-        self._panels, self._parts = -(-tiles.outputs // width()), -(-tiles.channels // DEPTH)
+        self._panels = -(-tiles.outputs // width())
         self.code = code = Code(5 if has_bias else 4)
         self._image, self._grad, self._weight, *rest = code.places
         self._space = rest[-1]
-        self._of_images = Squares(images, tiles.filtering.size, tiles.begins)
         self._of_grads = Squares(grads, self._filtering.taps)
         self._lanes = compiler().lanes(FLOAT32)
 
@@ -79,15 +79,15 @@ class _Writer:
         shares_outputs = self._panels * self._panel * FLOAT32.itemsize > MOST_SUMS_NBYTES and self._panels > 1
         owned = -(-self._panels // threads) if shares_outputs else self._panels
         self._slots = self._slots_of_a_block(owned, tiles.total if shares_outputs else -(-tiles.total // threads))
-        square = max(self._of_images.numbers, self._of_grads.numbers)
-        windows = tiles.points * self._parts * self._slots * STRIDE
+        self._windows = Windows(code, tiles, images, self._slots)
+        square, windows = max(self._windows.squares.numbers, self._of_grads.numbers), self._windows.numbers
         filters = owned * tiles.points * self._slots * width()
         self._each = square + windows + filters + owned * self._panel
         self.workspace = (HEAD + threads * self._each) * FLOAT32.itemsize
 
         team = Team(code, threads, self._space)
         self._square = team.number * self._each + HEAD
-        self._windows, self._filters = self._square + square, self._square + (square + windows)
+        self._factors, self._filters = self._square + square, self._square + (square + windows)
         self._sums = self._filters + filters
         meet = None if shares_outputs else team.barrier()
         whole = code.index(0), code.index(self._panels)
@@ -121,32 +121,20 @@ class _Writer:
         with code.loop(count) as slot:
             corner = self._tiles.corner(first + slot)
 
-            def see_window(place: str, channel_factor: int, distances: Distances) -> None:
-                self._see_window(place, channel_factor, distances, slot)
-
             def see_filter(place: str, channel_factor: int, distances: Distances) -> None:
                 self._see_filter(place, channel_factor, distances, slot)
 
-            self._of_images.read(code, self._image, corner, spare, see_window)
+            self._windows.see(self._image, corner, spare, self._factors, slot)
             self._of_grads.read(code, self._grad, corner, spare, see_filter)
         with code.loop(points) as point:
-            for part in range(self._parts):
+            for part in range(self._windows.parts):
                 done = part * DEPTH
-                windows = self._windows + (point * self._parts + part) * (self._slots * STRIDE)
+                windows = self._windows.at(self._factors, point, part)
                 with code.loop(end, start=begin) as panel:
                     local = (panel - begin) * points + point
                     right = code.address(self._space, self._filters + local * (self._slots * width()), FLOAT32)
                     sums = self._sums + (local * self._tiles.channels + done) * width()
-                    self._multiply(windows, right, sums, min(DEPTH, self._tiles.channels - done), count, replaces)
-
-    def _see_window(self, place: str, channel_factor: int, distances: Distances, slot: Number) -> None:
-        code, channels, apart = self.code, self._tiles.channels, self._parts * self._slots * STRIDE
-        for part in range(self._parts):
-            done = part * DEPTH
-            target = code.address(self._space, self._windows + (slot + part * self._slots) * STRIDE, FLOAT32)
-            numbers = min(DEPTH, channels - done) // self._lanes, *distances, apart
-            places = code.address(place, done * channel_factor, FLOAT32), target
-            code.invoke(window_function(self._tiles.filtering), places, [code.index(item) for item in numbers])
+                    self._multiply(windows, right, sums, self._windows.depth(part), count, replaces)
 
     def _see_filter(self, place: str, channel_factor: int, distances: Distances, slot: Number) -> None:
         code, outputs, (begin, end) = self.code, self._tiles.outputs, self._owned
