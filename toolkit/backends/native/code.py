@@ -171,10 +171,6 @@ class Code:
         where = str(at) if isinstance(at, int) else at.name
         return self.result(f"getelementptr inbounds {item}, ptr {place}, i64 {where}")
 
-    def either(self, condition: Number, one: str, other: str) -> str:
-        """One of two places, the first if the condition holds."""
-        return self.result(f"select i1 {condition.name}, ptr {one}, ptr {other}")
-
     def scratch(self, dtype: np.dtype, count: int) -> str:
         """A place for ``count`` numbers on the stack."""
         name = self.fresh()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from toolkit.backends.host import HostBackend
 from toolkit.backends.onednn.library import load
-from toolkit.backends.onednn.memory import ACTIVATION_TAGS, layout_of, tagged
+from toolkit.backends.onednn.memory import ACTIVATION_TAGS, channels_last
 from toolkit.backends.onednn.registry import KERNELS, is_half_width
 from toolkit.backends.onednn.reorder import reorder_kernel
 from toolkit.backends.onednn.threads import Alone, is_small, is_small_copy, use_threads
@@ -70,5 +70,5 @@ def _in_rows(variable: Variable) -> Layout:
 
 
 def _channels_last(variable: Variable) -> Layout:
-    tags = ACTIVATION_TAGS.get(len(variable.shape))
-    return _in_rows(variable) if tags is None else layout_of(tagged(variable.dtype, variable.shape, tags[1]))
+    is_image = len(variable.shape) in ACTIVATION_TAGS
+    return channels_last(variable.dtype, variable.shape) if is_image else _in_rows(variable)

@@ -14,7 +14,7 @@ import numpy as np
 from toolkit.backends.host import HostBuffer
 from toolkit.backends.numpy.bound import Direct
 from toolkit.backends.numpy.parts import PARTS
-from toolkit.backends.onednn.memory import ACTIVATION_TAGS, layout_of, tagged
+from toolkit.backends.onednn.memory import ACTIVATION_TAGS, channels_last
 from toolkit.backends.onednn.registry import FLOAT32, kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources, Step, plain
 from toolkit.compiler.program import Node, Variable
@@ -49,13 +49,9 @@ def lower_parts(node: Node, inputs: Sequence[Layout | None], resources: Resource
     direct = _direct(node)
     assert direct is not None
     given = [layout for layout in (inputs[index] for index in _images(node)) if layout is not None]
-    turned = [layout for layout in given if not layout.is_plain and layout == _channels_last(layout.shape)]
+    turned = [layout for layout in given if not layout.is_plain and layout == channels_last(FLOAT32, layout.shape)]
     is_turned = 2 * sum(layout.nbytes for layout in turned) > sum(layout.nbytes for layout in given)
     return _Parts(node, direct, is_turned)
-
-
-def _channels_last(shape: Sequence[int]) -> Layout:
-    return layout_of(tagged(FLOAT32, tuple(shape), ACTIVATION_TAGS[len(shape)][1]))
 
 
 class _Parts(Kernel):
@@ -63,13 +59,13 @@ class _Parts(Kernel):
 
     def __init__(self, node: Node, direct: Direct, is_turned: bool) -> None:
         images = _images(node)
-        laid = _channels_last if is_turned else _in_rows
+        laid = channels_last if is_turned else plain
         self.name = "numpy, channels last" if is_turned else "numpy"
         self.inputs = [
-            None if item is None else laid(item.shape) if index in images else plain(item.dtype, item.shape)
+            None if item is None else laid(FLOAT32, item.shape) if index in images else plain(item.dtype, item.shape)
             for index, item in enumerate(node.inputs)
         ]
-        self.outputs = [None if item is None else laid(item.shape) for item in node.outputs]
+        self.outputs = [None if item is None else laid(FLOAT32, item.shape) for item in node.outputs]
         self._direct = direct
 
     def bind(
@@ -77,10 +73,6 @@ class _Parts(Kernel):
     ) -> Step:
         arrays = [None if item is None else _array(item) for item in inputs]
         return self._direct.bind(arrays, [None if item is None else _array(item) for item in outputs])
-
-
-def _in_rows(shape: Sequence[int]) -> Layout:
-    return plain(FLOAT32, shape)
 
 
 def _array(buffer: HostBuffer) -> np.ndarray:
