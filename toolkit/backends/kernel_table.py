@@ -85,7 +85,7 @@ class KernelTable:
         if known is not None:
             found: dict[str, list[str]] = json.loads(known)
             return found
-        for item in pkgutil.iter_modules(import_module(self._package).__path__, f"{self._package}."):
+        for item in pkgutil.walk_packages(import_module(self._package).__path__, f"{self._package}."):
             import_module(item.name)
         homes = {"::".join(key): sorted({entry.module for entry in found}) for key, found in self._entries.items()}
         if name is not None:

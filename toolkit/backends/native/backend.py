@@ -13,7 +13,7 @@ from toolkit.backends.host import HostBackend, HostBuffer
 from toolkit.backends.native.elementwise import shapes_of
 from toolkit.backends.native.gradients import finiteness
 from toolkit.backends.native.kernel import NAME
-from toolkit.backends.native.packing import Packed
+from toolkit.backends.native.products.packing import Packed
 from toolkit.backends.native.registry import KERNELS
 from toolkit.backends.native.selection import take_small_nodes
 from toolkit.backends.numpy.backend import CopyKernel

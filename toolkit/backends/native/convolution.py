@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
-from toolkit.backends.native.blocking import evenly
 from toolkit.backends.native.code import Code
-from toolkit.backends.native.ending import Activation, is_usual_ending
 from toolkit.backends.native.image import FLOAT32, HEAD, Image, Pair, pair
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number, joined
-from toolkit.backends.native.packing import Panels
+from toolkit.backends.native.products.blocking import evenly
+from toolkit.backends.native.products.ending import Activation, is_usual_ending
+from toolkit.backends.native.products.packing import Panels
 from toolkit.backends.native.registry import is_of_numbers, kernel
 from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain

@@ -10,7 +10,7 @@ are faster.
 from __future__ import annotations
 
 from toolkit.backends.native.kernel import NAME
-from toolkit.backends.native.large_product import is_large_product, wins
+from toolkit.backends.native.products.large_product import is_large_product, wins
 from toolkit.backends.native.recurrent.forward import MANY
 from toolkit.backends.native.recurrent.sizes import Sizes
 from toolkit.backends.native.registry import KERNELS

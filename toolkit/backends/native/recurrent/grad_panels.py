@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from toolkit.backends.native.blocks import Matrix
 from toolkit.backends.native.number import Number
+from toolkit.backends.native.products.blocks import Matrix
 from toolkit.backends.native.recurrent.sequences import Unit
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.number import Number
-from toolkit.backends.native.packing import GatePanels
+from toolkit.backends.native.products.packing import GatePanels
 from toolkit.backends.native.recurrent.inference_cells import CELLS, Part, Stage, gru_gates
 from toolkit.backends.native.recurrent.inference_layer import Layer
 from toolkit.backends.native.recurrent.sizes import FLOAT32, is_kept, lanes_of

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from toolkit.backends.native.blocks import Matrix, Span, Tiles
 from toolkit.backends.native.number import Number
+from toolkit.backends.native.products.blocks import Matrix, Span, Tiles
+from toolkit.backends.native.products.tile import DEPTH
 from toolkit.backends.native.recurrent.grad_panels import GradPanels
 from toolkit.backends.native.recurrent.regions import Regions
 from toolkit.backends.native.recurrent.sequences import Walk
 from toolkit.backends.native.recurrent.sizes import FLOAT32
-from toolkit.backends.native.tile import DEPTH
 
 
 class Targets(NamedTuple):

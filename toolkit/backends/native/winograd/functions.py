@@ -10,7 +10,7 @@ import numpy as np
 
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.library import compiler
-from toolkit.backends.native.tile import width
+from toolkit.backends.native.products.tile import width
 from toolkit.backends.native.winograd.transforms import Filtering, Line, in_both_axes
 
 FLOAT32 = np.dtype(np.float32)

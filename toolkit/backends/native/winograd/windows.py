@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolkit.backends.native.blocking import LINE
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number
-from toolkit.backends.native.tile import DEPTH
+from toolkit.backends.native.products.blocking import LINE
+from toolkit.backends.native.products.tile import DEPTH
 from toolkit.backends.native.winograd.functions import window_function
 from toolkit.backends.native.winograd.images import Corner, Distances, Images, Squares
 from toolkit.backends.native.winograd.tiles import Tiles

@@ -12,7 +12,7 @@ from toolkit.backends.native.code import Code
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import INDEX, Number, joined
-from toolkit.backends.native.packing import Panels
+from toolkit.backends.native.products.packing import Panels
 from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.backends.native.checked import execute
-from tests.backends.native.test_recurrent import arrays
+from tests.backends.native.recurrent.test_inference import arrays
 from tests.support.interpret import apply
 from toolkit.backends import native
 from toolkit.backends.native.backend import NativeBackend

@@ -14,12 +14,12 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-from toolkit.backends.native.blocking import Cut
 from toolkit.backends.native.code import Code
-from toolkit.backends.native.factors import Left, Panels, Right, RowsOfLeft
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import INDEX, Number
-from toolkit.backends.native.tile import DEPTH, FLOAT32, Panel, width
+from toolkit.backends.native.products.blocking import Cut
+from toolkit.backends.native.products.factors import Left, Panels, Right, RowsOfLeft
+from toolkit.backends.native.products.tile import DEPTH, FLOAT32, Panel, width
 
 FINISHING = 4  # whole numbers that a finishing function is given: row, rows, column, and where the sums begin
 

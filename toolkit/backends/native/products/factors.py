@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from toolkit.backends.native.blocking import LINE
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number
-from toolkit.backends.native.tile import FLOAT32, Panel, width
+from toolkit.backends.native.products.blocking import LINE
+from toolkit.backends.native.products.tile import FLOAT32, Panel, width
 
 
 class Left(Protocol):

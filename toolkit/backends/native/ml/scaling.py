@@ -14,9 +14,9 @@ import numpy as np
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.library import compiler
+from toolkit.backends.native.ml.rows import Row
 from toolkit.backends.native.number import BOOLEAN, FLOATS, INDEX, Number
 from toolkit.backends.native.registry import is_of_numbers, kernel
-from toolkit.backends.native.rows import Row
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
 from toolkit.operators.ml.rows import DOMAIN, row_shape

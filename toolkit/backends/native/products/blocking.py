@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, NamedTuple, TypeVar
 
-from toolkit.backends.native.tile import DEPTH, FLOAT32, MOST_ROWS, width
+from toolkit.backends.native.products.tile import DEPTH, FLOAT32, MOST_ROWS, width
 
 ENOUGH_BLOCKS = 22  # of rows for a thread: with fewer it would fetch panels for too little, and they are shared out
 MOST_BLOCKS = 22  # of rows in a group, whose sums share the first cache with a block of a panel

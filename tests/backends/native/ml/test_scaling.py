@@ -12,7 +12,7 @@ from tests.support.case import Case, integers, variable
 from tests.support.placed import placed
 from toolkit.backends import native
 from toolkit.backends.native.backend import NativeBackend
-from toolkit.backends.native.scaling import MOST_FEATURES
+from toolkit.backends.native.ml.scaling import MOST_FEATURES
 from toolkit.backends.registry import numpy_backend
 
 if native.unavailable_reason() is not None:

@@ -10,7 +10,8 @@ import pytest
 
 from tests.backends.native.checked import check_node, planned
 from toolkit.backends import native
-from toolkit.backends.native import blocking, large_product, product, selection
+from toolkit.backends.native import selection
+from toolkit.backends.native.products import blocking, large_product, small_product
 
 if native.unavailable_reason() is not None:
     pytest.skip("needs llvmlite", allow_module_level=True)
@@ -22,8 +23,8 @@ SIZES = [(1, 1, 1), (2, 255, 5), (5, 257, 16), (6, 8, 33), (7, 1000, 17), (12, 6
 def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small products become large ones, also where the library wins."""
     for module, name, value in (
-        (product, "MOST_PRODUCTS", 0),
-        (product, "FEW_ROWS", 0),
+        (small_product, "MOST_PRODUCTS", 0),
+        (small_product, "FEW_ROWS", 0),
         (large_product, "LEAST_PRODUCTS", 0),
         (large_product, "LEAST_ROWS", 0),
         (selection, "wins", lambda: True),

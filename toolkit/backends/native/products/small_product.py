@@ -12,13 +12,13 @@ from itertools import product
 
 import numpy as np
 
-from toolkit.backends.native.blocking import evenly
 from toolkit.backends.native.code import Code
-from toolkit.backends.native.ending import Ending, Sums, is_usual_ending
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number
-from toolkit.backends.native.packing import Panels
+from toolkit.backends.native.products.blocking import evenly
+from toolkit.backends.native.products.ending import Ending, Sums, is_usual_ending
+from toolkit.backends.native.products.packing import Panels
 from toolkit.backends.native.registry import is_of_numbers, kernel
 from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain

@@ -13,10 +13,10 @@ import numpy as np
 
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.ml.scores import MOST_SCORES, TRANSFORMS, Scores, put_label, with_opposite
+from toolkit.backends.native.ml.tree_walk import FLOAT64, INT32, Walk
 from toolkit.backends.native.number import BOOLEAN, INDEX, Number
 from toolkit.backends.native.registry import is_of_numbers, kernel
-from toolkit.backends.native.scores import MOST_SCORES, TRANSFORMS, Scores, put_label, with_opposite
-from toolkit.backends.native.tree_walk import FLOAT64, INT32, Walk
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
 from toolkit.operators.ml.forest import Forest

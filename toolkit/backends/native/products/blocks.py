@@ -16,7 +16,7 @@ from typing import Protocol
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number, joined
-from toolkit.backends.native.tile import DEPTH, FLOAT32, MOST_ROWS, UNROLLED, Panel, Rows, Tile, width
+from toolkit.backends.native.products.tile import DEPTH, FLOAT32, MOST_ROWS, UNROLLED, Panel, Rows, Tile, width
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""``ai.onnx.ml``: trees, linear models, support vectors and scaling, a row of features at a time."""
