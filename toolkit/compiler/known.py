@@ -24,6 +24,15 @@ def known_slices(node: Node) -> tuple[slice, ...] | None:
     return slices(node.x.shape, *(content for _, content in found))
 
 
+def dropped_share(node: Node) -> float | None:
+    """The share of elements that a Dropout drops; ``None`` where it may drop nothing, or all, or it is not known."""
+    ratio, live = (*node.inputs[1:3], None, None)[:2]
+    if ratio is None or ratio.constant is None or live is None or live.constant is None or not bool(live.constant):
+        return None
+    share = float(ratio.constant.reshape(-1)[0])
+    return share if 0.0 < share < 1.0 else None
+
+
 def is_static(variable: Variable, depth: int = 4) -> bool:
     """Whether the content follows from constants and parameters alone (looking a few nodes back)."""
     if variable.constant is not None or variable.parameter is not None:

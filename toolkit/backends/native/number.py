@@ -255,9 +255,11 @@ class Number:
         return self._made(f"{word} {self.typed} to {target}", dtype)
 
     def bits(self, dtype: np.dtype) -> Number:
-        """The same bits seen as another type of as many."""
+        """The same bits seen as numbers of another type, of as many as they hold."""
         dtype = np.dtype(dtype)
-        return self._made(f"bitcast {self.typed} to {register_type(dtype, self.lanes)}", dtype)
+        lanes = self.lanes * self.dtype.itemsize // dtype.itemsize
+        name = self.code.result(f"bitcast {self.typed} to {register_type(dtype, lanes)}")
+        return Number(self.code, name, dtype, lanes)
 
     # lanes ------------------------------------------------------------------------------------------------------------
 

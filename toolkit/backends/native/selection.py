@@ -41,7 +41,7 @@ SPATIAL_RANK = 3  # from here on the library chooses layouts for itself
 def take_small_nodes(program: Program) -> None:
     """Let the backend have the nodes that it computes sooner than those who have them."""
     for node in program.nodes:
-        if node.backend == LIBRARY and is_filtered(node):
+        if (node.backend == LIBRARY and is_filtered(node)) or _draws(node):
             node.backend = NAME
     if any(node.role != "forward" for node in program.nodes):
         _take_of_training(program)
@@ -57,6 +57,11 @@ def take_small_nodes(program: Program) -> None:
             node.backend = NAME
         elif node.backend == LIBRARY and _keeps_layout(node, elsewhere):
             elsewhere.update(item for item in node.outputs if item is not None)
+
+
+def _draws(node: Node) -> bool:
+    """Whether the node drops at random: whatever lies around it, for a pass that is repeated has to draw the same."""
+    return node.op_type == "Dropout" and not node.domain and _is_better_off(node)
 
 
 def _take_of_training(program: Program) -> None:
@@ -106,7 +111,7 @@ def _is_better_off(node: Node) -> bool:
             return False
     if _is_large_product(node):
         return wins()
-    if node.backend == SLOW or node.op_type in (WITH_LIMITS | OF_TRAINING):
+    if node.backend == SLOW or node.op_type in (WITH_LIMITS | OF_TRAINING | {"Dropout"}):
         return True
     most = MOST_OF_ROWS if node.op_type in OF_ROWS else MOST_ELEMENTS
     return all(item.size <= most for item in (*node.inputs, *node.outputs) if item is not None)

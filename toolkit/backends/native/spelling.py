@@ -183,6 +183,11 @@ def _swish(asked: Asked) -> Number:
     return asked.x * functions.sigmoid(asked.x * asked.number("alpha", 1.0))
 
 
+def _masked_scale(asked: Asked) -> Number:
+    x, mask = asked.present
+    return mask.choose(x * asked.number("scale", 1.0), 0.0)
+
+
 def _batch_normalization(asked: Asked) -> Number:
     x, scale, shift, mean, variance = asked.present
     factor = scale / (variance + asked.number("epsilon", 1e-5)).square_root()
@@ -309,6 +314,7 @@ SPELLINGS: dict[tuple[str, str], Spelling] = {
     (TOOLKIT_DOMAIN, "Silu"): Spelling(_unary(silu)),
     (TOOLKIT_DOMAIN, "GeluTanh"): Spelling(_unary(gelu_tanh)),
     (TOOLKIT_DOMAIN, "OnGrid"): Spelling(_on_grid),
+    (TOOLKIT_DOMAIN, "MaskedScale"): Spelling(_masked_scale),
 }
 
 

@@ -26,6 +26,7 @@ from toolkit.backends.onednn.primitive import (
 )
 from toolkit.backends.onednn.registry import FLOAT32, kernel
 from toolkit.backends.protocol import Buffer, Kernel, Layout, Resources, Step, plain
+from toolkit.compiler.known import dropped_share
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
@@ -33,18 +34,9 @@ LEVELS = 1 << 16
 _BYTE = np.dtype(np.uint8)
 
 
-def _known_ratio(node: Node) -> float | None:
-    """The share of elements that a node drops, ``None`` where it may drop nothing or it is not known."""
-    ratio, live = (*node.inputs[1:3], None, None)[:2]
-    if ratio is None or ratio.constant is None or live is None or live.constant is None or not bool(live.constant):
-        return None
-    share = float(ratio.constant.reshape(-1)[0])
-    return share if 0.0 < share < 1.0 else None
-
-
 def _drops(node: Node) -> bool:
     has_mask = len(node.outputs) > 1 and node.outputs[1] is not None and node.outputs[0] is not None
-    return has_mask and _is_vector(node) and "seed" not in node.attributes and _known_ratio(node) is not None
+    return has_mask and _is_vector(node) and "seed" not in node.attributes and dropped_share(node) is not None
 
 
 def _is_vector(node: Node) -> bool:
@@ -74,7 +66,7 @@ class _Dropout(Kernel):
     in_place = ((0, 0),)
 
     def __init__(self, node: Node, resources: Resources) -> None:
-        share, shape = _known_ratio(node), node.x.shape
+        share, shape = dropped_share(node), node.x.shape
         assert share is not None
         self._random, self._count = resources.random, node.x.size
         self._threshold = np.uint16(min(round(share * LEVELS), LEVELS - 1))
