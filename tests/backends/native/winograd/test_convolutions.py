@@ -20,49 +20,51 @@ pytestmark = pytest.mark.skipif(not onednn.available(), reason=f"oneDNN: {onednn
 USUAL: dict[str, Any] = {"strides": [1, 1], "pads": [1, 1, 1, 1], "dilations": [1, 1], "group": 1}
 
 
-def _arrays(x: tuple[int, ...], outputs: int) -> list[np.ndarray]:
+def _arrays(x: tuple[int, ...], outputs: int, taps: int = 3) -> list[np.ndarray]:
     random = np.random.default_rng(0)
-    weight = random.standard_normal((outputs, x[1], 3, 3)) / np.sqrt(9 * x[1])
+    weight = random.standard_normal((outputs, x[1], taps, taps)) / np.sqrt(taps**2 * x[1])
     return [array.astype(np.float32) for array in (random.standard_normal(x), weight, random.standard_normal(outputs))]
 
 
-def _grad(x: tuple[int, ...], outputs: int, pads: list[int]) -> np.ndarray:
-    size = (x[2] + pads[0] + pads[2] - 2, x[3] + pads[1] + pads[3] - 2)
+def _grad(x: tuple[int, ...], outputs: int, pads: list[int], taps: int = 3) -> np.ndarray:
+    size = (x[2] + pads[0] + pads[2] - taps + 1, x[3] + pads[1] + pads[3] - taps + 1)
     return np.random.default_rng(1).standard_normal((x[0], outputs, *size)).astype(np.float32)
 
 
 SHAPES = [
-    ((3, 16, 26, 28), 24, [0, 0, 0, 0]),  # a panel that is not full
-    ((2, 24, 41, 30), 40, [2, 0, 1, 1]),
-    ((1, 128, 14, 14), 128, [1, 1, 1, 1]),  # threads share outputs
-    ((2, 264, 6, 6), 80, [1, 1, 1, 1]),  # channels in two parts
+    ((3, 16, 26, 28), 24, [0, 0, 0, 0], 3),  # a panel that is not full
+    ((2, 24, 41, 30), 40, [2, 0, 1, 1], 3),
+    ((1, 128, 14, 14), 128, [1, 1, 1, 1], 3),  # threads share outputs
+    ((2, 264, 6, 6), 80, [1, 1, 1, 1], 3),  # channels in two parts
+    ((6, 20, 12, 13), 51, [0, 1, 0, 1], 5),  # vectors that are not full
+    ((4, 40, 16, 16), 29, [1, 1, 1, 1], 3),  # results alone do not fill vectors
 ]
-shapes = pytest.mark.parametrize(("x", "outputs", "pads"), SHAPES)
+shapes = pytest.mark.parametrize(("x", "outputs", "pads", "taps"), SHAPES)
 several = pytest.mark.parametrize("threads", [1, 2])
 
 
 @several
 @shapes
-def test_convolution(x: tuple[int, ...], outputs: int, pads: list[int], threads: int) -> None:
-    check_node("FusedConv", _arrays(x, outputs), {**USUAL, "pads": pads}, threads=threads, others=[OneDNNBackend()])
+def test_convolution(x: tuple[int, ...], outputs: int, pads: list[int], taps: int, threads: int) -> None:
+    arrays, others = _arrays(x, outputs, taps), [OneDNNBackend()]
+    check_node("FusedConv", arrays, {**USUAL, "pads": pads}, threads=threads, others=others)
 
 
 @several
 @shapes
-def test_gradient_by_the_input(x: tuple[int, ...], outputs: int, pads: list[int], threads: int) -> None:
-    _, weight, _ = _arrays(x, outputs)
-    attributes = {**USUAL, "pads": pads, "input_shape": list(x)}
-    check_node(
-        "ConvInputGradient", [_grad(x, outputs, pads), weight], attributes, threads=threads, others=[OneDNNBackend()]
-    )
+def test_gradient_by_the_input(x: tuple[int, ...], outputs: int, pads: list[int], taps: int, threads: int) -> None:
+    _, weight, _ = _arrays(x, outputs, taps)
+    attributes, others = {**USUAL, "pads": pads, "input_shape": list(x)}, [OneDNNBackend()]
+    grad = _grad(x, outputs, pads, taps)
+    check_node("ConvInputGradient", [grad, weight], attributes, threads=threads, others=others)
 
 
 @several
 @shapes
-def test_gradient_by_the_weight(x: tuple[int, ...], outputs: int, pads: list[int], threads: int) -> None:
-    image, weight, _ = _arrays(x, outputs)
-    grad = _grad(x, outputs, pads)
-    options: dict[str, Any] = {"known": (), "threads": threads, "others": [OneDNNBackend()]}
+def test_gradient_by_the_weight(x: tuple[int, ...], outputs: int, pads: list[int], taps: int, threads: int) -> None:
+    image, weight, _ = _arrays(x, outputs, taps)
+    grad = _grad(x, outputs, pads, taps)
+    options: dict[str, Any] = {"known": (), "threads": threads, "others": [OneDNNBackend()], "tolerance": 2e-5}
     attributes = {**USUAL, "pads": pads, "weight_shape": list(weight.shape)}
     check_node("ConvWeightGradient", [image, grad], {**attributes, "has_bias": 0}, **options)
     check_node("ConvWeightGradient", [image, grad], {**attributes, "has_bias": 1}, outputs=2, **options)
@@ -76,10 +78,10 @@ def in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("in_blocks")
-@pytest.mark.parametrize(("x", "outputs", "pads"), [SHAPES[1], SHAPES[3]])
-def test_channels_in_blocks(x: tuple[int, ...], outputs: int, pads: list[int]) -> None:
-    image, weight, bias = _arrays(x, outputs)
-    grad, options = _grad(x, outputs, pads), {"threads": 2, "others": [OneDNNBackend()]}
+@pytest.mark.parametrize(("x", "outputs", "pads", "taps"), [SHAPES[1], SHAPES[3], SHAPES[4]])
+def test_channels_in_blocks(x: tuple[int, ...], outputs: int, pads: list[int], taps: int) -> None:
+    image, weight, bias = _arrays(x, outputs, taps)
+    grad, options = _grad(x, outputs, pads, taps), {"threads": 2, "others": [OneDNNBackend()], "tolerance": 2e-5}
     attributes = {**USUAL, "pads": pads}
     check_node("FusedConv", [image, weight, bias, grad], {**attributes, "activation": "Relu"}, **options)
     check_node("ConvInputGradient", [grad, weight], {**attributes, "input_shape": list(x)}, **options)
@@ -87,10 +89,10 @@ def test_channels_in_blocks(x: tuple[int, ...], outputs: int, pads: list[int]) -
     check_node("ConvWeightGradient", [image, grad], {**attributes, **shape}, known=(), outputs=2, **options)
 
 
-@pytest.mark.parametrize("activation", ["Relu", "Clip", "Sigmoid"])
-def test_what_is_fused_comes_behind(activation: str) -> None:
-    x, weight, bias = _arrays((2, 16, 33, 33), 32)
-    residual = np.random.default_rng(1).standard_normal((2, 32, 33, 33)).astype(np.float32)
+@pytest.mark.parametrize(("activation", "outputs"), [("Relu", 32), ("Clip", 32), ("Sigmoid", 27)])
+def test_what_is_fused_comes_behind(activation: str, outputs: int) -> None:
+    x, weight, bias = _arrays((2, 16, 33, 33), outputs)
+    residual = np.random.default_rng(1).standard_normal((2, outputs, 33, 33)).astype(np.float32)
     attributes = {**USUAL, "activation": activation, "activation_alpha": 0.0, "activation_beta": 6.0}
     options = {"others": [OneDNNBackend()], "threads": 2}
     check_node("FusedConv", [x, weight, bias, residual], attributes, **options)

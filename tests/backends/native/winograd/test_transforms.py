@@ -8,6 +8,8 @@ import pytest
 from toolkit.backends.native.winograd.tiles import FILTERINGS, Tiles
 from toolkit.backends.native.winograd.transforms import Filtering, in_both_axes
 
+ALL = [filtering for found in FILTERINGS.values() for filtering in found]
+
 
 def _filtered(filtering: Filtering, windows: np.ndarray, filters: np.ndarray) -> np.ndarray:
     """Sums over the last axis but one of windows (size, size, channels, n) by filters (taps, taps, channels, n)."""
@@ -39,7 +41,7 @@ def _random(filtering: Filtering, channels: int) -> tuple[np.ndarray, np.ndarray
 
 @pytest.mark.parametrize(
     "filtering",
-    [*FILTERINGS, Filtering(2, 5, (0.5, 2.0)), Filtering(3, 4, (2 / 3, 3 / 2)), Filtering(6, 3, (0.5, 1.0, 2.0))],
+    [*ALL, ALL[2].swapped, Filtering(3, 4, (2 / 3, 3 / 2)), Filtering(6, 3, (0.5, 1.0, 2.0))],
     ids=lambda item: f"F({item.outputs},{item.taps})",
 )
 def test_is_exact(filtering: Filtering) -> None:
@@ -47,25 +49,27 @@ def test_is_exact(filtering: Filtering) -> None:
     np.testing.assert_allclose(_filtered(filtering, *given), _convolved(filtering, *given), rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("filtering", FILTERINGS, ids=lambda item: f"F({item.outputs},{item.taps})")
+@pytest.mark.parametrize("filtering", ALL, ids=lambda item: f"F({item.outputs},{item.taps})")
 def test_rounds_little_more_than_sums_do(filtering: Filtering) -> None:
+    most = 2.5 if filtering.size < 8 else 6
     given = _random(filtering, 64)
     exact = _convolved(filtering, *given)
     rounded = [array.astype(np.float32) for array in given]
     errors = [np.sqrt(np.mean((way(filtering, *rounded) - exact) ** 2)) for way in (_filtered, _convolved)]
-    assert errors[0] < 2.5 * errors[1]
+    assert errors[0] < most * errors[1]
 
 
 @pytest.mark.parametrize(
     ("batch", "channels", "side", "worth_while"),
-    [(1, 64, 56, True), (1, 512, 7, False), (8, 512, 7, True), (1, 8, 112, False), (1, 60, 112, False)],
+    [(1, 64, 56, True), (1, 512, 7, False), (8, 512, 7, True), (1, 8, 112, False), (1, 57, 112, True)],
 )
 def test_tiles_must_share_the_reading_of_filters(batch: int, channels: int, side: int, worth_while: bool) -> None:
     shape = (batch, channels, side, side)
-    assert Tiles.of(shape, shape, (1, 1)).is_worth_while is worth_while
+    assert Tiles.of(shape, shape, 3, (1, 1)).is_worth_while is worth_while
 
 
 def test_few_tiles_are_small_ones() -> None:
     shapes = [(1, 256, side, side) for side in (6, 64)]
-    found = [Tiles.of(shape, shape, (1, 1)) for shape in shapes]
-    assert [(item.filtering, item.total) for item in found] == [(FILTERINGS[1], 9), (FILTERINGS[0], 256)]
+    found = [Tiles.of(shape, shape, 3, (1, 1)) for shape in shapes]
+    large, small = FILTERINGS[3]
+    assert [(item.filtering, item.total) for item in found] == [(small, 9), (large, 256)]

@@ -1,4 +1,4 @@
-"""Convolutions with windows of 3 x 3, and their gradients, by Winograd's minimal filtering.
+"""Convolutions with windows of 3 x 3 or 5 x 5, and their gradients, by Winograd's minimal filtering.
 
 ``transforms`` is the arithmetic, ``tiles`` how a convolution is cut and what that costs, ``images`` what a tile reads,
 ``functions`` what kernels of all shapes have in common, ``windows`` and ``filters`` what is multiplied; ``convolution``

@@ -1,4 +1,4 @@
-"""Convolutions with windows of 3 x 3, one position apart, by Winograd's minimal filtering.
+"""Convolutions with windows of 3 x 3 or 5 x 5, one position apart, by Winograd's minimal filtering.
 
 An image is cut into tiles of neighbouring results. The window of each tile and each filter are seen at a few points,
 see ``transforms``, where the convolution is one product of matrices for each point: (tiles, channels) by (channels,
@@ -24,7 +24,7 @@ from toolkit.backends.native.team import Team
 from toolkit.backends.native.winograd.filters import FilterPanels, apart_in_units
 from toolkit.backends.native.winograd.functions import result_function
 from toolkit.backends.native.winograd.images import Images
-from toolkit.backends.native.winograd.tiles import TAPS, Tiles, begins, is_dense_window
+from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window
 from toolkit.backends.native.winograd.windows import STRIDE, Windows
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.known import is_static
@@ -58,12 +58,18 @@ def _weight(node: Node) -> Variable | None:
 
 
 def _tiles(node: Node) -> Tiles:
-    return Tiles.of(node.x.shape, node.y.shape, begins(node))
+    return Tiles.of(node.x.shape, node.y.shape, _taps(node), begins(node))
 
 
 def _gradient_tiles(node: Node) -> Tiles:
-    top, left = begins(node)
-    return Tiles.of(node.x.shape, node.y.shape, (TAPS - 1 - top, TAPS - 1 - left))
+    (top, left), taps = begins(node), _taps(node)
+    return Tiles.of(node.x.shape, node.y.shape, taps, (taps - 1 - top, taps - 1 - left))
+
+
+def _taps(node: Node) -> int:
+    weight = node.inputs[1]
+    assert weight is not None
+    return weight.shape[-1]
 
 
 @kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=is_convolution, is_fallback=True)
@@ -81,7 +87,7 @@ def lower_input_gradient(node: Node, inputs: Sequence[Layout | None], resources:
 def _kernel(node: Node, tiles: Tiles, given: Sequence[Layout | None], threads: int, *, is_turned: bool) -> Kernel:
     """The result lies as the image does."""
     images = Images.of(node.x.shape, given[0])
-    results = images.beside(tiles.result, tiles.outputs)
+    results = images.beside(tiles.result, node.y.shape[1])
     writer = _Writer(node, tiles, images, results, threads)
     result = results.layout(tiles.batch)
     inputs: list[Layout | None] = [images.layout(tiles.batch)]
@@ -184,20 +190,31 @@ class _Writer:
         (rows, columns), (begin, end) = self._tiles.result, self._owned
         high, wide = (code.index(rows) - top).smaller(outputs), (code.index(columns) - left).smaller(outputs)
         place, apart, factor = self._drawn.at(image, top, left), self._drawn.row_apart, self._drawn.channel_factor
+        present = self._drawn.channels
+        whole = present // lanes * lanes
+
+        def vector(start: Number, output: Number, count: int) -> None:
+            places = code.address(self._space, start, FLOAT32), self._results
+            code.invoke(result_function(self._filtering), places, [code.index(self._slots * width())])
+            with code.loop(high) as row, code.loop(wide) as column:
+                total = code.load(self._results, (row * outputs + column) * lanes, FLOAT32, lanes)
+                at = place + row * apart + column * self._drawn.block + output * factor
+                self._finish(total, output, at, count)
+
         with code.loop(end, start=begin) as panel, code.loop(width(), lanes) as inside:
             output = panel * width() + inside
-            with code.where(output < self._tiles.outputs):
-                start = (
-                    self._products + ((panel - begin) * (self._tiles.points * self._slots) + slot) * width() + inside
-                )
-                places = code.address(self._space, start, FLOAT32), self._results
-                code.invoke(result_function(self._filtering), places, [code.index(self._slots * width())])
-                with code.loop(high) as row, code.loop(wide) as column:
-                    total = code.load(self._results, (row * outputs + column) * lanes, FLOAT32, lanes)
-                    at = place + row * apart + column * self._drawn.block + output * factor
-                    self._finish(total, output, at)
+            start = self._products + ((panel - begin) * (self._tiles.points * self._slots) + slot) * width() + inside
+            with code.where(output < whole):
+                vector(start, output, lanes)
+            if whole < present:
+                with code.where(output.equals(whole)):
+                    vector(start, output, present - whole)
 
-    def _finish(self, total: Number, output: Number, at: Number) -> None:
+    def _finish(self, total: Number, output: Number, at: Number, count: int) -> None:
+        """What comes behind the sums of a vector, of whose outputs ``count`` are there."""
         for place, is_whole in self._addends:
-            total = total + self.code.load(place, at if is_whole else output, FLOAT32, self._lanes)
-        self.code.store(self._activation(total), self._target, at)
+            if is_whole:
+                total = total + self.code.load(place, at, FLOAT32, self._lanes)
+            else:
+                total = total + self.code.load_some(place, output, FLOAT32, count, self._lanes)
+        self.code.store(self._activation(total).only(count, 0.0), self._target, at)

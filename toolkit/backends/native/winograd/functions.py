@@ -67,13 +67,13 @@ def result_function(filtering: Filtering) -> str:
 
 @cache
 def weight_function(filtering: Filtering) -> str:
-    """Products of one vector of outputs as filters. Places: products, weight; numbers: channels, and two distances.
+    """Products of one vector of outputs as filters. Places: products, weight; numbers: channels, outputs, distances.
 
     Those are between the points of the products and between outputs in the weight, (outputs, channels, taps, taps).
-    Channels lie as far apart in the products as a panel is wide.
+    Channels lie as far apart in the products as a panel is wide. Outputs fill the vector, or a part of it.
     """
-    code = Code(2, numbers=3)
-    (products, weight), (channels, apart, output_apart) = code.places, code.numbers
+    code = Code(2, numbers=4)
+    (products, weight), (channels, outputs, apart, output_apart) = code.places, code.numbers
     lanes, size = compiler().lanes(FLOAT32), filtering.size
     with code.loop(channels) as channel:
         start = channel * width()
@@ -84,8 +84,9 @@ def weight_function(filtering: Filtering) -> str:
         taps = _flat(in_both_axes(filtering.result, seen))
         for lane in range(lanes):
             at = output_apart * lane + channel * len(taps)
-            for tap, values in enumerate(taps):
-                code.store(values.lane(lane), weight, at + tap)
+            with code.where(outputs > lane):
+                for tap, values in enumerate(taps):
+                    code.store(values.lane(lane), weight, at + tap)
     return compiler().name(code.text())
 
 

@@ -16,6 +16,12 @@ from toolkit.backends.protocol import Layout
 FLOAT32 = np.dtype(np.float32)
 
 
+def in_vectors(channels: int) -> int:
+    """So many channels with those behind them, zeros, that fill the last vector."""
+    lanes = compiler().lanes(FLOAT32)
+    return -(-channels // lanes) * lanes
+
+
 class Corner(NamedTuple):
     """A tile: its image, and the row and the column of its first result."""
 
@@ -25,7 +31,10 @@ class Corner(NamedTuple):
 
 
 class Images(NamedTuple):
-    """``channels`` at each position of ``size`` (rows, columns), ``block`` of them beside each other."""
+    """``channels`` at each position of ``size`` (rows, columns), ``block`` of them beside each other.
+
+    Blocks are full: behind the last channel there are zeros.
+    """
 
     size: tuple[int, int]
     channels: int
@@ -33,14 +42,21 @@ class Images(NamedTuple):
 
     @classmethod
     def of(cls, shape: tuple[int, ...], layout: Layout | None) -> Images:
-        """Images (batch, channels, rows, columns) as they lie already, or with channels last."""
+        """Images (batch, channels, rows, columns) as they lie, or with channels last where these fill vectors."""
         lanes = compiler().lanes(FLOAT32)
         is_blocked = layout is not None and layout == channels_in_blocks(FLOAT32, shape, lanes)
-        return cls((shape[2], shape[3]), shape[1], lanes if is_blocked else shape[1])
+        return cls((shape[2], shape[3]), shape[1], lanes if is_blocked or shape[1] % lanes else shape[1])
 
     def beside(self, size: tuple[int, int], channels: int) -> Images:
-        """Other images that lie alike."""
-        return Images(size, channels, self.block if self.block != self.channels else channels)
+        """Other images that lie alike, as far as their channels fill vectors."""
+        lanes = compiler().lanes(FLOAT32)
+        is_last = self.block == self.channels and not channels % lanes
+        return Images(size, channels, channels if is_last else lanes)
+
+    @property
+    def numbers(self) -> int:
+        """At each position."""
+        return -(-self.channels // self.block) * self.block
 
     def layout(self, batch: int) -> Layout:
         """How so many of them lie."""
@@ -61,7 +77,7 @@ class Images(NamedTuple):
     def at(self, image: Number, row: Number, column: Number) -> Number:
         """The first channel at a position."""
         high, wide = self.size
-        return image * (high * wide * self.channels) + (row * wide + column) * self.block
+        return image * (high * wide * self.numbers) + (row * wide + column) * self.block
 
 
 class Distances(NamedTuple):
@@ -82,7 +98,7 @@ class Squares(NamedTuple):
     @property
     def numbers(self) -> int:
         """Of one square."""
-        return self.side**2 * self.images.channels
+        return self.side**2 * self.images.numbers
 
     def read(
         self,
@@ -106,7 +122,7 @@ class Squares(NamedTuple):
             read(code.address(place, first, FLOAT32), factor, distances)
         with code.where(~is_inside):
             self._copy(code, place, first, (y, x), spare)
-            distances = Distances(lanes, self.side * images.channels, images.channels)
+            distances = Distances(lanes, self.side * images.numbers, images.numbers)
             read(code.address(*spare, FLOAT32), 1, distances)
 
     def _copy(
@@ -117,9 +133,9 @@ class Squares(NamedTuple):
         with code.loop(self.side) as row, code.loop(self.side) as column:
             is_there = (y + row >= 0) & (y + row < high) & (x + column >= 0) & (x + column < wide)
             source = first + row * images.row_apart + column * images.block
-            copied = start + (row * self.side + column) * images.channels
-            with code.where(is_there), code.loop(images.channels, lanes) as channel:
+            copied = start + (row * self.side + column) * images.numbers
+            with code.where(is_there), code.loop(images.numbers, lanes) as channel:
                 found = code.load(place, source + channel * images.channel_factor, FLOAT32, lanes)
                 code.store(found, target, copied + channel)
-            with code.where(~is_there), code.loop(images.channels, lanes) as channel:
+            with code.where(~is_there), code.loop(images.numbers, lanes) as channel:
                 code.store(code.constant(0.0, FLOAT32, lanes), target, copied + channel)

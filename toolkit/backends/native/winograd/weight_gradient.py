@@ -1,8 +1,9 @@
-"""Gradients of convolutions with windows of 3 x 3 by their weight, by minimal filtering.
+"""Gradients of convolutions with windows of 3 x 3 or 5 x 5 by their weight, by minimal filtering.
 
-The gradient is a convolution too: nine results for each channel and output, of which every tile of the gradient by the
-output is a filter, and the window that it came from an image. Seen at the points, (channels, tiles) by (tiles, outputs)
-is one product of matrices for each point, and all tiles add to it; only the sum is brought back.
+The gradient is a convolution too: as many results for each channel and output as a window has positions, of which every
+tile of the gradient by the output is a filter, and the window that it came from an image. Seen at the points,
+(channels, tiles) by (tiles, outputs) is one product of matrices for each point, and all tiles add to it; only the sum
+is brought back.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def is_weight_gradient(node: Node) -> bool:
 def _tiles(node: Node) -> Tiles:
     grad = node.inputs[1]
     assert grad is not None
-    return Tiles.of(node.x.shape, grad.shape, begins(node))
+    return Tiles.of(node.x.shape, grad.shape, node.y.shape[-1], begins(node))
 
 
 @kernel(TOOLKIT_DOMAIN, "ConvWeightGradient", accepts=is_weight_gradient)
@@ -172,22 +173,23 @@ class _Writer:
 
     def _bring_back(self, origin: Number, is_own: bool) -> None:
         """The sums of panels as filters of the gradient; those of panel ``origin`` lie first."""
-        code, channels, (begin, end) = self.code, self._tiles.channels, self._owned
+        code, (begin, end), outputs = self.code, self._owned, self._of_grads.images.channels
+        channels = self._windows.squares.images.channels
         sums = self._sums if is_own else self._sums - self._square + HEAD
         with code.loop(end, start=begin) as panel, code.loop(width(), self._lanes) as inside:
             output = panel * width() + inside
-            with code.where(output < self._tiles.outputs):
+            with code.where(output < outputs):
                 source = code.address(self._space, sums + (panel - origin) * self._panel + inside, FLOAT32)
                 target = code.address(self._weight, output * (channels * self._filtering.outputs**2), FLOAT32)
-                distances = channels, channels * width(), channels * self._filtering.outputs**2
-                function = weight_function(self._filtering)
-                code.invoke(function, [source, target], [code.index(item) for item in distances])
+                distances = self._tiles.channels * width(), channels * self._filtering.outputs**2
+                numbers = [code.index(channels), outputs - output, *map(code.index, distances)]
+                code.invoke(weight_function(self._filtering), [source, target], numbers)
 
     def _sum_up(self, target: str, team: Team) -> None:
         """The gradient by the bias: a sum over all positions, row by row."""
-        code, lanes, outputs = self.code, self._lanes, self._tiles.outputs
-        (rows, columns), images = self._tiles.result, self._of_grads.images
-        begin, end = team.share(outputs // lanes)
+        code, lanes, (rows, columns), images = self.code, self._lanes, self._tiles.result, self._of_grads.images
+        begin, end = team.share(self._tiles.outputs // lanes)
+        whole = images.channels // lanes
         zero = code.constant(0.0, FLOAT32, lanes)
         with code.loop(end, start=begin) as vector:
             total, first = code.cell(zero), vector * (lanes * images.channel_factor)
@@ -197,4 +199,8 @@ class _Writer:
                     at = images.at(image, row, column) + first
                     part.set(part.get() + code.load(self._grad, at, FLOAT32, lanes))
                 total.set(total.get() + part.get())
-            code.store(total.get(), target, vector * lanes)
+            with code.where(vector < whole):
+                code.store(total.get(), target, vector * lanes)
+            if images.channels % lanes:
+                with code.where(vector.equals(whole)):
+                    code.store_some(total.get(), target, vector * lanes, images.channels % lanes)
