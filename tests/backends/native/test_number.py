@@ -101,3 +101,9 @@ def test_bits_move() -> None:
     np.testing.assert_array_equal(computed(lambda x: (x << 3) >> 5, [given], 8), (given << 3) >> 5)
     np.testing.assert_array_equal(computed(lambda x: ~((x & 255 | 1) ^ x), [given], 8), ~((given & 255 | 1) ^ given))
     np.testing.assert_array_equal(computed(lambda x: x.bits(np.dtype(np.float32)), [given], 8).view(np.int32), given)
+
+
+def test_each_second_of_two_vectors() -> None:
+    given = np.arange(64, dtype=np.float32)
+    found = computed(lambda one, rest: one.every_second(rest), [given, given + 7], 8)
+    np.testing.assert_array_equal(found, (given.reshape(8, 8)[:, :1] + np.arange(0, 16, 2)).ravel())

@@ -153,6 +153,9 @@ class Code:
             return self.load(place, at, dtype).spread(lanes)
         if step == 1:
             return self.load(place, at, dtype, count).widened(lanes, 1)
+        if step == 2 and count > 1:
+            rest = self.load(place, at + (count - 1), dtype, count)
+            return self.load(place, at, dtype, count).every_second(rest).widened(lanes, 1)
         found = [self.load(place, at + lane * step, dtype) for lane in range(count)]
         return joined(found + [self.constant(1, dtype)] * (lanes - count))
 

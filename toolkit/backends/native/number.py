@@ -317,6 +317,11 @@ class Number:
             return Number(self.code, name, self.dtype, lanes)
         return self._shuffled([min(lane, self.lanes) for lane in range(lanes)], self.like(other).name)
 
+    def every_second(self, rest: Number) -> Number:
+        """Each second of the numbers of two vectors, of which ``rest`` begins with the last one of this."""
+        places = [2 * lane if 2 * lane < self.lanes else 2 * lane + 1 for lane in range(self.lanes)]
+        return self._shuffled(places, rest.name)
+
     def only(self, count: int, other: Any) -> Number:
         """The first ``count`` lanes as they are, a known number in the others."""
         return self.part(0, count).widened(self.lanes, other)

@@ -1,0 +1,93 @@
+"""Ungrouped convolutions: vectors of neighbouring positions of a row, times a few output channels.
+
+Each number of the weight, which is packed in panels of so many channels, is spread over a vector of positions.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+from toolkit.backends.native.convolution.geometry import Geometry
+from toolkit.backends.native.convolution.writer import Writer
+from toolkit.backends.native.image import FLOAT32, Pair
+from toolkit.backends.native.library import compiler
+from toolkit.backends.native.number import Number
+from toolkit.backends.native.products.packing import Panels
+from toolkit.backends.protocol import Layout
+from toolkit.compiler.program import Node
+
+REGISTERS = 16  # for the sums of a tile, the vectors of positions, and a number of the weight
+FEWEST_SUMS = 8  # that keep a processor busy, each waiting for its last product
+OF_A_LOAD = 0.1  # of the time of a product, beside which it happens
+
+
+class ByPositions(Writer):
+    """Vectors of positions of one row, times a few output channels."""
+
+    def __init__(self, node: Node, geometry: Geometry, threads: int) -> None:
+        self._together, self._vectors = _tile(geometry.outputs, geometry.result[1])
+        self._span = self._vectors * compiler().lanes(FLOAT32)
+        super().__init__(node, geometry, threads)
+
+    @staticmethod
+    def is_served(geometry: Geometry) -> bool:
+        """Whether a row of the result fills a vector."""
+        return geometry.result[1] >= compiler().lanes(FLOAT32)
+
+    def weight_layout(self, node: Node) -> Layout:
+        return Panels(self._together, is_turned=True).layout(node.inputs[1])
+
+    def write(self, item: Number, first: Number) -> None:
+        code, geometry, lanes = self.code, self.geometry, self.lanes
+        rows, columns = geometry.result
+        sums = code.scratch(FLOAT32, self._together * self._span)
+        pieces, panels = -(-columns // self._span), -(-geometry.outputs // self._together)
+        begin, end = self.team.share(rows * pieces * panels)
+        with code.loop(end, start=begin) as unit:
+            place = unit / panels
+            channel, row = (unit - place * panels) * self._together, place / pieces
+            column = ((place - row * pieces) * self._span).smaller(columns - self._span)
+            self._tile(first, channel, row, column, sums)
+            start = ((item * geometry.outputs + channel) * rows + row) * columns + column
+            with code.loop((code.index(geometry.outputs) - channel).smaller(self._together)) as output:
+                for vector in range(self._vectors):
+                    total = code.load(sums, output * self._span + vector * lanes, FLOAT32, lanes)
+                    at = start + output * (rows * columns) + vector * lanes
+                    self.finish(total, channel + output, at, lanes)
+
+    def _tile(self, first: Number, channel: Number, row: Number, column: Number, sums: str) -> None:
+        """The sums of neighbouring positions and the channels of a panel, left in ``sums``."""
+        code, geometry, lanes = self.code, self.geometry, self.lanes
+        (high, wide), taps, (down, across) = geometry.image.room, geometry.taps, geometry.strides
+        zero = code.constant(0.0, FLOAT32, lanes)
+        places = list(product(range(self._together), range(self._vectors)))
+        cells = {place: code.cell(zero) for place in places}
+        corner = first + row * (down * wide) + column * across
+        panel = channel * (geometry.image.channels * math.prod(taps))
+        with code.loop(geometry.image.channels) as depth, code.loop(taps[0]) as tap_row:
+            image = corner + depth * (high * wide) + tap_row * (geometry.dilations[0] * wide)
+            weight = panel + (depth * taps[0] + tap_row) * (taps[1] * self._together)
+            for tap in range(taps[1]):
+                starts = [tap * geometry.dilations[1] + vector * (lanes * across) for vector in range(self._vectors)]
+                seen = [code.load_some(self.image, image + at, FLOAT32, lanes, lanes, across) for at in starts]
+                for output in range(self._together):
+                    factor = code.load(self.weight, weight + (tap * self._together + output), FLOAT32).spread(lanes)
+                    for vector, values in enumerate(seen):
+                        cell = cells[output, vector]
+                        cell.set(values.times_plus(factor, cell.get()))
+        for output, vector in places:
+            code.store(cells[output, vector].get(), sums, output * self._span + vector * lanes)
+
+
+def _tile(outputs: int, columns: int) -> Pair:
+    """Output channels and vectors of positions whose sums are in registers together, so that all take least time."""
+    lanes = compiler().lanes(FLOAT32)
+
+    def cost(tile: Pair) -> float:
+        together, vectors = tile
+        times = -(-outputs // together) * -(-columns // (vectors * lanes))
+        return times * (max(together * vectors, FEWEST_SUMS) + OF_A_LOAD * (together + vectors))
+
+    sizes = product(range(1, REGISTERS), range(1, min(REGISTERS, columns // lanes) + 1))
+    return min(((together, vectors) for together, vectors in sizes if (together + 1) * vectors < REGISTERS), key=cost)

@@ -1,0 +1,55 @@
+"""Small convolutions in row-major order, along one or two spatial axes, and what is fused behind them.
+
+An input with padding is copied into one with its zeros first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from toolkit.backends.native.convolution.by_outputs import ByOutputs
+from toolkit.backends.native.convolution.by_positions import ByPositions
+from toolkit.backends.native.convolution.depthwise import Depthwise
+from toolkit.backends.native.convolution.geometry import Geometry
+from toolkit.backends.native.convolution.writer import Writer
+from toolkit.backends.native.image import FLOAT32
+from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.products.ending import is_usual_ending
+from toolkit.backends.native.registry import is_of_numbers, kernel
+from toolkit.backends.protocol import Kernel, Layout, Resources, plain
+from toolkit.compiler.known import is_static
+from toolkit.compiler.program import Node
+from toolkit.operators.expression import TOOLKIT_DOMAIN
+
+MOST_PRODUCTS = 1 << 22  # multiplications, from which the library's layouts win
+MOST_TAPS = 32  # of a kernel along its last axis, which are written out
+
+
+def is_convolution(node: Node) -> bool:
+    """Whether the node is a small convolution with a known weight, ungrouped or with one channel a group."""
+    x, w = node.inputs[:2]
+    present = [item for item in (*node.inputs, *node.outputs) if item is not None]
+    if x is None or w is None or not is_of_numbers(node) or any(item.dtype != FLOAT32 for item in present):
+        return False
+    if len(x.shape) not in (3, 4) or not is_static(w) or w.shape[-1] > MOST_TAPS:
+        return False
+    group = int(node.attributes["group"])
+    if group > 1 and (group != w.shape[0] or group != x.shape[1]):
+        return False
+    return is_usual_ending(node, axis=1) and Geometry.of(node).products <= MOST_PRODUCTS
+
+
+@kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=is_convolution)
+def lower_convolution(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """``activation(convolution + bias + residual)``."""
+    geometry = Geometry.of(node)
+    writer = _kind(geometry)(node, geometry, resources.threads)
+    layouts: list[Layout | None] = [None if item is None else plain(item.dtype, item.shape) for item in node.inputs]
+    layouts[1] = writer.weight_layout(node)
+    return CompiledKernel(writer.code, layouts, [plain(FLOAT32, node.y.shape)], workspace=geometry.image.workspace)
+
+
+def _kind(geometry: Geometry) -> type[Writer]:
+    if geometry.is_depthwise:
+        return Depthwise
+    return ByPositions if ByPositions.is_served(geometry) else ByOutputs
