@@ -19,6 +19,7 @@ def check_node(
     version: int = 20,
     outputs: int = 1,
     tolerance: float = 1e-5,
+    threads: int = 1,
 ) -> None:
     """See ``checked.check_node``."""
     checked.check_node(
@@ -30,4 +31,5 @@ def check_node(
         domain="",
         version=version,
         tolerance=tolerance,
+        threads=threads,
     )

@@ -17,6 +17,12 @@ if native.unavailable_reason() is not None:
     pytest.skip("needs llvmlite", allow_module_level=True)
 
 erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def gelu_slope(x: np.ndarray) -> np.ndarray:
+    return (1 + erf(x / 2**0.5)) / 2 + x * np.exp(-x * x / 2) / (2 * math.pi) ** 0.5
+
+
 Function = Callable[[Number], Number]
 Truth = Callable[[np.ndarray], np.ndarray]
 
@@ -28,6 +34,8 @@ WITHIN: dict[str, tuple[Function, Truth, tuple[float, float], float, bool]] = {
     "tanh": (functions.hyperbolic_tangent, np.tanh, (-12, 12), 3, True),
     "tanh near 0": (functions.hyperbolic_tangent, np.tanh, (-0.7, 0.7), 3, True),
     "erf": (functions.error_function, erf, (-5, 5), 3, False),
+    "normal distribution": (functions.normal_distribution, lambda x: (1 + erf(x / 2**0.5)) / 2, (-7, 7), 2, False),
+    "slope of Gelu": (functions.gelu_slope, gelu_slope, (-7, 7), 3, False),
     "sigmoid": (functions.sigmoid, lambda x: 1 / (1 + np.exp(-x)), (-80, 80), 4, True),
     "softplus": (functions.softplus, lambda x: np.logaddexp(0, x), (-80, 80), 4, True),
     "expm1": (functions.exponential_less_one, np.expm1, (-20, 0), 3, True),
@@ -38,6 +46,7 @@ ENDS: dict[str, tuple[Function, Truth]] = {
     "log": (functions.logarithm, np.log),
     "tanh": (functions.hyperbolic_tangent, np.tanh),
     "erf": (functions.error_function, erf),
+    "normal distribution": (functions.normal_distribution, lambda x: (1 + erf(x / 2**0.5)) / 2),
     "sigmoid": (functions.sigmoid, lambda x: 1 / (1 + np.exp(-x))),
     "softplus": (functions.softplus, lambda x: np.logaddexp(0, x)),
 }

@@ -35,6 +35,14 @@ def test_every_length(size: int) -> None:
         check_node("ReduceLogSumExp", [numbers(shape, "float64"), np.array([axis])], known=[1])
 
 
+@pytest.mark.parametrize("shape", [(1, 20000), (7, 3000), (8, 2100), (9, 2064), (64, 500), (515, 67)])
+@pytest.mark.parametrize("operator", ["ReduceSum", "ReduceMean", "ReduceL2"])
+def test_rows_of_a_matrix_by_a_team(operator: str, shape: tuple[int, ...]) -> None:
+    given = [numbers(shape), np.array([0])]
+    check_node(operator, given, {"keepdims": 0}, known=[1], threads=2)
+    check_node(operator, given, {"keepdims": 0}, known=[1], threads=3)
+
+
 @pytest.mark.parametrize("dtype", ["int32", "int64"])
 @pytest.mark.parametrize("operator", ["ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1"])
 def test_whole_numbers(operator: str, dtype: str) -> None:

@@ -79,7 +79,7 @@ def test_large_convolutions_of_a_program_that_learns_are_taken() -> None:
     operator, shape = "toolkit::ConvWeightGradient", {"weight_shape": [64, 64, 3, 3], "has_bias": 0}
     rig.node("toolkit::ConvInputGradient", made.y, weight, **geometry, input_shape=[1, 64, 32, 32]).role = "backward"
     rig.node(operator, made.x, made.y, **geometry, **shape).role = "backward"
-    assert rig.taken() == [True, False, True, True]
+    assert rig.taken() == [True, True, True, True]
 
 
 def test_of_a_program_that_learns_only_the_update_is_taken() -> None:
@@ -90,6 +90,18 @@ def test_of_a_program_that_learns_only_the_update_is_taken() -> None:
     rule = {"rule": ("Add t0 t1",), "results": ("v0",), "targets": (0,), "count": 1}
     rig.node("toolkit::ElementwiseUpdate", rig.given(1), x, x, backend="numpy", **rule).role = "update"
     assert rig.taken() == [False, False, True]
+
+
+def test_a_program_that_learns_has_its_large_passes_taken_unless_a_layout_is_in_the_way() -> None:
+    rig = Rig()
+    large, vector = rig.convolution(rig.given(2, 64, 32, 32), 64, 1), rig.given(64)
+    rig.node("Relu", large.y)
+    rig.node("Sigmoid", large.y)  # what becomes 1/2 of padding
+    rig.node("Add", large.y, rig.given(64, 1, 1))
+    rows = rig.node("Add", rig.given(512, 64), vector)
+    axes = Variable("axes", np.dtype(np.int64), (1,), constant=np.array([0]))
+    rig.node("ReduceSum", rows.y, axes).role = "backward"
+    assert rig.taken() == [False, True, False, False, True, True]
 
 
 @pytest.mark.parametrize(("steps", "batch", "is_taken"), [(16, 32, True), (128, 4, False), (1, 32, False)])

@@ -1,7 +1,8 @@
 """Elementwise nodes and regions of them: one pass over memory, whatever is computed on the way.
 
 The innermost axis is done a vector at a time, what is left of it in one vector that is only partly used. Operands that
-broadcast are read where their strides say. Constants of one element become part of the kernel.
+broadcast are read where their strides say. Constants of one element become part of the kernel. What works on tensors
+of one shape alone may do so in whatever layout they lie: see ``is_uniform_work``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -23,7 +25,7 @@ from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.spelling import SPELLINGS, Asked, spelling_of
 from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
-from toolkit.compiler.program import Node
+from toolkit.compiler.program import Node, Variable
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.record import canonical_domain
 from toolkit.operators.standard.elementwise_region import REGION, Line
@@ -45,15 +47,18 @@ def is_elementwise(node: Node) -> bool:
 @kernel(TOOLKIT_DOMAIN, *(name for domain, name in SPELLINGS if domain), accepts=is_elementwise)
 @kernel(TOOLKIT_DOMAIN, REGION, accepts=is_elementwise)
 def lower_elementwise(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
-    """All tensors in row-major order; the result may overwrite an input of its shape and type."""
+    """All tensors in row-major order, or in a layout of a library; the result may overwrite an input like it."""
     work = work_of(node)
     read = [item is not None and item.constant is None for item in work.operands]
+    lies = _common_layout(node, inputs)
     wanted = [
-        plain(item.dtype, item.shape) if item is not None and is_read else None
+        lies or plain(item.dtype, item.shape) if item is not None and is_read else None
         for item, is_read in zip(node.inputs, read, strict=True)
     ]
-    given = [plain(item.dtype, item.shape) for item in node.outputs if item is not None]
+    given = [lies or plain(item.dtype, item.shape) for item in node.outputs if item is not None]
     whole = [layout is not None and layout.shape == work.shape for layout in wanted]
+    if lies is not None:
+        work = _flat(work, lies.nbytes // lies.dtype.itemsize)
     in_place = [
         (output, index)
         for output, made in enumerate(given)
@@ -61,6 +66,44 @@ def lower_elementwise(node: Node, inputs: Sequence[Layout | None], resources: Re
         if whole[index] and layout is not None and layout.nbytes == made.nbytes
     ]
     return CompiledKernel(_Writer(work, resources.threads).code, wanted, given, in_place=in_place)
+
+
+def is_uniform_work(node: Node) -> bool:
+    """Whether an elementwise node may go over memory without knowing how tensors lie.
+
+    All are of one type and shape, numbers beside them are known, and of zeros zeros become: those of padding.
+    """
+    tensors = [item for item in (*node.inputs, *node.outputs) if item is not None and not _is_known_number(item)]
+    reference = None if node.record is None else node.record.reference
+    if reference is None or any((item.dtype, item.shape) != (node.y.dtype, node.y.shape) for item in tensors):
+        return False
+    given = [
+        item if item is None else item.constant if _is_known_number(item) else np.zeros(1, item.dtype)
+        for item in node.inputs
+    ]
+    with np.errstate(all="ignore"):
+        made = reference(*given, **node.attributes)
+    return not any(np.any(item) for item in (made if isinstance(made, tuple) else (made,)))
+
+
+def _is_known_number(variable: Variable) -> bool:
+    return variable.constant is not None and variable.size == 1
+
+
+def _common_layout(node: Node, inputs: Sequence[Layout | None]) -> Layout | None:
+    """The layout of a library in which most of the inputs lie, of several the last; ``None`` for row-major order."""
+    found = [item for item in inputs if item is not None and not item.is_plain and not item.is_derived]
+    if not found or not is_uniform_work(node):
+        return None
+    return max(reversed(found), key=found.count)
+
+
+def _flat(work: Work, count: int) -> Work:
+    """The same for each of ``count`` elements one behind the other."""
+    operands = [
+        item if item is None or item.constant is not None else replace(item, shape=(count,)) for item in work.operands
+    ]
+    return replace(work, operands=operands, shape=(count,))
 
 
 class _Writer:

@@ -15,6 +15,7 @@ import numpy as np
 
 from toolkit.backends.iteration import Iteration, broadcast_strides, iterate, row_major
 from toolkit.backends.native.code import Code
+from toolkit.backends.native.column_reduction import ColumnReduction
 from toolkit.backends.native.folding import (
     PRODUCT,
     SUM,
@@ -103,7 +104,12 @@ def lower_reduction(node: Node, inputs: Sequence[Layout | None], resources: Reso
     iteration = iterate(shape, [row_major(shape), broadcast_strides(kept, len(shape))])
     code = Code(2)
     is_relative = node.op_type == "ReduceLogSumExp"
-    _Reduction(code, iteration, dtype, POOLS.get(node.op_type) or REDUCERS[node.op_type], is_relative).write()
+    reducer = POOLS.get(node.op_type) or REDUCERS[node.op_type]
+    if [own == 0 for own in iteration.strides[1]] == [True, False] and dtype in FLOATS and not is_relative:
+        rows = ColumnReduction(code, iteration.sizes, dtype, reducer.fold(dtype), resources.threads)
+        rows.write(reducer.of_element, lambda total: reducer.of_total(total, iteration.sizes[0]))
+    else:
+        _Reduction(code, iteration, dtype, reducer, is_relative).write()
     rest: list[Layout | None] = [None] * (len(node.inputs) - 1)
     return CompiledKernel(code, [plain(dtype, shape), *rest], [plain(dtype, node.y.shape)])
 

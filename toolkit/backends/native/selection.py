@@ -1,14 +1,16 @@
 """Which nodes the backend takes: small ones, where the way to a library and a second thread cost more than the work.
 
-Taken are nodes of programs that only compute forward, and the updates of those that learn; in both large convolutions
-where fewer multiplications do; in the latter recurrent layers with their gradients. What lies in a library's own layout
-(behind convolutions) is left to the library, for every change of layout is a copy. Where the other choice is numpy,
-neither that nor size matters. Large products by known matrices are taken in inference, on processors for which ours
-are faster.
+Taken are nodes of programs that only compute forward; of those that learn the updates, passes over large tensors, and
+recurrent layers with their gradients; in both large convolutions where fewer multiplications do. What lies in a
+library's own layout (behind convolutions) is left to the library, for every change of layout is a copy, unless a kernel
+does not mind. Where the other choice is numpy, neither that nor size matters. Large products by known matrices are
+taken in inference, on processors for which ours are faster.
 """
 
 from __future__ import annotations
 
+from toolkit.backends.native.column_reduction import reduces_leading_axes
+from toolkit.backends.native.elementwise import is_uniform_work
 from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.products.large_product import is_large_product, wins
 from toolkit.backends.native.recurrent.forward import MANY
@@ -35,6 +37,11 @@ OF_TRAINING = {  # operators whose kernels pass over memory once, by all threads
     *("SoftmaxCrossEntropyLoss", "SoftmaxCrossEntropyGradient", "SoftmaxGradient"),
     *("ElementwiseUpdate", "SumOfSquares"),
 }
+OF_ELEMENTS = {  # as before, in row-major order or, tensors of one shape alone, in the library's layouts
+    *("Add", "Sub", "Mul", "Neg", "Sum", "Where", "MaskedScale", "ActivationGradient"),
+    *("Relu", "LeakyRelu", "Clip", "Gelu", "GeluTanh", "Silu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish"),
+}
+LEAST_ELEMENTS = 1 << 15  # of a tensor in training, from which steps repay compiling
 SPATIAL_RANK = 3  # from here on the library chooses layouts for itself
 
 
@@ -65,14 +72,30 @@ def _draws(node: Node) -> bool:
 
 
 def _take_of_training(program: Program) -> None:
-    """Nodes of training that are better off here at any size, and recurrent layers with their gradients."""
+    """Nodes of training that are better off here, and recurrent layers with their gradients."""
+    elsewhere: set[Variable] = set()  # what lies as the library likes it
     for node in program.nodes:
+        keeps = node.backend in (LIBRARY, NAME) and _keeps_layout(node, elsewhere)
         if node.op_type in RECURRENT and node.domain == TOOLKIT_DOMAIN:
             is_better_off = _learns_sooner(node)
+        elif node.op_type in OF_TRAINING:
+            is_better_off = _is_better_off(node)
         else:
-            is_better_off = node.op_type in OF_TRAINING and _is_better_off(node)
+            is_better_off = _passes_sooner(node, any(item in elsewhere for item in node.inputs))
         if is_better_off:
             node.backend = NAME
+        if keeps:
+            elsewhere.update(item for item in node.outputs if item is not None)
+
+
+def _passes_sooner(node: Node, is_elsewhere: bool) -> bool:
+    """Whether a pass over large tensors is better off here; ``is_elsewhere``: over some in layouts of the library."""
+    is_of_columns = node.op_type == "ReduceSum" and reduces_leading_axes(node)
+    if not (node.op_type in OF_ELEMENTS or is_of_columns) or not _is_served(node):
+        return False
+    if is_elsewhere and (is_of_columns or not is_uniform_work(node)):
+        return False
+    return node.backend == SLOW or max(item.size for item in node.inputs if item is not None) >= LEAST_ELEMENTS
 
 
 def _learns_sooner(node: Node) -> bool:
@@ -103,12 +126,17 @@ def _is_large_product(node: Node) -> bool:
     return node.op_type in PRODUCTS and is_large_product(node)
 
 
-def _is_better_off(node: Node) -> bool:
+def _is_served(node: Node) -> bool:
+    """Whether there is a kernel for a node that may be taken."""
     if node.backend not in (LIBRARY, SLOW):
         return False
     with naming(lambda why: malformed(f"{node.operator}-{node.version}", node.layer, why)):
-        if KERNELS.entry_of(node) is None:
-            return False
+        return KERNELS.entry_of(node) is not None
+
+
+def _is_better_off(node: Node) -> bool:
+    if not _is_served(node):
+        return False
     if _is_large_product(node):
         return wins()
     if node.backend == SLOW or node.op_type in (WITH_LIMITS | OF_TRAINING | {"Dropout"}):

@@ -16,6 +16,7 @@ import numpy as np
 from toolkit.backends.elementwise_work import has_one_type, is_modern, is_uniform
 from toolkit.backends.native import functions
 from toolkit.backends.native.number import BOOLEAN, FLOATS, NUMBERS, Number
+from toolkit.backends.native.slopes import through_activation
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.record import canonical_domain
@@ -113,7 +114,7 @@ def silu(x: Number) -> Number:
 
 
 def gelu(x: Number) -> Number:
-    return x * (functions.error_function(x * math.sqrt(0.5)) + 1.0) * 0.5
+    return x * functions.normal_distribution(x)
 
 
 def gelu_tanh(x: Number) -> Number:
@@ -135,11 +136,6 @@ def _gelu(asked: Asked) -> Number:
 def _parametric_relu(asked: Asked) -> Number:
     x, slope = asked.present
     return (x < 0).choose(x * slope, x)
-
-
-def _sign(x: Number) -> Number:
-    zero = x.like(0)
-    return (x > 0).choose(x.like(1), (x < 0).choose(x.like(-1), x if x.is_float else zero))
 
 
 def _power(asked: Asked) -> Number:
@@ -186,6 +182,14 @@ def _swish(asked: Asked) -> Number:
 def _masked_scale(asked: Asked) -> Number:
     x, mask = asked.present
     return mask.choose(x * asked.number("scale", 1.0), 0.0)
+
+
+def _slope(asked: Asked) -> Number:
+    """What is known of an activation is its input or its output."""
+    g, value = asked.present
+    alpha, beta = asked.number("activation_alpha", 0.0), asked.number("activation_beta", 0.0)
+    name, from_output = str(asked.attributes["activation"]), bool(asked.attributes.get("from_output", 0))
+    return through_activation(g, value, name, alpha, beta, from_output)
 
 
 def _batch_normalization(asked: Asked) -> Number:
@@ -288,7 +292,7 @@ SPELLINGS: dict[tuple[str, str], Spelling] = {
     ("", "Not"): Spelling(_unary(lambda x: ~x), (BOOLEAN,)),
     ("", "Neg"): Spelling(_unary(lambda x: -x), _OF_ONE_TYPE),
     ("", "Abs"): Spelling(_unary(Number.absolute), _OF_ONE_TYPE),
-    ("", "Sign"): Spelling(_unary(_sign)),
+    ("", "Sign"): Spelling(_unary(functions.sign)),
     ("", "Relu"): Spelling(_unary(lambda x: x.larger(0)), _OF_ONE_TYPE),
     ("", "Pow"): Spelling(_power, accepts=is_uniform),
     ("", "Sum"): Spelling(_folded(lambda one, other: one + other), accepts=is_uniform),
@@ -315,6 +319,7 @@ SPELLINGS: dict[tuple[str, str], Spelling] = {
     (TOOLKIT_DOMAIN, "GeluTanh"): Spelling(_unary(gelu_tanh)),
     (TOOLKIT_DOMAIN, "OnGrid"): Spelling(_on_grid),
     (TOOLKIT_DOMAIN, "MaskedScale"): Spelling(_masked_scale),
+    (TOOLKIT_DOMAIN, "ActivationGradient"): Spelling(_slope, accepts=is_uniform),
 }
 
 
