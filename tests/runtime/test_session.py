@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import toolkit as tk
-from tests.support.models import cnn, feed, mlp
-from toolkit.errors import GraphError, NonFiniteLossError, NotDifferentiableError
+from tests.support.models import cnn, feed, mlp, network
+from toolkit.errors import GraphError, InputError, NonFiniteLossError, NotDifferentiableError
 from toolkit.runtime.session import TrainingSession
 
 BACKENDS = ["numpy", "cpu"]
@@ -105,6 +105,55 @@ def test_a_loss_that_is_not_finite_names_the_layer_and_changes_nothing(backend):
     for name, array in before.items():
         np.testing.assert_array_equal(net.parameters[name].array, array)
     made.step(feeds, labels, 2)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_gradient_that_is_not_finite_beside_a_finite_loss_changes_nothing(backend):
+    net = network("roots (float[N, 4] x) => (float[N, 4] y) { s = Sqrt(w) y = Add(x, s) }", w=(4,))
+    made, data = session(net, tk.optimizers.Adam(0.01), backend=backend), batch(net, 4, 4)
+    net.parameters["w"].assign(np.array([0, 1, 1, 1], np.float32))
+    with pytest.raises(NonFiniteLossError, match="gradients that are not finite"):
+        made.step(*data, 1)
+    np.testing.assert_array_equal(net.parameters["w"].array, [0, 1, 1, 1])
+    assert not any(made.state()[name].any() for name in made.state())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_output_that_is_a_parameter_is_the_one_before_the_update(backend):
+    net = network("kept (float[N, 4] x) => (float[N, 4] y, float[4] k) { y = Mul(x, w) k = Identity(w) }", w=(4,))
+    made = TrainingSession(net, tk.losses.SoftmaxCrossEntropy(output="y"), tk.optimizers.SGD(1.0), backend=backend)
+    before, result = net.parameters["w"].array.copy(), made.step(*batch(net, 4, 4), 1)
+    np.testing.assert_array_equal(result.outputs["k"], before)
+    assert np.abs(net.parameters["w"].array - before).max() > 1e-4
+
+
+def test_batches_that_look_alike_follow_what_changed_between_them():
+    net = mlp()
+    made, data = session(net), batch(net, 4, 4)
+    made.step(*data, 1)
+    net.select("w1").freeze()
+    frozen, free = net.parameters["w1"].array.copy(), net.parameters["w2"].array.copy()
+    made.step(*data, 2)
+    np.testing.assert_array_equal(net.parameters["w1"].array, frozen)
+    assert np.abs(net.parameters["w2"].array - free).max() > 1e-5
+    with pytest.raises(InputError, match=r"float32|\.astype"):
+        made.step({"x": data[0]["x"].astype(np.float64)}, data[1], 3)
+    with pytest.raises(InputError, match="missing"):
+        made.step({}, data[1], 3)
+
+
+@pytest.mark.parametrize("profiled", [False, True])
+def test_a_step_is_the_same_while_its_times_are_taken(profiled):
+    net, twin = mlp(), mlp()
+    made, plain, data = session(net), session(twin), batch(net, 4, 4)
+    made.step(*data, 1)
+    made.profile(profiled)
+    assert made.step(*data, 2).loss == train(plain, data, 2)[-1]
+    poisoned = {"x": np.full_like(data[0]["x"], np.inf)}
+    with pytest.raises(NonFiniteLossError):
+        made.step(poisoned, data[1], 3)
+    for name, item in twin.parameters.items():
+        np.testing.assert_array_equal(net.parameters[name].array, item.array)
 
 
 def test_optimizer_state_moves_to_another_session():

@@ -258,6 +258,17 @@ class TestNonFiniteLoss:
         trainer.train_minibatch(x, labels)
         assert all(np.isfinite(array).all() for array in weights(trainer.network).values())
 
+    def test_labels_are_checked_however_alike_the_batches_are(self):
+        trainer, (x, labels) = trainer_of(), clusters(8)
+        for _ in range(2):
+            trainer.train_minibatch(x, labels)
+            for wrong in (-1, 1000):
+                with pytest.raises(InputError, match=f"labels must lie in .* got {wrong} at item 2"):
+                    trainer.train_minibatch(x, np.where(np.arange(8) == 2, wrong, labels))
+        with pytest.raises(InputError, match="8 items and 7 labels"):
+            trainer.train_minibatch(x, labels[:7])
+        assert trainer.steps == 2
+
     def test_it_ends_a_fit(self):
         x, labels = clusters(40)
         x[35] = np.inf

@@ -92,5 +92,10 @@ class HostBackend(Backend):
 
         return answer
 
+    def guard(self, buffers: Sequence[HostBuffer], resources: Resources) -> list[Step]:
+        """Steps that have a status where a number in ``buffers`` is not finite, to stand before others."""
+        is_finite = self.finiteness(buffers, resources)
+        return [lambda: int(not is_finite())]
+
     def mark(self, resources: Resources) -> Moment:
         return Moment(time.perf_counter())

@@ -9,6 +9,7 @@ it packed is still true.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,7 @@ class Parameter:
         return f"Parameter({self.name!r}, {self.dtype} {self.shape}{'' if self.requires_grad else ', frozen'})"
 
 
+@cache
 def is_trainable_dtype(dtype: np.dtype) -> bool:
     """Whether gradients can flow into tensors of this element type (float16, bfloat16, float32, float64)."""
     return dtype.name in ("float16", "bfloat16", "float32", "float64")

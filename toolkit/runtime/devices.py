@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.backends.host import HostBuffer, HostMemory
+from toolkit.backends.host import HostBackend, HostBuffer, HostMemory
 from toolkit.backends.protocol import HOST, Backend, Crossing, Kernel, Layout, Mark, Resources, Step, plain
 from toolkit.errors import BackendError
 from toolkit.runtime.tensors import AnyBuffer, Task, Tensor, host_buffer
@@ -171,3 +171,10 @@ class Devices:
             by_device.setdefault(item.layout.device, []).append(item)
         found = [self._judges[device].finiteness(items, self.resources) for device, items in by_device.items()]
         return lambda: all(answer() for answer in found)
+
+    def guard(self, buffers: Sequence[AnyBuffer]) -> list[Step] | None:
+        """Steps that have a status where a number in ``buffers`` is not finite; ``None`` beside another device."""
+        judge = self._judges.get(HOST)
+        if self.others or not isinstance(judge, HostBackend):
+            return None
+        return judge.guard([item for item in buffers if isinstance(item, HostBuffer)], self.resources)

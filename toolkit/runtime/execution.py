@@ -41,6 +41,7 @@ class Execution:
         """Take the steps of all tasks that have one, in order."""
         self._pairs = pairs
         self._calls: dict[tuple[str, ...], Calls] = {}
+        self._guarded: dict[tuple[tuple[str, ...], tuple[str, ...]], Calls] = {}
 
     def run(self, roles: tuple[str, ...], meanwhile: Callable[[], None] | None = None) -> None:
         """See ``Plan.run``."""
@@ -53,6 +54,21 @@ class Execution:
             self._run(found.whole, roles, found.is_numeric)
         else:
             self._run((*found.begun, meanwhile, *found.waits), roles, found.is_numeric)
+
+    def run_guarded(self, roles: tuple[str, ...], guard: Sequence[Step], then: tuple[str, ...]) -> bool:
+        """See ``Plan.run_guarded``."""
+        if self.spans is not None:
+            self.run(roles)
+            if any(step() for step in guard):
+                return False
+            self.run(then)
+            return True
+        found = self._guarded.get((roles, then))
+        if found is None:
+            pairs = self._ordered(roles), self._ordered(then)
+            parts = [*joined(pairs[0], NUMPY), *guard, *joined(pairs[1], NUMPY)]
+            found = self._guarded[roles, then] = _on_host(parts, [*pairs[0], *pairs[1]])
+        return self._run(found.whole, (*roles, *then), found.is_numeric, guard)
 
     def launch(self, roles: tuple[str, ...]) -> bool:
         """See ``Plan.launch``."""
@@ -70,13 +86,10 @@ class Execution:
     def _prepared(self, roles: tuple[str, ...]) -> Calls:
         """The calls of the roles; those of devices become final behind their first run."""
         pairs = self._ordered(roles)
-        is_numeric = any(task.backend == NUMPY for _, task in pairs)
         if all(task.device == HOST for _, task in pairs):
-            steps = joined(pairs, NUMPY)
-            if any(task.backend == NATIVE for _, task in pairs):
-                steps = in_one_call(steps)
-            made = self._calls[roles] = Calls(steps, is_numeric=is_numeric)
+            made = self._calls[roles] = _on_host(joined(pairs, NUMPY), pairs)
             return made
+        is_numeric = any(task.backend == NUMPY for _, task in pairs)
         found, waits = sections([pair for pair in pairs if not pair[1].is_download], self._reach, self._devices)
         later = partial(
             Calls,
@@ -90,12 +103,15 @@ class Execution:
         """The last call of a first run: from the next one on, what can be fused is."""
         self._calls[roles] = later(fused(found, self._devices))
 
-    def _run(self, calls: Sequence[Step], roles: Sequence[str], is_numeric: bool) -> None:
+    def _run(self, calls: Sequence[Step], roles: Sequence[str], is_numeric: bool, guard: Sequence[Step] = ()) -> bool:
+        """Whether ``guard``, which is among ``calls``, let all of them be made."""
         before = silence() if is_numeric else None  # numpy warns where IEEE has an answer
         try:
             for call in calls:
                 status = call()
                 if status.__class__ is int and status:
+                    if any(step() for step in guard):
+                        return False
                     self._raise_failed(roles)
         except MALFORMED as error:
             if isinstance(error, ToolkitError):
@@ -108,6 +124,7 @@ class Execution:
         finally:
             if is_numeric:
                 restore(before)
+        return True
 
     def observe(self, roles: Sequence[str], look: Callable[[Task], Any]) -> None:
         """See ``Plan.observe``."""
@@ -158,6 +175,14 @@ class Execution:
             raise BackendError(
                 f"{task.operator} {task.layer!r}: kernel {task.kernel.name!r} failed: {error}"
             ) from error
+
+
+def _on_host(steps: list[Step], pairs: Pairs) -> Calls:
+    """The calls of steps of the host, those of native functions in a row as one where the compiler is there."""
+    is_numeric = any(task.backend == NUMPY for _, task in pairs)
+    return Calls(
+        in_one_call(steps) if any(task.backend == NATIVE for _, task in pairs) else steps, is_numeric=is_numeric
+    )
 
 
 def data_error(operator: str, layer: str, why: str) -> InputError:

@@ -187,6 +187,15 @@ class Plan:
             enter()
         self.execution.run(roles, meanwhile)
 
+    def run_guarded(self, roles: tuple[str, ...], guard: Sequence[Step], then: tuple[str, ...]) -> bool:
+        """``run`` what computes, and what keeps the results behind it unless a step of ``guard`` has a status.
+
+        Returns whether none had. Everything happens on the host.
+        """
+        for enter in self._enter:
+            enter()
+        return self.execution.run_guarded(roles, guard, then)
+
     def launch(self, *roles: str) -> bool:
         """Like ``run``, but wait for nothing, nor copy results; where that cannot be, do nothing and say so."""
         self._devices.enter()
@@ -223,6 +232,15 @@ class Plan:
         return self.program.settled
 
     # watching --------------------------------------------------------------------------------------------------------
+
+    def output_buffer(self, name: str) -> AnyBuffer | None:
+        """Where an output is computed."""
+        return self._binding.buffer(self.outputs[name])
+
+    @property
+    def keeps_outputs(self) -> bool:
+        """Whether outputs lie where nothing that is kept behind a step is written over them."""
+        return all(item.base().storage != "kept" for item in self.outputs.values())
 
     def output_bytes(self, task: Task) -> list[np.ndarray]:
         """What a task has just written, as flat arrays in memory order."""

@@ -7,16 +7,17 @@ Nothing is updated by a step whose loss or gradients are not finite.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from toolkit.autodiff import Rematerialise, Shortfall, rematerialise, require_rematerialise, told
-from toolkit.backends.protocol import Resources
+from toolkit.backends.protocol import Resources, Step
 from toolkit.backends.registry import resolve
 from toolkit.compiler.bind import bind
 from toolkit.compiler.decisions import Decisions
@@ -34,11 +35,13 @@ from toolkit.runtime.arrangement import Groups, Pins, arrange
 from toolkit.runtime.cache import state_of
 from toolkit.runtime.context import resources
 from toolkit.runtime.devices import Devices
+from toolkit.runtime.door import Door
 from toolkit.runtime.explain import Explanation, explain
 from toolkit.runtime.feeds import named, sizes
 from toolkit.runtime.plan import Plan
 from toolkit.runtime.scout import Scout, Sizes
 from toolkit.runtime.step_plan import LossScale, StepPlan, first_non_finite
+from toolkit.runtime.step_result import Results, StepResult
 from toolkit.runtime.store import Store
 from toolkit.runtime.training_program import (
     LOSS,
@@ -53,20 +56,7 @@ from toolkit.runtime.updates import Optimizer
 
 Arrays = dict[str, np.ndarray]
 PASSES = ("forward", "loss", "loss backward", "backward")  # what a step computes before it may update
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """``loss`` is the mean over the real items of the batch (``None`` without labels), ``outputs`` the predictions.
-
-    ``terms`` are the parts of the loss by name, unweighted; one that has no parts is its own, named ``""``.
-    ``is_skipped``: gradients overflowed, so nothing was updated, and the loss scale is lower now.
-    """
-
-    loss: float | None
-    outputs: Arrays
-    terms: dict[str, float] = field(default_factory=dict)
-    is_skipped: bool = False
+UPDATE, ACCUMULATION = ("statistics", "update"), ("statistics", "accumulate")  # what it does with that
 
 
 class TrainingSession:
@@ -113,7 +103,7 @@ class TrainingSession:
         self._accumulates, self._loss_scale = accumulates, loss_scale
         self._is_factored = accumulates or loss_scale is not None
         self._last: StepPlan | None = None
-        self._last_key = ""
+        self._door, self._last_key = Door(), ""
         self._coming: tuple[Mapping[str, Any], Labels] | None = None
         self._devices = Devices([*self._backends, *(self._loss_backends or ())], self._resources)
         self._store = Store(self._devices)
@@ -133,19 +123,32 @@ class TrainingSession:
         the mean of), until ``update``. Raises ``NonFiniteLossError`` naming the layer, before anything is updated.
         """
         scale = 1.0 if self._loss_scale is None else self._loss_scale.value
-        plan, is_finite = self._forward_backward(feeds, labels)
-        result = _result(plan.plan)
+        plan = self._loaded(feeds, labels)
+        roles = ACCUMULATION if self._accumulates else UPDATE
+
+        def load_numbers() -> None:
+            if self._accumulates:
+                plan.load_weights(float(self.gathered > 0), weight / scale)
+            else:
+                plan.load_numbers(self.optimizer, step, 1.0 / scale if self._is_factored else None)
+
+        if plan.guard is not None:
+            load_numbers()
+            is_finite = plan.plan.run_guarded(PASSES, plan.guard, roles)
+            result = plan.results.taken()
+        else:
+            look = self._passes(plan)
+            result, is_finite = plan.results.taken(), look()
         if not self._require_finite(plan, feeds, labels, result.loss, is_finite):
             self.gathered = 0.0
             return replace(result, is_skipped=True)
+        if plan.guard is None:
+            load_numbers()
+            _launch(plan.plan, *roles)
+        self._store.mark_written(plan.statistics if self._accumulates else plan.kept)
+        plan.plan.synchronised()
         if self._accumulates:
-            plan.load_weights(float(self.gathered > 0), weight / scale)
-            _launch(plan.plan, "statistics", "accumulate")
-            self._store.mark_written(plan.statistics)
-            plan.plan.synchronised()
             self.gathered, self._last = self.gathered + weight, plan
-        else:
-            self._move(plan, step, 1.0 / scale, "statistics", "update")
         return result
 
     @property
@@ -160,18 +163,17 @@ class TrainingSession:
     def update(self, step: int) -> None:
         """Move the parameters by the weighted mean of what was gathered since the last time."""
         if self.gathered and self._last is not None:
-            self._move(self._last, step, 1.0 / self.gathered, "update")
+            plan = self._last
+            plan.load_numbers(self.optimizer, step, 1.0 / self.gathered)
+            _launch(plan.plan, "update")
+            self._store.mark_written(plan.kept)
+            plan.plan.synchronised()
             self.gathered = 0.0
-
-    def _move(self, plan: StepPlan, step: int, factor: float, *roles: str) -> None:
-        plan.load_numbers(self.optimizer, step, factor if self._is_factored else None)
-        _launch(plan.plan, *roles)
-        self._store.mark_written(plan.kept)
-        plan.plan.synchronised()
 
     def gradients(self, feeds: Mapping[str, Any] | np.ndarray, labels: Labels) -> Arrays:
         """The gradient of the mean loss for every parameter that learns; nothing is updated."""
-        plan, _ = self._forward_backward(feeds, labels)
+        plan = self._loaded(feeds, labels)
+        self._passes(plan)
         found = {item.name: self._devices.to_host(self._store.gradients[item]) for item in plan.trained}
         if self._loss_scale is not None:
             for grad in found.values():
@@ -194,7 +196,7 @@ class TrainingSession:
         plan.refresh()
         plan.load({**arrays, **label_arrays(labels)})
         plan.run("forward", "loss")
-        return _result(plan)
+        return Results(plan).taken()
 
     def explain(self) -> Explanation:
         """The steps of the plan compiled last. Raises ``GraphError`` before the first step."""
@@ -220,7 +222,7 @@ class TrainingSession:
 
         What is new here begins with zeros.
         """
-        self._plan_for(named(self.network, feeds))
+        self._plan_for(named(self.network, feeds), self._state_of_network())
         for key, buffer in self._store.buffers.items():
             if isinstance(key, tuple):
                 saved = state.get(f"{key[0]}/{key[1].name}")
@@ -239,16 +241,23 @@ class TrainingSession:
 
     # compiling ----------------------------------------------------------------------------------------------------
 
-    def _forward_backward(
-        self, feeds: Mapping[str, Any] | np.ndarray, labels: Labels
-    ) -> tuple[StepPlan, Callable[[], bool]]:
-        """Everything before an update, and whether its gradients are finite."""
-        arrays = named(self.network, feeds)
-        plan = self._plan_for(arrays)
+    def _loaded(self, feeds: Mapping[str, Any] | np.ndarray, labels: Labels) -> StepPlan:
+        """The plan for a batch, which lies where it is read."""
+        state = self._state_of_network()
+        passed = self._door.passed(feeds, state)
+        if passed is None:
+            arrays = named(self.network, feeds)
+            plan = self._plan_for(arrays, state)
+        else:
+            plan, arrays = passed
         plan.plan.refresh()
         plan.plan.load({**arrays, **label_arrays(labels)})
         if self._loss_scale is not None:
             plan.plan.input_arrays[LOSS_SCALE].fill(self._loss_scale.value)
+        return plan
+
+    def _passes(self, plan: StepPlan) -> Callable[[], bool]:
+        """Everything before an update; returns what tells whether its gradients are finite."""
         looks: list[Callable[[], bool]] = []
 
         def meanwhile() -> None:
@@ -256,25 +265,33 @@ class TrainingSession:
             self._send_ahead(plan)
 
         plan.plan.run(*PASSES, meanwhile=meanwhile)
-        return plan, looks[0]
+        return looks[0]
 
     def _send_ahead(self, plan: StepPlan) -> None:
         """Let the batch that comes next cross while this one is computed, where it is of the same sizes."""
         coming, self._coming = self._coming, None
         if coming is not None:
             arrays = named(self.network, coming[0])
-            if self._plan_key(arrays) == self._last_key:
+            if self._plan_key(arrays, self._state_of_network()) == self._last_key:
                 plan.plan.send_ahead({**arrays, **label_arrays(coming[1])})
 
-    def _plan_for(self, arrays: Arrays) -> StepPlan:
-        bound, key = sizes(self.network, arrays), self._plan_key(arrays)
+    def _plan_for(self, arrays: Arrays, state: Any) -> StepPlan:
+        bound, key = sizes(self.network, arrays), self._plan_key(arrays, state)
         self._last_key = key
-        return self._scout.plan(self._plans, key, bound, arrays, lambda decisions: self._build(bound, decisions))
+        plan = self._scout.plan(self._plans, key, bound, arrays, lambda decisions: self._build(bound, decisions))
+        if self._plans.get(key) is plan:  # else the data of a batch decides which it is
+            self._door.open(self.network, arrays, plan, state)
+        else:
+            self._door.close()
+        return plan
 
-    def _plan_key(self, arrays: Arrays) -> str:
-        trained = tuple(name for name, item in self.network.parameters.items() if item.requires_grad)
-        choices = training_choices(self.network, *self._asked)
-        return repr((sizes(self.network, arrays), trained, self.network.revision, choices))
+    def _state_of_network(self) -> Any:
+        """What a step depends on beside the sizes of its batch."""
+        trained = [name for name, item in self.network.parameters.items() if item.requires_grad]
+        return trained, self.network.revision, training_choices(self.network, *self._asked)
+
+    def _plan_key(self, arrays: Arrays, state: Any) -> str:
+        return repr((sizes(self.network, arrays), *state))
 
     def _bind(self, bound: Sizes, decisions: Decisions | None) -> Program:
         return bind(self.network, *bound, outputs=self._outputs, decisions=decisions)
@@ -300,7 +317,15 @@ class TrainingSession:
         gradients = [pair for group in step.groups for pair in group.gradients()]
         self._save_memory(step.program, groups, gradients)
         plan = self._compile(step.program, self._resources, groups, gradients)
-        return StepPlan(plan, step.trained, step.statistics, [(group.rate, group.decay) for group in step.groups])
+        factors = [(group.rate, group.decay) for group in step.groups]
+        return StepPlan(plan, step.trained, step.statistics, factors, self._guard(plan))
+
+    def _guard(self, plan: Plan) -> list[Step] | None:
+        """What stands between the passes of a plan and its update, where the results outlive that."""
+        loss = plan.output_buffer(LOSS)
+        if loss is None or not plan.keeps_outputs:
+            return None
+        return self._devices.guard([loss, *self._store.gradient_regions])
 
     def _save_memory(self, program: Program, groups: Groups, gradients: Pins) -> None:
         """Rematerialise as was asked for, measured by what this session would need."""
@@ -340,13 +365,11 @@ class TrainingSession:
                 stacklevel=2,
             )
 
-    def _require_finite(
-        self, plan: StepPlan, feeds: Any, labels: Labels, loss: float | None, is_finite: Callable[[], bool]
-    ) -> bool:
+    def _require_finite(self, plan: StepPlan, feeds: Any, labels: Labels, loss: float | None, is_finite: bool) -> bool:
         """Whether the step may update; ``False`` where gradients overflowed by the loss scale alone."""
         scale = self._loss_scale
-        if loss is not None and np.isfinite(loss):
-            if is_finite():
+        if loss is not None and math.isfinite(loss):
+            if is_finite:
                 if scale is not None:
                     scale.succeeded()
                 return True
@@ -373,17 +396,3 @@ def _launch(plan: Plan, *roles: str) -> None:
     """Run what nobody waits for: a device is still at it when the next batch is prepared."""
     if not plan.launch(*roles):
         plan.run(*roles)
-
-
-def _result(plan: Plan) -> StepResult:
-    found = plan.output_arrays
-    outputs = {name: array.copy() for name, array in found.items() if not name.startswith(LOSS)}
-    if LOSS not in found:
-        return StepResult(None, outputs)
-    loss, prefix = _number(found[LOSS]), f"{LOSS}."
-    terms = {name.removeprefix(prefix): _number(array) for name, array in found.items() if name.startswith(prefix)}
-    return StepResult(loss, outputs, terms or {"": loss})
-
-
-def _number(array: np.ndarray) -> float:
-    return float(array.reshape(-1)[0])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
+from toolkit.backends.protocol import Step
 from toolkit.compiler.settled import Settled
 from toolkit.graph.parameter import Parameter
 from toolkit.runtime.plan import Plan
+from toolkit.runtime.step_result import Results
 from toolkit.runtime.tensors import Task
 from toolkit.runtime.updates import Optimizer
 
@@ -28,12 +30,21 @@ class LossScale(Protocol):
 
 @dataclass(frozen=True)
 class StepPlan:
-    """A plan, what it trains, the running ``statistics`` it moves, and the factors of its groups on rate and decay."""
+    """A plan, what it trains, the running ``statistics`` it moves, and the factors of its groups on rate and decay.
+
+    ``guard`` are steps that have a status where the loss or a gradient is not finite, so that a step is one run;
+    ``None`` where whoever runs it has to look before it updates.
+    """
 
     plan: Plan
     trained: list[Parameter]
     statistics: list[Parameter]
     multipliers: list[tuple[float, float]]
+    guard: list[Step] | None
+    results: Results = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "results", Results(self.plan))
 
     @property
     def kept(self) -> list[Parameter]:

@@ -8,6 +8,8 @@ import numpy as np
 
 from toolkit.errors import InputError
 
+INT64, UINT64 = np.dtype(np.int64), np.dtype(np.uint64)
+
 
 def class_indices(
     name: str, labels: Any, shape: tuple[int, ...], classes: int, axis: int, ignore_index: int | None
@@ -17,6 +19,8 @@ def class_indices(
     Raises ``InputError`` for one-hot rows, another shape, values that are no integers, and indices out of range.
     """
     array = np.asarray(labels)
+    if array.dtype == INT64 and array.shape == shape and _are_classes(array, classes):
+        return array
     if array.dtype.kind not in "iubf":
         raise InputError(
             f"{name}: labels must be class indices (integers), got {array.dtype} {array.shape}. "
@@ -43,6 +47,11 @@ def class_indices(
             "classes, or say ignore_index= for missing labels."
         )
     return whole
+
+
+def _are_classes(whole: np.ndarray, classes: int) -> bool:
+    """Whether all are in [0, ``classes``): without their sign, negative numbers are the largest."""
+    return bool(np.maximum.reduce(whole.view(UINT64), axis=None, initial=0) < classes)
 
 
 def _remedy(array: np.ndarray, shape: tuple[int, ...], classes: int, axis: int) -> str:

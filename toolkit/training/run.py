@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from toolkit.graph.network import Network
-from toolkit.runtime.session import StepResult
+from toolkit.runtime.step_result import StepResult
 from toolkit.runtime.training_program import Labels
 from toolkit.training.averages import Averages
 from toolkit.training.best import BestWeights

@@ -14,32 +14,25 @@ from typing import Any
 import numpy as np
 
 from toolkit.autodiff import Rematerialise, Shortfall
-from toolkit.compiler.bind import bind
 from toolkit.compiler.training_choices import Asked
-from toolkit.errors import (
-    DataDependentShapeError,
-    GraphError,
-    InputError,
-    NonFiniteLossError,
-    ToolkitError,
-    TrainingError,
-)
+from toolkit.errors import GraphError, InputError, NonFiniteLossError, ToolkitError, TrainingError
 from toolkit.graph.network import Network
 from toolkit.graph.value import Value
-from toolkit.operators.record import TensorType
-from toolkit.runtime.feeds import arrayed, sizes
-from toolkit.runtime.session import StepResult, TrainingSession
+from toolkit.runtime.feeds import sizes
+from toolkit.runtime.session import TrainingSession
+from toolkit.runtime.step_result import StepResult
 from toolkit.runtime.training_program import Labels
 from toolkit.training.averages import Averages
 from toolkit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from toolkit.training.data import Batches, feeds_of
+from toolkit.training.data import Batches
 from toolkit.training.loop import fit as fit_trainer
 from toolkit.training.loss_scale import DynamicLossScale
 from toolkit.training.losses import Loss
 from toolkit.training.metrics import AnyMetric
 from toolkit.training.optimizers import Optimizer
 from toolkit.training.optimizers.averaging import AVERAGE, swapped
-from toolkit.training.prediction import indices_of_names, predict
+from toolkit.training.prediction import predict
+from toolkit.training.reception import Reception
 
 Arrays = dict[str, np.ndarray]
 
@@ -141,8 +134,8 @@ class Trainer:
         self._session = TrainingSession(network, self.loss, self.optimizer, **self._options)  # type: ignore[arg-type]
         self._made_for = self._signature()
         self._pending: Arrays | None = None
-        self._judged: dict[str, dict[str, TensorType]] = {}
         self.judged_outputs = self._session.judged_outputs()
+        self._reception = Reception(network, self.loss, self.judged_outputs)
         self.terms: dict[str, float] = {}
 
     def _signature(self) -> Any:
@@ -184,8 +177,9 @@ class Trainer:
         feeds, accepted = self.accept(x, labels)
         session = self._current()
         self._restore_pending(session, feeds)
+        weight = 1.0 if self.accumulate == 1 else self._weight(feeds, accepted)
         try:
-            result = session.step(feeds, accepted, self.steps + 1, weight=self._weight(feeds, accepted))
+            result = session.step(feeds, accepted, self.steps + 1, weight=weight)
         except NonFiniteLossError as error:
             raise NonFiniteLossError(f"Step {self.steps + 1} (epoch {self.epochs + 1}): {error}") from error
         if result.is_skipped:
@@ -240,10 +234,7 @@ class Trainer:
             if x is known[0] and labels is known[1]:
                 self._expected = [item for item in self._expected if item is not known]
                 return known[2:]
-        labels = arrayed(labels) if hasattr(labels, "__dlpack__") else labels
-        x, labels = self.loss.feeds(x, labels, list(self._network.inputs))
-        feeds, labels = feeds_of(self._network, x), indices_of_names(self._network, labels, self.judged_outputs)
-        return feeds, self.loss.accepted(labels, self._judged_types(feeds), feeds)
+        return self._reception.received(x, labels)
 
     @property
     def looks_ahead(self) -> bool:
@@ -266,20 +257,6 @@ class Trainer:
         """How many items a batch of accepted ``feeds`` holds."""
         batch, _ = sizes(self._network, feeds)
         return 1 if batch is None else batch
-
-    def _judged_types(self, feeds: Arrays) -> dict[str, TensorType]:
-        """Element types and shapes of the judged outputs for the sizes of ``feeds``."""
-        batch, dims = sizes(self._network, feeds)
-        key = repr((self._network.revision, batch, dims))
-        if key not in self._judged:
-            names = self.judged_outputs
-            try:
-                outputs = bind(self._network, batch, dims, outputs=names).outputs
-            except DataDependentShapeError:  # this batch tells, another of its size may tell something else
-                given = self._network.run(feeds, outputs=names)
-                return {name: (given[name].dtype, given[name].shape) for name in names}
-            self._judged[key] = {name: (outputs[name].dtype, outputs[name].shape) for name in names}
-        return self._judged[key]
 
     # many batches -------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import pytest
 from tests.backends.native.checked import check_node
 from toolkit.backends import native
 from toolkit.backends.host import HostBuffer
-from toolkit.backends.native.gradients import BLOCK, finiteness
+from toolkit.backends.native.gradients import BLOCK, finiteness, guard
 from toolkit.backends.native.optimization import WORTH_A_THREAD
 from toolkit.backends.protocol import Resources, plain
 
@@ -29,19 +29,20 @@ def buffer(array: np.ndarray) -> HostBuffer:
 @pytest.mark.parametrize("dtype", TYPES)
 def test_one_number_that_is_not_finite_is_found_wherever_it_lies(dtype: Any) -> None:
     arrays = [np.full(size, np.finfo(np.float16).min, dtype) for size in SIZES]
-    is_finite = finiteness([*map(buffer, arrays), buffer(np.zeros(3, np.float64))], Resources(2))
-    assert is_finite()
+    buffers = [*map(buffer, arrays), buffer(np.zeros(3, np.float64))]
+    is_finite, calls = finiteness(buffers, Resources(2)), guard(buffers, Resources(2))
+    assert is_finite() and not any(call() for call in calls)
     for array in arrays:
         for at in (0, array.size // 2, -1):
             for value in (np.nan, np.inf, -np.inf):
                 kept, array[at] = array[at], value
-                assert not is_finite()
+                assert not is_finite() and any(call() for call in calls)
                 array[at] = kept
-    assert is_finite()
+    assert is_finite() and not any(call() for call in calls)
 
 
 def test_nothing_is_finite() -> None:
-    assert finiteness([], Resources(1))()
+    assert finiteness([], Resources(1))() and not guard([], Resources(1))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

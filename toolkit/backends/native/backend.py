@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 
 from toolkit.backends.host import HostBackend, HostBuffer
 from toolkit.backends.native.elementwise import shapes_of
-from toolkit.backends.native.gradients import finiteness
+from toolkit.backends.native.gradients import finiteness, guard
 from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.products.packing import Packed
 from toolkit.backends.native.registry import KERNELS
 from toolkit.backends.native.selection import take_small_nodes
 from toolkit.backends.numpy.backend import CopyKernel
-from toolkit.backends.protocol import Kernel, Layout, Resources
+from toolkit.backends.protocol import Kernel, Layout, Resources, Step
 from toolkit.compiler.passes.elementwise_regions import form_elementwise_regions
 from toolkit.compiler.program import Node, Program
 
@@ -52,6 +52,9 @@ class NativeBackend(HostBackend):
 
     def finiteness(self, buffers: Sequence[HostBuffer], resources: Resources) -> Callable[[], bool]:
         return finiteness(buffers, resources)
+
+    def guard(self, buffers: Sequence[HostBuffer], resources: Resources) -> list[Step]:
+        return guard(buffers, resources)
 
     def enter(self, resources: Resources) -> None:
         """Nothing belongs to the thread: kernels that want others say how many when they call them."""

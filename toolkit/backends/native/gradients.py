@@ -100,13 +100,7 @@ def finiteness(buffers: Sequence[Any], resources: Resources) -> Callable[[], boo
     looks: dict[tuple[tuple[int, int], ...], list[tuple[Blocks, int]]] = resources.own("native looks", dict)
     key = tuple((item.address, item.layout.nbytes) for item in buffers)
     if key not in looks:
-        by_type: dict[np.dtype, list[Any]] = {}
-        for item in buffers:
-            by_type.setdefault(item.layout.dtype, []).append(item)
-        looks[key] = [
-            (Blocks(items, magnitude(dtype), resources.threads), _bits_of_infinity(dtype))
-            for dtype, items in by_type.items()
-        ]
+        looks[key] = _looks(buffers, resources.threads)
 
     def answer() -> bool:
         for blocks, limit in looks[key]:
@@ -116,6 +110,33 @@ def finiteness(buffers: Sequence[Any], resources: Resources) -> Callable[[], boo
         return True
 
     return answer
+
+
+def guard(buffers: Sequence[Any], resources: Resources) -> list[Step]:
+    """The same as calls that have a status where a number is not finite."""
+    calls: list[Step] = []
+    for blocks, limit in _looks(buffers, resources.threads):
+        calls += [blocks.call, _verdict(blocks.found, limit)]
+    return calls
+
+
+def _looks(buffers: Sequence[Any], threads: int) -> list[tuple[Blocks, int]]:
+    """Blocks to be asked for magnitudes, by element type, and from which of these on a number is not finite."""
+    by_type: dict[np.dtype, list[Any]] = {}
+    for item in buffers:
+        by_type.setdefault(item.layout.dtype, []).append(item)
+    return [(Blocks(items, magnitude(dtype), threads), _bits_of_infinity(dtype)) for dtype, items in by_type.items()]
+
+
+def _verdict(found: np.ndarray, limit: int) -> NativeCall:
+    """A call that refuses magnitudes from ``limit`` on."""
+    code = Code(2)
+    number, magnitudes = code.places
+    with code.loop(code.load(number, 0, INDEX)) as at:
+        code.refuse(code.load(magnitudes, at, found.dtype) >= limit)
+    count = np.array([len(found)], np.int64)
+    places = np.array([count.ctypes.data, found.ctypes.data], np.int64)
+    return NativeCall(compiler().function(code.text()), places.ctypes.data, kept=(places, count, found))
 
 
 def _bits_of_infinity(dtype: np.dtype) -> int:

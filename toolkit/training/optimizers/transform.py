@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-
 from toolkit.errors import TrainingError
 from toolkit.operators.expression import Expression
 from toolkit.runtime.update_part import Part
@@ -115,9 +113,9 @@ class Optimizer:
         """The numbers of all transforms in order, floats or expressions as those of ``now``."""
         return [number for item in self.transforms for number in item.numbers(now)]
 
-    def scalars(self, step: int, rate: float = 1.0, decay: float = 1.0) -> np.ndarray:
-        """The numbers of ``step`` (from 1) as float32, for a group with these factors on learning rate and decay."""
-        return np.array(self.numbers(Moment(self.learning_rate * rate, step, decay)), np.float32)
+    def scalars(self, step: int, rate: float = 1.0, decay: float = 1.0) -> list[float]:
+        """The numbers of ``step`` (from 1), for a group with these factors on learning rate and decay."""
+        return self.numbers(Moment(self.learning_rate * rate, step, decay))
 
     @property
     def slots(self) -> dict[str, SlotShape | None]:
