@@ -71,7 +71,7 @@ class TrainingProgram:
 def label_arrays(labels: Labels | None) -> Mapping[str, np.ndarray]:
     """Labels by the names of their inputs."""
     if labels.__class__ is np.ndarray:  # first, for it is what most steps have
-        return {LABELS: labels}  # type: ignore[dict-item]
+        return {LABELS: labels}
     if labels is None:
         return {}
     return labels if isinstance(labels, Mapping) else {LABELS: labels}
