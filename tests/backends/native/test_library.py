@@ -27,7 +27,11 @@ define i32 @kernel(ptr %table) {
 }
 """
 LOADS = "@{place} = {kind}\ndefine i32 @f() {{\n%r = load volatile i32, ptr @{place}\nret i32 %r\n}}"
-CALLS = "declare i32 @nobody()\ndefine i32 @f() {\n%r = call i32 @nobody()\nret i32 %r\n}"
+HANDS_ON = """declare i32 @toupper(i32)
+define ptr @f() {
+    ret ptr @toupper
+}
+"""
 needs_llvm = pytest.mark.skipif(native.unavailable_reason() is not None, reason="needs llvmlite")
 
 
@@ -129,6 +133,10 @@ class TestLinking:
         assert library.compiler().function(COPIES)(place) == 5
         assert list(place) == [2.0, 3.0]
 
+    def test_the_address_of_a_function_can_be_handed_on(self) -> None:
+        found = ctypes.CFUNCTYPE(ctypes.c_void_p)(linking.place(llvm.LLVM().compiled(HANDS_ON), "f", {}))()
+        assert ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(found)(ord("a")) == ord("A")
+
     @pytest.mark.parametrize("reason", ["machine", "file"])
     def test_llvm_links_what_is_not_linked_here(self, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if reason == "machine":
@@ -146,7 +154,7 @@ class TestLinking:
                 "declare i32 @nobody()\ndefine i32 @f() {\n%r = call i32 @nobody()\nret i32 %r\n}",
                 "no function 'nobody'",
             ),
-            (LOADS.format(place="environ", kind="external global i32"), "relocation .* to 'environ'"),
+            (LOADS.format(place="errno", kind="external thread_local global i32"), "relocation .* to 'errno'"),
             (LOADS.format(place="x", kind="constant i32 7"), "relocation"),
             (LOADS.format(place="x", kind="global i32 7"), "memory that is written to"),
             ("define i32 @g() {\nret i32 0\n}", "no function 'f'"),

@@ -2,7 +2,8 @@
 
 Known are relocatable ELF files for x86-64 as LLVM writes them for code that may lie anywhere (``-fPIC``), with the few
 relocations that kernels have; ``UnlinkableError`` tells of all else. What a kernel calls outside of itself may be out
-of a jump's reach, so it is called through a stub behind the code. Memory is never writable and executable at once.
+of a jump's reach, so it is called through a stub behind the code, which holds its address for those who hand it on.
+Memory is never writable and executable at once.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ UNWINDING = 0x70000001  # type of the section that tells how to leave a function
 WRITTEN, IN_MEMORY = 1, 2  # flags of sections
 UNDEFINED = 0  # the section of symbols that are elsewhere
 ABSOLUTE_64, RELATIVE_32, CALL_32 = 1, 2, 4  # types of relocations
+ADDRESS_32 = (9, 41, 42)  # the same for places where the address of a function lies
 STUB = b"\xff\x25\0\0\0\0"  # jmp through the eight bytes that follow
 STUB_NBYTES = 16
 EXECUTABLE = 5  # PROT_READ | PROT_EXEC
@@ -127,13 +129,15 @@ class _Object:
             index, kind = kind_and_symbol >> 32, kind_and_symbol & 0xFFFFFFFF
             symbol = self._symbols[index]
             place = offsets[section.info] + at
-            if symbol[3] in offsets:
+            if symbol[3] in offsets and kind not in ADDRESS_32:
                 target = offsets[symbol[3]] + symbol[4]
             elif index in stubs and kind == CALL_32:
                 target = stubs[index]
+            elif index in stubs and kind in ADDRESS_32:
+                target = stubs[index] + len(STUB)
             else:
                 raise UnlinkableError(f"relocation {kind} to {self._name(symbol)!r}")
-            if kind in (RELATIVE_32, CALL_32):
+            if kind in (RELATIVE_32, CALL_32, *ADDRESS_32):
                 struct.pack_into("<i", memory, place, target + addend - place)
             elif kind == ABSOLUTE_64:
                 struct.pack_into("<Q", memory, place, base + target + addend)
