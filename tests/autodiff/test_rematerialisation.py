@@ -11,7 +11,7 @@ from toolkit.autodiff.recomputation import ForwardPass
 from toolkit.autodiff.rematerialisation import rematerialise
 from toolkit.autodiff.rematerialisation_choices import lightly, matching_scope, segments, thoroughly
 from toolkit.compiler.bind import bind
-from toolkit.compiler.pipeline import tidy_after_differentiation
+from toolkit.compiler.training_pipeline import tidy_after_differentiation
 from toolkit.errors import GraphError, InputError, TrainingError
 from toolkit.runtime.training_program import training_program
 

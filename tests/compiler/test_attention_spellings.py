@@ -17,8 +17,9 @@ from toolkit.autodiff import differentiate
 from toolkit.compiler.bind import bind
 from toolkit.compiler.passes.attention_spellings import form_attention
 from toolkit.compiler.passes.precision import PRECISIONS, use_precision
-from toolkit.compiler.pipeline import optimise_for_inference, prepare_for_training, tidy_after_differentiation
+from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.program import Node, Program, Variable
+from toolkit.compiler.training_pipeline import prepare_for_training, tidy_after_differentiation
 from toolkit.graph import Network
 
 BATCH, LENGTH, WIDTH = 2, 4, 16

@@ -14,7 +14,8 @@ from tests.support.interpret import interpret
 from tests.support.models import network
 from toolkit.autodiff import differentiate
 from toolkit.compiler.bind import bind
-from toolkit.compiler.pipeline import optimise_for_inference, prepare_for_training
+from toolkit.compiler.pipeline import optimise_for_inference
+from toolkit.compiler.training_pipeline import prepare_for_training
 from toolkit.graph import Network
 
 NUMBERS = {

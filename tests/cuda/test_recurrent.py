@@ -29,9 +29,10 @@ from toolkit.backends.cuda.registry import KERNELS
 from toolkit.backends.protocol import Kernel, Resources
 from toolkit.compiler.bind import bind
 from toolkit.compiler.passes.recurrent_layers import use_recurrent_layers
-from toolkit.compiler.pipeline import optimise_for_inference, prepare_for_training, tidy_after_differentiation
+from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.placement import place
 from toolkit.compiler.program import Node, Program, Variable
+from toolkit.compiler.training_pipeline import prepare_for_training, tidy_after_differentiation
 from toolkit.runtime.arrangement import Arrangement, arrange
 
 STEPS, BATCH, SIZE, HIDDEN = 5, 3, 6, 20

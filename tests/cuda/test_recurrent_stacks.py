@@ -16,8 +16,9 @@ from toolkit.autodiff import differentiate
 from toolkit.backends.cuda.recurrent import share_weights
 from toolkit.backends.cuda.recurrent_weights import weights_of
 from toolkit.compiler.bind import bind
-from toolkit.compiler.pipeline import optimise_for_inference, prepare_for_training, tidy_after_differentiation
+from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.program import Node, Program, Variable
+from toolkit.compiler.training_pipeline import prepare_for_training, tidy_after_differentiation
 
 STEPS, BATCH, SIZE, HIDDEN = 4, 3, 5, 6
 Array = np.ndarray

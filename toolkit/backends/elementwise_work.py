@@ -7,7 +7,7 @@ broadcasts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,7 @@ Shape = tuple[int, ...]
 QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QuantizeStraightThrough", "DequantizeStraightThrough")
 
 
-@dataclass(frozen=True, slots=True)
-class Operand:
+class Operand(NamedTuple):
     """An input of the work: its type, the shape in which it broadcasts, its content if that is one known number."""
 
     dtype: np.dtype
@@ -29,8 +28,7 @@ class Operand:
     constant: np.ndarray | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """What is computed for each element of ``shape``: ``lines`` on values, of which ``results`` are stored."""
 
     lines: Sequence[Line]

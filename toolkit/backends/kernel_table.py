@@ -77,6 +77,11 @@ class KernelTable:
         """Who lowers this node."""
         return next((entry for entry in self.entries(node.domain, node.op_type) if entry.accepts(node)), None)
 
+    def serves(self, home: str, node: Node) -> bool:
+        """Whether a kernel of the module or package ``home`` would lower this node, if no other one did."""
+        entries = self.entries(node.domain, node.op_type)
+        return any(f"{entry.module}.".startswith(f"{home}.") and entry.accepts(node) for entry in entries)
+
     @cached_property
     def _homes(self) -> dict[str, list[str]]:
         """By operator the modules that serve it, in the order of their names."""

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -24,8 +24,7 @@ HOST = "host"  # the device on which Python runs
 Owned = TypeVar("Owned")
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """How a tensor lies in memory, and on which device.
 
     ``opaque`` is ``None`` for dense row-major order, else a backend's own hashable description (a blocked oneDNN

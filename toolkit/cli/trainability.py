@@ -13,9 +13,9 @@ import numpy as np
 
 from toolkit.autodiff import Gradients, differentiate, expand_gradients
 from toolkit.compiler.bind import bind
-from toolkit.compiler.pipeline import prepare_for_training
 from toolkit.compiler.program import Node, Program
 from toolkit.compiler.settled import Settled
+from toolkit.compiler.training_pipeline import prepare_for_training
 from toolkit.errors import DataDependentShapeError, InputError
 from toolkit.graph import Network, Parameter
 from toolkit.graph.parameter import is_trainable_dtype

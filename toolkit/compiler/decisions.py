@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,7 @@ DECIDING_KINDS = "iub"  # element types of contents that decide something: sizes
 LARGEST_CONTENT = 1024  # elements; larger integer tensors are data
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What one execution of a layer saw and gave.
 
     ``contents`` are its small integer inputs (``None`` for the others), ``types`` those of its outputs (``None`` for

@@ -1,4 +1,4 @@
-"""The order of the passes: what is done to a program between binding and placement."""
+"""The order of the passes between binding and placement; of programs that learn, ``training_pipeline`` has it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from toolkit.compiler.passes.activation_spellings import recognise_activations
 from toolkit.compiler.passes.batch_normalization import fold_batch_normalization
-from toolkit.compiler.passes.batch_statistics import choose_batch_statistics
 from toolkit.compiler.passes.canonical import canonicalise, pool_means
 from toolkit.compiler.passes.common_subexpressions import share_common_subexpressions
 from toolkit.compiler.passes.constants import fold_constants
@@ -22,13 +21,10 @@ from toolkit.compiler.passes.quantised_arithmetic import use_float_arithmetic
 from toolkit.compiler.passes.recurrent_layers import use_recurrent_layers
 from toolkit.compiler.passes.rejoined_pieces import rejoin_pieces
 from toolkit.compiler.passes.softmax_spellings import recognise_softmax
-from toolkit.compiler.passes.straight_through import use_straight_through
 from toolkit.compiler.passes.sunk_views import sink_views
 from toolkit.compiler.passes.table_rows import use_tables
-from toolkit.compiler.passes.training_forms import use_training_forms
 from toolkit.compiler.passes.widening import Computing, widen
 from toolkit.compiler.program import Program
-from toolkit.compiler.training_choices import TrainingChoices
 
 
 def optimise_for_inference(program: Program, *, literal: bool = True) -> Program:
@@ -55,26 +51,6 @@ def optimise_for_inference(program: Program, *, literal: bool = True) -> Program
     return program
 
 
-def prepare_for_training(program: Program, choices: TrainingChoices | None = None) -> Program:
-    """What may happen before differentiation: canonical forms, training forms and the fusions that keep gradients."""
-    chosen = choices or TrainingChoices()
-    choose_batch_statistics(program, chosen.batch_statistics, chosen.layers)
-    expand_composed(program)
-    use_products(program)
-    canonicalise(program, training=True)
-    use_recurrent_layers(program, training=True)
-    rejoin_pieces(program)
-    fold_constants(program)
-    share_common_subexpressions(program)
-    use_straight_through(program, chosen.straight_through)
-    recognise_spellings(program)
-    use_training_forms(program)
-    absorb_views(program)
-    fuse(program, training=True)
-    remove_dead_code(program)
-    return program
-
-
 def recognise_spellings(program: Program) -> None:
     """Operators that exporters spell out become one node again."""
     recognise_functions(program)
@@ -83,15 +59,6 @@ def recognise_spellings(program: Program) -> None:
     recognise_softmax(program)
     pool_means(program)
     remove_dead_code(program)
-
-
-def tidy_after_differentiation(program: Program) -> Program:
-    """What the appended backward nodes leave to clean up."""
-    fold_constants(program)
-    share_common_subexpressions(program)
-    absorb_views(program)
-    remove_dead_code(program)
-    return program
 
 
 def compute_in(program: Program, precision: Precision | None, backends: Sequence[Computing]) -> Program:

@@ -19,38 +19,28 @@ FAMILIES: tuple[str, ...] = (
     "standard.batch_normalization_gradient",
     "standard.cast",
     "standard.constant",
-    "standard.control_flow",
     "standard.convolution",
-    "standard.einsum",
     "standard.elementwise",
-    "standard.elementwise_region",
     "standard.former_batch_normalization",
-    "standard.fused_attention",
-    "standard.global_pooling",
-    "standard.grid_sample",
     "standard.indexing",
     "standard.joining",
     "standard.layer_normalization",
     "standard.limited_broadcast",
     "standard.linear",
     "standard.logic",
-    "standard.loss",
     "standard.movement",
     "standard.pooling",
-    "standard.preview_gradient",
     "standard.quantization",
     "standard.quantized_linear",
-    "standard.recurrent",
-    "standard.recurrent_layer",
     "standard.reduction",
     "standard.slicing",
     "standard.softmax",
-    "standard.straight_through",
 )
 RARE_FAMILIES: dict[str, str] = {
     "standard.attention": "Attention",
     "standard.causal_convolution": "CausalConvWithState",
     "standard.columns_to_image": "Col2Im toolkit::Im2Col",
+    "standard.control_flow": "If Loop Scan",
     "standard.convolution_gradient": "toolkit::ConvInputGradient toolkit::ConvWeightGradient",
     "standard.cropping": "CenterCropPad",
     "standard.cumulative": "CumProd CumSum",
@@ -59,18 +49,25 @@ RARE_FAMILIES: dict[str, str] = {
     "standard.detection": "NonMaxSuppression",
     "standard.determinant": "Det toolkit::DetGradient",
     "standard.dropout": "Dropout toolkit::MaskedScale",
+    "standard.einsum": "Einsum",
+    "standard.elementwise_region": "toolkit::ElementwiseRegion",
     "standard.experimental": (
         "Affine ConstantFill Crop DynamicSlice GivenTensorFill ImageScaler ParametricSoftplus Scale ScaledTanh"
     ),
     "standard.flex_attention": "ai.onnx.preview::FlexAttention",
+    "standard.fused_attention": "toolkit::ScaledDotProductAttention toolkit::ScaledDotProductAttentionGradient",
     "standard.gated_activation": "SwiGLU",
+    "standard.global_pooling": "GlobalAveragePool GlobalLpPool GlobalMaxPool",
+    "standard.grid_sample": "AffineGrid GridSample toolkit::GridSampleGridGradient toolkit::GridSampleInputGradient",
     "standard.image_decoder": "ImageDecoder",
     "standard.linear_attention": "LinearAttention toolkit::LinearAttentionGradient",
+    "standard.loss": "NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss toolkit::SoftmaxCrossEntropyGradient",
     "standard.n_grams": "TfIdfVectorizer",
     "standard.normalization": "GroupNormalization InstanceNormalization LRN LpNormalization MeanVarianceNormalization",
     "standard.optimization": "toolkit::ElementwiseUpdate toolkit::SumOfSquares",
     "standard.optionals": "Optional OptionalGetElement OptionalHasElement",
     "standard.pooling_gradient": "toolkit::AveragePoolGradient toolkit::MaxPoolGradient toolkit::MaxPoolTraining",
+    "standard.preview_gradient": "ai.onnx.preview.training::Gradient",
     "standard.preview_training": (
         "ai.onnx.preview.training::Adagrad ai.onnx.preview.training::Adam ai.onnx.preview.training::Momentum"
     ),
@@ -78,7 +75,9 @@ RARE_FAMILIES: dict[str, str] = {
     "standard.quantized_grid": "toolkit::GridConv toolkit::OnGrid",
     "standard.random_values": "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike",
     "standard.ranking": "ArgMax ArgMin TopK",
+    "standard.recurrent": "GRU LSTM RNN",
     "standard.recurrent_gradient": "toolkit::GRUGradient toolkit::LSTMGradient toolkit::RNNGradient",
+    "standard.recurrent_layer": "toolkit::Recurrent toolkit::RecurrentGradient",
     "standard.region_maximum": "MaxRoiPool toolkit::MaxRoiPoolGradient",
     "standard.region_pooling": "RoiAlign toolkit::RoiAlignAverageGradient toolkit::RoiAlignMaximumGradient",
     "standard.resampling": "toolkit::Interpolation toolkit::InterpolationGradient",
@@ -88,10 +87,14 @@ RARE_FAMILIES: dict[str, str] = {
     "standard.rounding_to_type": "toolkit::RoundToType",
     "standard.selection": "Compress Unique",
     "standard.sequences": (
-        "ConcatFromSequence SequenceAt SequenceConstruct SequenceEmpty "
-        "SequenceErase SequenceInsert SequenceLength SequenceMap SplitToSequence"
+        "ConcatFromSequence SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert "
+        "SequenceLength SequenceMap SplitToSequence"
     ),
     "standard.signal": "DFT STFT",
+    "standard.straight_through": (
+        "toolkit::DequantizeStraightThrough toolkit::DynamicRange toolkit::QuantizeStraightThrough "
+        "toolkit::StraightThrough"
+    ),
     "standard.strings": "RegexFullMatch StringConcat StringNormalizer StringSplit",
     "standard.temporal_classification": "toolkit::CTCLoss toolkit::CTCLossGradient",
     "standard.tensor_scatter": "TensorScatter",

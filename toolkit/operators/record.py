@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,8 +56,7 @@ Reference = Callable[..., Any]
 Inference = Callable[[Sequence[TensorType | None], dict[str, Any], Sequence[np.ndarray | None]], list[TensorType]]
 
 
-@dataclass(frozen=True, slots=True)
-class NotDifferentiable:
+class NotDifferentiable(NamedTuple):
     """The stated reason why an operator, or one input of it, has no gradient; see ``not_differentiable``.
 
     ``is_resolved`` says that gradients pass all the same, because binding puts other nodes in its place.
@@ -77,8 +76,7 @@ class NotDifferentiable:
 Gradient = Callable[..., Sequence[Expression | NotDifferentiable | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
+class Operator(NamedTuple):
     """One record; see ``operator`` for the fields."""
 
     name: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,16 +13,26 @@ from toolkit.runtime.cache import state_of
 from toolkit.runtime.context import Context
 from toolkit.runtime.explain import Explanation, StepReport
 from toolkit.runtime.feeds import named, sizes
-from toolkit.runtime.training_context import TrainingContext
+
+if TYPE_CHECKING:
+    from toolkit.runtime.training_context import TrainingContext
 
 __all__ = ["Context", "Explanation", "StepReport", "TrainingContext"]
+
+
+def __getattr__(name: str) -> Any:
+    """What trains, and gradients with it, is imported when it is first asked for."""
+    if name != "TrainingContext":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module("toolkit.runtime.training_context").TrainingContext
 
 
 class _Runtime:
     """The doors of ``Network`` to this package."""
 
     def context(self, network: Network, *, training: bool = False, **options: Any) -> Context:
-        return TrainingContext(network, **options) if training else Context(network, **options)
+        made: Context = __getattr__("TrainingContext")(network, **options) if training else Context(network, **options)
+        return made
 
     def run(self, network: Network, feeds: Mapping[str, Any] | np.ndarray, **options: Any) -> dict[str, np.ndarray]:
         arrays = named(network, feeds)

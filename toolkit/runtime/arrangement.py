@@ -6,8 +6,8 @@ So the size of a plan can be known without making it.
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from toolkit.backends.protocol import Backend, Resources
 from toolkit.compiler.memory import Lifetime, plan_arena
@@ -23,8 +23,7 @@ Groups = Sequence[tuple[Sequence[Parameter], Sequence[str]]]
 Pins = Sequence[tuple[Variable, Hashable]]
 
 
-@dataclass(frozen=True)
-class Arrangement:
+class Arrangement(NamedTuple):
     """``tasks`` over ``arenas`` of so many bytes by device: ``lifetimes`` of the roots there, ``scratch`` of tasks."""
 
     lowering: Lowering

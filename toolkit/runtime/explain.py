@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from toolkit.backends.protocol import HOST
 from toolkit.runtime.execution import Span
@@ -11,8 +12,7 @@ from toolkit.runtime.plan import Plan
 from toolkit.runtime.segments import Stage
 
 
-@dataclass(frozen=True, slots=True)
-class StepReport:
+class StepReport(NamedTuple):
     """One step of a plan; ``nbytes`` are read and written per run, ``milliseconds`` is the median when profiled.
 
     ``segment`` counts the plans that follow each other where data decides what comes next. ``is_recomputed`` marks a
@@ -101,7 +101,7 @@ def explain_segments(path: Sequence[Stage]) -> Explanation:
             reports.append(_report(call.layer, call.operator, call.kernel, "called on the data", call.spans, index))
             for body in call.bodies.values():
                 inner = explain_segments(body.segments.path()).steps
-                reports += [replace(step, segment=index) for step in inner]
+                reports += [step._replace(segment=index) for step in inner]
     for waiting in path[-1].segment.rest if path else ():
         reports.append(_report(waiting.layer, waiting.leaf.operator, "", "bound when its data is there", [], len(path)))
     arenas: dict[str, int] = {}

@@ -9,7 +9,6 @@ in every run.
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 from toolkit.backends.protocol import HOST, Layout, plain
@@ -65,7 +64,7 @@ class Lowering:
         """Where the caller finds an output: row-major, on the host or where it was computed."""
         layout, first = plain(variable.dtype, variable.shape), self.places(variable)[0]
         if name in self._staying:
-            return self.tensor(variable, replace(layout, device=first.layout.device), _role(variable))
+            return self.tensor(variable, layout._replace(device=first.layout.device), _role(variable))
         if first.storage == "arena" and variable.producer is not None:
             crossed = self.border.download(first, layout, _role(variable))
             if crossed is not None:
@@ -174,7 +173,7 @@ class Lowering:
         place = self.places(target)[0]
         if place in self.undecided:
             device = self.places(content)[0].layout.device
-            place.layout = self.store.adopt(place.key, replace(place.layout, device=device))
+            place.layout = self.store.adopt(place.key, place.layout._replace(device=device))
             self.undecided.discard(place)
         made_in = "update" if content.producer is None else content.producer.role
         role = made_in if made_in in UPDATE_ROLES else "statistics"

@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
 
-from toolkit.autodiff import expand_gradients
 from toolkit.backends.protocol import HOST, Resources
 from toolkit.compiler.bind import body_segment, next_segment
 from toolkit.compiler.decisions import Decisions
@@ -28,6 +28,7 @@ from toolkit.graph.network import Network
 from toolkit.operators.inference import explicit_attributes, since_version
 from toolkit.operators.long_tail import reference_for
 from toolkit.operators.record import TensorType, lookup
+from toolkit.operators.standard.preview_gradient import GRADIENT
 from toolkit.runtime.execution import Span, data_error
 from toolkit.runtime.plan import Plan
 from toolkit.runtime.residence import Resident, fetched
@@ -67,7 +68,7 @@ class Stage:
         if segment.program.outputs:
             where = dict(zip(segment.takes, devices, strict=True))
             given = {name: where[item] for name, item in segment.program.inputs.items()}
-            program = optimise_for_inference(expand_gradients(segment.program))
+            program = optimise_for_inference(_differentiated(segment.program))
             self.plan = workshop.compile(program, given=given, staying=_staying(segment, keeps))
         self.calls = [DataCall(waiting, workshop) for waiting in segment.calls]
         self.carries = segment.carried() if not segment.is_last else []
@@ -329,6 +330,13 @@ def as_value(value: Any) -> Any:
     if value.__class__ is np.ndarray:
         return value
     return np.asarray(value) if isinstance(value, (np.generic, bool, int, float)) else value
+
+
+def _differentiated(program: Program) -> Program:
+    """The program with what computes the derivatives that it asks for; few models do, so autodiff may stay away."""
+    if any((node.domain, node.op_type) == GRADIENT for node in program.nodes):
+        program = import_module("toolkit.autodiff").expand_gradients(program)
+    return program
 
 
 def type_of(value: Any) -> TensorType | None:

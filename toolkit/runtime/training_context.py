@@ -18,10 +18,10 @@ from toolkit.autodiff import (
 )
 from toolkit.compiler.bind import bind
 from toolkit.compiler.decisions import Decisions
-from toolkit.compiler.pipeline import prepare_for_training, tidy_after_differentiation
 from toolkit.compiler.placement import place
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.training_choices import Asked, training_choices
+from toolkit.compiler.training_pipeline import prepare_for_training, tidy_after_differentiation
 from toolkit.errors import DataDependentShapeError, GraphError, InputError
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import is_trainable_dtype

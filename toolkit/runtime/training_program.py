@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 
 from toolkit.autodiff import Gradients, Shortfall, differentiate, expand_gradients, told
-from toolkit.compiler.pipeline import prepare_for_training, tidy_after_differentiation
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.training_choices import TrainingChoices
+from toolkit.compiler.training_pipeline import prepare_for_training, tidy_after_differentiation
 from toolkit.errors import GraphError, NotDifferentiableError
 from toolkit.graph.parameter import Parameter, is_trainable_dtype
 from toolkit.operators.expression import Expression, expand

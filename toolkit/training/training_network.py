@@ -13,10 +13,10 @@ import numpy as np
 from toolkit.compiler.bind import bind
 from toolkit.compiler.passes.expansion import expand_own_operators
 from toolkit.compiler.passes.opset import opset_for, restate
-from toolkit.compiler.pipeline import tidy_after_differentiation
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.static_graph import Names, graph_of
 from toolkit.compiler.training_choices import Asked, TrainingChoices, training_choices
+from toolkit.compiler.training_pipeline import tidy_after_differentiation
 from toolkit.errors import DataDependentShapeError, GraphError, InputError, TrainingError
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter

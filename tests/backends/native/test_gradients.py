@@ -12,7 +12,7 @@ from tests.backends.native.checked import check_node
 from toolkit.backends import native
 from toolkit.backends.host import HostBuffer
 from toolkit.backends.native.gradients import BLOCK, finiteness, guard
-from toolkit.backends.native.optimization import WORTH_A_THREAD
+from toolkit.backends.native.team import WORTH_A_THREAD
 from toolkit.backends.protocol import Resources, plain
 
 if native.unavailable_reason() is not None:

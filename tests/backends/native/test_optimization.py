@@ -13,7 +13,8 @@ from tests.support.interpret import apply
 from toolkit.backends import native
 from toolkit.backends.host import HostBuffer, HostMemory
 from toolkit.backends.native.backend import NativeBackend
-from toolkit.backends.native.optimization import WORTH_A_THREAD, UpdateKernel, pieces
+from toolkit.backends.native.optimization import UpdateKernel, pieces
+from toolkit.backends.native.team import WORTH_A_THREAD
 from toolkit.backends.protocol import Layout, Resources, plain
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.operators.standard.update_rule import ELEMENTWISE

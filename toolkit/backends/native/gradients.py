@@ -14,9 +14,8 @@ import numpy as np
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import FLOATS, INDEX, Number
-from toolkit.backends.native.optimization import WORTH_A_THREAD
 from toolkit.backends.native.registry import kernel
-from toolkit.backends.native.team import Team
+from toolkit.backends.native.team import WORTH_A_THREAD, Team
 from toolkit.backends.protocol import Buffer, Kernel, Layout, NativeCall, Resources, Step, plain
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN

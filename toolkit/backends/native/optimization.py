@@ -17,7 +17,7 @@ from toolkit.backends.native.number import BOOLEAN, FLOATS, INDEX, Number
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.sequence import in_one_call
 from toolkit.backends.native.spelling import SPELLINGS, Asked
-from toolkit.backends.native.team import Team
+from toolkit.backends.native.team import WORTH_A_THREAD, Team
 from toolkit.backends.protocol import Buffer, Kernel, Layout, NativeCall, Resources, Step
 from toolkit.compiler.memory import ALIGNMENT, align
 from toolkit.compiler.program import Node
@@ -25,7 +25,6 @@ from toolkit.operators.expression import OPSET, TOOLKIT_DOMAIN
 from toolkit.operators.standard.update_rule import Line, Operand, Rule, rule_of
 
 FLOAT32 = np.dtype(np.float32)
-WORTH_A_THREAD = 1 << 14  # elements from which others help: some microseconds
 TRUTHS = ("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or")
 Values = dict[Operand, Number]
 Lines = Sequence[tuple[Operand, Line]]  # with the value that each computes

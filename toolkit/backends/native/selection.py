@@ -13,10 +13,8 @@ from toolkit.backends.native.column_reduction import reduces_leading_axes
 from toolkit.backends.native.elementwise import is_uniform_work
 from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.products.large_product import is_large_product, wins
-from toolkit.backends.native.recurrent.forward import MANY
-from toolkit.backends.native.recurrent.sizes import Sizes
+from toolkit.backends.native.recurrent.sizes import MANY, Sizes
 from toolkit.backends.native.registry import KERNELS
-from toolkit.backends.native.winograd import is_filtered
 from toolkit.backends.work import PRODUCTS, products
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.errors import malformed, naming
@@ -31,6 +29,8 @@ WITH_LIMITS = {  # operators whose kernels say themselves up to which size they 
     *("MatMul", "FusedMatMul", "FusedConv", "Recurrent", "RecurrentGradient"),
     *("MaxPool", "AveragePool"),
 }
+CONVOLUTIONS = ("FusedConv", "ConvInputGradient", "ConvWeightGradient")
+FILTERING = "toolkit.backends.native.winograd"
 RECURRENT = ("Recurrent", "RecurrentGradient")
 OF_ROWS = {"Softmax", "LogSoftmax", "LayerNormalization", "InstanceNormalization", "GroupNormalization"}
 OF_TRAINING = {  # operators whose kernels pass over memory once, by all threads
@@ -48,7 +48,7 @@ SPATIAL_RANK = 3  # from here on the library chooses layouts for itself
 def take_small_nodes(program: Program) -> None:
     """Let the backend have the nodes that it computes sooner than those who have them."""
     for node in program.nodes:
-        if (node.backend == LIBRARY and is_filtered(node)) or _draws(node):
+        if (node.backend == LIBRARY and _is_filtered(node)) or _draws(node):
             node.backend = NAME
     if any(node.role != "forward" for node in program.nodes):
         _take_of_training(program)
@@ -120,6 +120,11 @@ def _keeps_layout(node: Node, elsewhere: set[Variable]) -> bool:
         return False
     makes_layouts = "Conv" in node.op_type or "Pool" in node.op_type or node.op_type == "BatchNormalization"
     return makes_layouts or any(item in elsewhere for item in node.inputs)
+
+
+def _is_filtered(node: Node) -> bool:
+    """Whether a kernel of minimal filtering takes the node: they do where that is the sooner way."""
+    return node.op_type in CONVOLUTIONS and KERNELS.serves(FILTERING, node)
 
 
 def _is_large_product(node: Node) -> bool:

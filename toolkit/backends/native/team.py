@@ -19,6 +19,7 @@ from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import INDEX, Number
 from toolkit.backends.onednn.library import load
 
+WORTH_A_THREAD = 1 << 14  # elements of a pass over memory from which others help: some microseconds
 PATIENCE = 4096  # looks at the counter before a thread offers its processor to others
 PAUSES = {"x86_64": "llvm.x86.sse2.pause", "AMD64": "llvm.x86.sse2.pause"}  # what a waiting processor does
 FUNCTIONS = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")

@@ -13,14 +13,11 @@ from typing import Any
 import numpy as np
 
 from toolkit.backends.numpy.bound import FLOATS, Arrays, Direct, Lower
-from toolkit.backends.numpy.loss import LOSSES
 from toolkit.backends.numpy.parts import PARTS
-from toolkit.backends.numpy.quantized import QUANTIZED
 from toolkit.backends.numpy.reductions import REDUCTIONS
-from toolkit.backends.numpy.sampling import SAMPLING
-from toolkit.backends.numpy.sequences import SEQUENCES
 from toolkit.backends.protocol import Step
 from toolkit.compiler.program import Node
+from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 
 def _ufunc(function: Callable[..., Any]) -> Lower:
@@ -115,20 +112,23 @@ DIRECT: dict[tuple[str, str], Lower] = {
     ("", "Cast"): _cast,
     ("", "MatMul"): _matmul,
     **PARTS,
-    **QUANTIZED,
-    **LOSSES,
     **REDUCTIONS,
-    **SAMPLING,
-    **SEQUENCES,
 }
-OF_DOMAINS = {  # those of domains that few models have: module and name of the table
-    "ai.onnx.ml": (("toolkit.backends.numpy.tables", "TABLES"), ("toolkit.backends.numpy.trees", "TREES")),
+RARE = {  # those that few models need, by domain and operator: module and name of the table
+    ("", "DynamicQuantizeLinear"): ("quantized", "QUANTIZED"),
+    ("", "GridSample"): ("sampling", "SAMPLING"),
+    ("", "ReverseSequence"): ("sequences", "SEQUENCES"),
+    ("", "SoftmaxCrossEntropyLoss"): ("loss", "LOSSES"),
+    (TOOLKIT_DOMAIN, "CutSequences"): ("sequences", "SEQUENCES"),
+    (TOOLKIT_DOMAIN, "SoftmaxCrossEntropyGradient"): ("loss", "LOSSES"),
 }
+OF_DOMAINS = {"ai.onnx.ml": (("tables", "TABLES"), ("trees", "TREES"))}  # the same for all of a domain
 
 
 def direct_of(domain: str, operator: str) -> Lower | None:
     """How to lower an operator, ``None`` where it has no such kernel."""
-    for module, table in OF_DOMAINS.get(domain, ()):
-        DIRECT.update(getattr(import_module(module), table))
-    OF_DOMAINS.pop(domain, None)
-    return DIRECT.get((domain, operator))
+    key = (domain, operator)
+    if key not in DIRECT:
+        for module, table in (RARE[key],) if key in RARE else OF_DOMAINS.get(domain, ()):
+            DIRECT.update(getattr(import_module(f"{__package__}.{module}"), table))
+    return DIRECT.get(key)

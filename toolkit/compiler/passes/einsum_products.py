@@ -7,7 +7,7 @@ not. Letters in all three stand for the stack, letters of both operands alone ar
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from toolkit.compiler.program import Node, Program
 from toolkit.compiler.rewrite import Replacement, rewrite
@@ -16,8 +16,7 @@ from toolkit.operators.expression import emit, reshape, transpose
 from toolkit.operators.standard.einsum import explicit
 
 
-@dataclass(frozen=True)
-class Letters:
+class Letters(NamedTuple):
     """The letters of a product: ``terms`` of both operands and ``output``, each in the order of its axes."""
 
     terms: tuple[str, str]

@@ -15,7 +15,7 @@ whoever reads it. What is cast from parameters and constants alone depends on no
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -29,8 +29,7 @@ FLOAT32 = np.dtype(np.float32)
 CAST_VERSION = 13
 
 
-@dataclass(frozen=True, slots=True)
-class Precision:
+class Precision(NamedTuple):
     """The type of half width, and whether normalisations and softmax keep out of it."""
 
     dtype: np.dtype

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from toolkit.compiler.known import known_slices
 from toolkit.compiler.program import Node, Program, Variable
@@ -19,8 +20,7 @@ from toolkit.operators.expression import emit, indices, reshape
 MOST_PIECES = 64  # of one value; what has more of them counts as a tensor of its own
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """The columns from ``start`` up to ``end`` of a tensor seen as a matrix."""
 
     source: Variable
@@ -28,8 +28,7 @@ class Piece:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Makeup:
+class Makeup(NamedTuple):
     """A value seen as a matrix of ``rows``, whose columns are those of its pieces, one after the other."""
 
     rows: int

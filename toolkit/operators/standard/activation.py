@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,8 +60,7 @@ Slope = Callable[
 ]  # gradient, input or output, alpha, beta, math -> gradient of the input
 
 
-@dataclass(frozen=True, slots=True)
-class Activation:
+class Activation(NamedTuple):
     """One activation: its function, the gradient seen from its input and, where that is possible, from its output."""
 
     function: Function

@@ -10,7 +10,7 @@ import pytest
 from tests.backends.native.checked import check_node, planned
 from toolkit.backends import onednn
 from toolkit.backends.native.library import compiler
-from toolkit.backends.native.winograd import is_filtered
+from toolkit.backends.native.winograd.convolution import is_convolution
 from toolkit.backends.native.winograd.images import Images
 from toolkit.backends.onednn.backend import OneDNNBackend
 from toolkit.compiler.program import Program, Variable
@@ -120,7 +120,9 @@ def test_leaves_what_is_no_dense_window(changes: dict[str, Any]) -> None:
             for name, shape in (("x", (1, 32, 64, 64)), ("w", (32, channels, 3, 3)))
         )
         weight.constant = np.zeros(weight.shape, np.float32)
-        return is_filtered(program.append("FusedConv", [x, weight], attributes, domain="toolkit", version=1, outputs=1))
+        return is_convolution(
+            program.append("FusedConv", [x, weight], attributes, domain="toolkit", version=1, outputs=1)
+        )
 
     assert node_of(USUAL, 32)
     assert not node_of({**USUAL, **changes}, 32 // changes.get("group", 1))

@@ -14,14 +14,12 @@ from toolkit.backends.native.products.blocks import Matrix
 from toolkit.backends.native.recurrent.forward_cells import CELLS, ForwardStep
 from toolkit.backends.native.recurrent.regions import Regions
 from toolkit.backends.native.recurrent.sequences import Walk
-from toolkit.backends.native.recurrent.sizes import Sizes, is_kept
+from toolkit.backends.native.recurrent.sizes import MANY, Sizes, is_kept
 from toolkit.backends.native.registry import is_of_numbers, kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.standard.recurrent_layer import INPUTS, STATES
-
-MANY = 8  # sequences from which weights that come from far away serve enough of them
 
 
 def is_of_many(node: Node) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,10 +12,10 @@ from toolkit.compiler.program import Node
 from toolkit.operators.standard.recurrent_layer import STATES
 
 FLOAT32 = np.dtype(np.float32)
+MANY = 8  # sequences from which weights that come from far away serve enough of them
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
+class Sizes(NamedTuple):
     """``first_reverse`` is the first direction that goes backwards; some cells have one bias more than gates."""
 
     kind: str
