@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import exporters
 import importers
 import toolkit as tk
+from toolkit import runtime
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "onnxruntime", "openvino", "sklearn", "skl2onnx", "matplotlib", "pandas")
@@ -100,7 +102,7 @@ def test_importing_the_graph_alone_gives_networks_their_doors():
 
 
 def test_running_models_imports_neither_training_nor_authoring_nor_other_devices():
-    unneeded = [f"toolkit.{name}" for name in ("training", "layers", "estimators", "backends.cuda")]
+    unneeded = [f"toolkit.{name}" for name in ("autodiff", "training", "layers", "estimators", "backends.cuda")]
     code = f"import toolkit, importers, sys; print([name for name in {unneeded} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -114,6 +116,7 @@ def test_what_is_imported_later_is_listed_from_the_start():
     assert done.stdout.strip() == "True True"
 
 
-def test_other_names_are_unknown():
-    with pytest.raises(AttributeError, match="module 'toolkit' has no attribute 'Juice'"):
-        tk.Juice  # noqa: B018
+@pytest.mark.parametrize("package", [tk, importers, runtime], ids=lambda item: item.__name__)
+def test_other_names_are_unknown(package: types.ModuleType):
+    with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'Juice'"):
+        package.Juice  # noqa: B018

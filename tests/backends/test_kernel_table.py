@@ -6,10 +6,12 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from toolkit.backends import code_cache
 from toolkit.backends.kernel_table import KernelTable
+from toolkit.compiler.program import Program, Variable
 
 PACKAGE = "made_for_kernel_tables"
 MODULE = """
@@ -66,6 +68,13 @@ def test_the_order_is_that_of_names_and_fallbacks_come_last(package: Path, first
     table = table_of_a_new_process()
     import_module(f"{PACKAGE}.{first}")
     assert names(table, "Add") == ["both", "addition", "late"]
+
+
+def test_a_module_serves_what_its_own_kernels_accept(package: Path) -> None:
+    table, x = table_of_a_new_process(), Variable("x", np.dtype(np.float32), (2,))
+    node = Program().append("Mul", [x, x], {}, version=14)
+    homes = [PACKAGE, f"{PACKAGE}.both", f"{PACKAGE}.bot", f"{PACKAGE}.addition"]
+    assert [table.serves(home, node) for home in homes] == [True, True, False, False]
 
 
 def test_a_later_process_imports_what_it_is_asked_for(package: Path) -> None:

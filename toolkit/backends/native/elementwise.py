@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -101,9 +100,9 @@ def _common_layout(node: Node, inputs: Sequence[Layout | None]) -> Layout | None
 def _flat(work: Work, count: int) -> Work:
     """The same for each of ``count`` elements one behind the other."""
     operands = [
-        item if item is None or item.constant is not None else replace(item, shape=(count,)) for item in work.operands
+        item if item is None or item.constant is not None else item._replace(shape=(count,)) for item in work.operands
     ]
-    return replace(work, operands=operands, shape=(count,))
+    return work._replace(operands=operands, shape=(count,))
 
 
 class _Writer:
