@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from tests.backends.native import checked
 from tests.backends.native.alone import check_node
 from toolkit.backends import native
 
@@ -60,3 +61,25 @@ def test_images_and_groups(shape: tuple[int, ...]) -> None:
     check_node("InstanceNormalization", [x, scale, scale * 2])
     check_node("GroupNormalization", [x, scale, scale * 2], {"num_groups": 2}, version=21)
     check_node("GroupNormalization", [x, scale[:2], scale[:2] * 2], {"num_groups": 2}, version=18)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (2, 16), (5, 77), (2, 3, 130), (31, 601)])
+def test_layer_normalization_gradient(shape: tuple[int, ...], dtype: str) -> None:
+    g, x, scale = normal(shape, dtype) - 1, normal(shape, dtype) * 3, normal(shape[-1:], dtype)
+    statistics = [x.mean(-1, keepdims=True), 1 / np.sqrt(x.var(-1, keepdims=True) + np.asarray(0.1, dtype))]
+    for threads in (1, 3):
+        checked.check_node(
+            "LayerNormalizationGradient",
+            [g[::-1].copy(), x, scale, *statistics],
+            {"axis": -1},
+            outputs=3,
+            known=(),
+            threads=threads,
+            tolerance=3e-5,
+        )
+
+
+def test_layer_normalization_by_a_team() -> None:
+    x = normal((40, 515))
+    check_node("LayerNormalization", [x, x[0], x[1]], outputs=3, threads=2)

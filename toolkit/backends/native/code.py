@@ -16,6 +16,7 @@ import numpy as np
 from toolkit.backends.native.number import BOOLEAN, INDEX, Number, joined, register_type
 
 TABLE = "%table"  # the place of a kernel's own table of addresses
+PAST = "!nontemporal !0"
 
 
 class Code:
@@ -31,7 +32,7 @@ class Code:
         self._declared: dict[str, None] = {}
         self._count = 0
         self._team: str | None = None
-        self._refuses = False
+        self._refuses = self._is_past = False
         self.places = [f"%place{index}" for index in range(addresses)]
         self.numbers = [Number(self, f"%number{index}", INDEX, 1) for index in range(numbers)]
 
@@ -49,7 +50,7 @@ class Code:
             functions = f"define i32 @kernel({given}) {{\nentry:\n{body}\n{ending}\n}}\n"
         else:
             functions = f"{self._team}\ndefine internal void @work(ptr %table) {{\nentry:\n{body}\nret void\n}}\n"
-        return "\n".join([*self._declared, functions])
+        return "\n".join([*self._declared, functions, *(["!0 = !{i32 1}"] if self._is_past else [])])
 
     def execute_by_team(self, threads: int, counter: str = "") -> None:
         """Let several threads execute everything, by ``GOMP_parallel``.
@@ -141,6 +142,18 @@ class Code:
         target = self.address(place, at, value.dtype)
         self.line(f"store {stored} {name}, ptr {target}, align {value.dtype.itemsize}")
 
+    def store_past(self, value: Number, place: str, at: Number | int) -> None:
+        """As ``store``, past the caches, which need not read what is overwritten.
+
+        The address is a multiple of the vector's size. Others see it once this thread has called ``settle``.
+        """
+        self._is_past = True
+        self.line(f"store {value.typed}, ptr {self.address(place, at, value.dtype)}, align {value.nbytes}, {PAST}")
+
+    def settle(self) -> None:
+        """Let everything that was stored be seen by all threads before what they are told next."""
+        self.line("fence seq_cst")
+
     def prefetch(self, place: str, at: Number, dtype: np.dtype, cache: int = 1) -> None:
         """Bring the cache line of element ``at`` into the first or the second cache, without waiting for it."""
         self._declared["declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"] = None
@@ -167,6 +180,11 @@ class Code:
         """Bytes from one address to another; they do not overlap."""
         self._declared["declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)"] = None
         self.line(f"call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {source}, i64 {nbytes}, i1 false)")
+
+    def clear(self, target: str, nbytes: Number) -> None:
+        """Zeros in so many bytes from an address on."""
+        self._declared["declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)"] = None
+        self.line(f"call void @llvm.memset.p0.i64(ptr {target}, i8 0, {nbytes.typed}, i1 false)")
 
     def address(self, place: str, at: Number | int, dtype: np.dtype) -> str:
         """Where element ``at`` lies: a place of its own."""

@@ -182,12 +182,13 @@ def lower_layer_normalization(node: Node, inputs: Sequence[Layout | None], resou
     dtype, size = node.x.dtype, _width(node)
     present = [item is not None for item in (*node.inputs, *node.outputs)]
     code = Code(sum(present))
+    begin, end = Team(code, resources.threads if node.x.size >= WORTH_A_THREAD else 1).share(node.x.size // size)
     names = iter(code.places)
     places = [next(names) if is_present else None for is_present in present]
     x, scale, bias = (*places[: len(node.inputs)], None)[:3]
     y, mean, inverse = (*places[len(node.inputs) :], None, None)[:3]
     assert x is not None and scale is not None and y is not None
-    with code.loop(node.x.size // size) as row:
+    with code.loop(end, start=begin) as row:
         normal = _Normal(code, x, row * size, size, dtype, node, is_centred=node.op_type == "LayerNormalization")
 
         def affine(value: Number, position: Number, count: int) -> Number:

@@ -77,6 +77,10 @@ class Number:
         return f"{self.type} {self.name}"
 
     @property
+    def nbytes(self) -> int:
+        return self.lanes * self.dtype.itemsize
+
+    @property
     def is_float(self) -> bool:
         return self.dtype in FLOATS or self.dtype in HALVES
 

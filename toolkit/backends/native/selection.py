@@ -41,6 +41,9 @@ OF_ELEMENTS = {  # as before, in row-major order or, tensors of one shape alone,
     *("Add", "Sub", "Mul", "Neg", "Sum", "Where", "MaskedScale", "ActivationGradient"),
     *("Relu", "LeakyRelu", "Clip", "Gelu", "GeluTanh", "Silu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish"),
 }
+IN_ROWS = {  # as before, in row-major order alone
+    *("LayerNormalization", "LayerNormalizationGradient", "GatherGradient"),
+}
 LEAST_ELEMENTS = 1 << 15  # of a tensor in training, from which steps repay compiling
 SPATIAL_RANK = 3  # from here on the library chooses layouts for itself
 
@@ -90,10 +93,10 @@ def _take_of_training(program: Program) -> None:
 
 def _passes_sooner(node: Node, is_elsewhere: bool) -> bool:
     """Whether a pass over large tensors is better off here; ``is_elsewhere``: over some in layouts of the library."""
-    is_of_columns = node.op_type == "ReduceSum" and reduces_leading_axes(node)
-    if not (node.op_type in OF_ELEMENTS or is_of_columns) or not _is_served(node):
+    is_in_rows = node.op_type in IN_ROWS or (node.op_type == "ReduceSum" and reduces_leading_axes(node))
+    if not (node.op_type in OF_ELEMENTS or is_in_rows) or not _is_served(node):
         return False
-    if is_elsewhere and (is_of_columns or not is_uniform_work(node)):
+    if is_elsewhere and (is_in_rows or not is_uniform_work(node)):
         return False
     return node.backend == SLOW or max(item.size for item in node.inputs if item is not None) >= LEAST_ELEMENTS
 
