@@ -95,11 +95,11 @@ def accepted(node: Node) -> bool:
     return True
 
 
-def formed(program: Program, accepts: Any = accepted) -> Program:
+def formed(program: Program, accepts: Any = accepted, **options: Any) -> Program:
     """The program with all nodes on one backend, attention formed."""
     for node in program.nodes:
         node.backend = "some"
-    form_attention(program, "some", accepts)
+    form_attention(program, "some", accepts, **options)
     return program
 
 
@@ -241,3 +241,36 @@ def test_a_mask_is_floored_once() -> None:
     assert len(found) == 2
     assert found[0].inputs[3] is found[1].inputs[3]
     assert operators(program)["Max"] == 1
+
+
+def test_nodes_of_other_backends_of_the_device_are_taken() -> None:
+    program = optimise_for_inference(bind(SPELLINGS[0].network(), BATCH))
+    for node in program.nodes:
+        node.backend = "library"
+    form_attention(program, "own", accepted, ("library",))
+    assert the(program, FORWARD).backend == "own"
+
+
+@EVERY_SPELLING
+def test_queries_without_keys_are_exact(case: Spelling) -> None:
+    """Masks hide all keys of a sample: whatever is formed gets what the spelling gets."""
+    made = optimise_for_inference(bind(case.network(), BATCH))
+    feeds = feeds_of(made)
+    for variable, array in feeds.items():
+        if variable.name in ("mask", "keep"):
+            array[1] = np.finfo(np.float32).min if variable.name == "mask" else False
+    expected = interpret(made, feeds, [made.outputs["y"]])
+    found = interpret(formed(made, is_exact=True), feeds, [made.outputs["y"]])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_through_unknown_choices_stay_where_they_must_be_exact() -> None:
+    taken = {
+        case.name: operators(formed(differentiated(case.network()), is_exact=True))[BACKWARD] for case in SPELLINGS
+    }
+    assert [name for name, count in taken.items() if not count] == [
+        "replaced and lowered",
+        "hidden keys replaced",
+        "hidden keys filled",
+        "two masks",
+    ]

@@ -29,6 +29,7 @@ Truth = Callable[[np.ndarray], np.ndarray]
 # the function, the truth in float64, the interval, and how many units in the last place (of 1 at least) it may miss it
 WITHIN: dict[str, tuple[Function, Truth, tuple[float, float], float, bool]] = {
     "exp": (functions.exponential, np.exp, (-87, 88), 2, True),
+    "exp of negative": (functions.exponential_of_negative, np.exp, (-87, 0), 2, True),
     "log": (functions.logarithm, np.log, (1e-30, 1e30), 3, True),
     "log near 1": (functions.logarithm, np.log, (0.5, 2), 3, True),
     "tanh": (functions.hyperbolic_tangent, np.tanh, (-12, 12), 3, True),

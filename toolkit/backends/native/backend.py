@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from toolkit.backends.host import HostBackend, HostBuffer
+from toolkit.backends.native.batched.heads import serves_attention
 from toolkit.backends.native.elementwise import shapes_of
 from toolkit.backends.native.gradients import finiteness, guard
 from toolkit.backends.native.kernel import NAME
+from toolkit.backends.native.products.large_product import wins
 from toolkit.backends.native.products.packing import Packed
 from toolkit.backends.native.registry import KERNELS
-from toolkit.backends.native.selection import take_small_nodes
+from toolkit.backends.native.selection import LIBRARY, SLOW, take_small_nodes
 from toolkit.backends.numpy.backend import CopyKernel
 from toolkit.backends.protocol import Kernel, Layout, Resources, Step
+from toolkit.compiler.passes.attention_spellings import form_attention
 from toolkit.compiler.passes.elementwise_regions import form_elementwise_regions
 from toolkit.compiler.program import Node, Program
 
@@ -34,7 +37,9 @@ class NativeBackend(HostBackend):
         return False
 
     def arrange(self, program: Program) -> None:
-        """Take over what is small, and form regions of it."""
+        """Form attention, take over what is small, and form regions of it."""
+        if wins():
+            form_attention(program, self.name, serves_attention, (LIBRARY, SLOW), is_exact=True)
         take_small_nodes(program)
         form_elementwise_regions(program, self.name, shapes_of)
 

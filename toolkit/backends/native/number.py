@@ -330,6 +330,10 @@ class Number:
         """The first ``count`` lanes as they are, a known number in the others."""
         return self.part(0, count).widened(self.lanes, other)
 
+    def picked(self, other: Number, lanes: Sequence[int]) -> Number:
+        """Lanes of two vectors in any order; those of the second are counted behind those of the first."""
+        return self._shuffled(lanes, other.name)
+
     def _shuffled(self, lanes: Sequence[int], other: str) -> Number:
         mask = ", ".join(f"i32 {lane}" for lane in lanes)
         name = self.code.result(f"shufflevector {self.typed}, {self.type} {other}, <{len(lanes)} x i32> <{mask}>")

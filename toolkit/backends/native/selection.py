@@ -19,6 +19,7 @@ from toolkit.backends.work import PRODUCTS, products
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.errors import malformed, naming
 from toolkit.operators.expression import TOOLKIT_DOMAIN
+from toolkit.operators.standard.fused_attention import ATTENTION, ATTENTION_GRADIENT
 
 MOST_ELEMENTS = 1 << 18  # of a tensor; what is larger is bound by memory, whoever computes it
 MANY_PRODUCTS = 1 << 27  # multiplications of a program, milliseconds, beside which compiling its small nodes is no gain
@@ -27,6 +28,7 @@ LEAST_PRODUCTS = 1 << 22  # multiplications of a layer that learns, from which s
 LIBRARY, SLOW = "cpu", "numpy"
 WITH_LIMITS = {  # operators whose kernels say themselves up to which size they win
     *("MatMul", "FusedMatMul", "FusedConv", "Recurrent", "RecurrentGradient"),
+    *(ATTENTION, ATTENTION_GRADIENT),
     *("MaxPool", "AveragePool"),
 }
 CONVOLUTIONS = ("FusedConv", "ConvInputGradient", "ConvWeightGradient")
@@ -60,7 +62,8 @@ def take_small_nodes(program: Program) -> None:
     elsewhere: set[Variable] = set()  # what lies as the library likes it
     for node in program.nodes:
         if node.backend == NAME:
-            elsewhere.add(node.y)  # in a layout of the library, whose convolutions are beside it
+            if is_filtered(node):
+                elsewhere.add(node.y)  # in a layout of the library, whose convolutions are beside it
             continue
         is_free = node.backend == SLOW or not any(item in elsewhere for item in node.inputs)
         if is_free and _is_better_off(node) and not (is_large and _is_brief(node)):

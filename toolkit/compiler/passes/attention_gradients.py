@@ -7,7 +7,7 @@ lie as what they are the gradient of.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from math import isclose
 
@@ -32,13 +32,17 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The product of queries and keys, and what is done to it before the softmax."""
+    """The product of queries and keys, and what is done to it before the softmax.
+
+    ``later`` are masks that make it causal, those which hide the keys behind the query of their number.
+    """
 
     product: Node
     scale: float
     is_causal: bool = False
     masks: tuple[Mask, ...] = ()
     conditions: tuple[Variable, ...] = ()
+    later: tuple[Mask, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +78,14 @@ class Gradient:
 
 
 class Readers:
-    """Who reads what, among the nodes of one backend; Casts between floats are seen through."""
+    """Who reads what, among the nodes of some backends; Casts between floats are seen through."""
 
-    def __init__(self, program: Program, backend: str) -> None:
-        self._consumers, self._roots, self._backend = program.consumers(), set(program.roots()), backend
+    def __init__(self, program: Program, backends: Collection[str]) -> None:
+        self._consumers, self._roots, self._backends = program.consumers(), set(program.roots()), backends
 
     def is_mine(self, node: Node | None) -> bool:
         """Whether a node may become part of another one."""
-        return node is not None and node.backend == self._backend and not node.is_recomputed
+        return node is not None and node.backend in self._backends and not node.is_recomputed
 
     def of(self, variable: Variable) -> list[Node] | None:
         """The readers, ``None`` if there are others than nodes that may become part of another one."""

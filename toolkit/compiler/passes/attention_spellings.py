@@ -9,14 +9,19 @@ only where nobody else reads what is between:
   causal, and so does such a mask;
 - in training the gradient of it (see ``attention_gradients``).
 
-Refused: dropout on the weights, masks that learn, other readers of scores and weights. Keys are hidden by ``FLOOR``, no
-more: half width holds it, no score makes up for it, and a query whose keys are all hidden gets numbers, though not
-those that it would have got.
+Refused: dropout on the weights, masks that learn, other readers of scores and weights.
+
+What a query gets whose keys are all hidden depends on the backend. Keys are hidden by ``FLOOR``, no more: half width
+holds it, no score makes up for it, and such a query gets numbers, though not those that it would have got. A backend
+that ``is_exact`` adds what the masks say. Then such a query gets what it would have got, and refused is what could not
+be so: numbers in the place of scores which are no lower than ``LOW`` and meet other masks, and gradients through them
+unless they are known to leave every query a key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,15 +49,21 @@ from toolkit.operators.standard.fused_attention import ATTENTION, ATTENTION_GRAD
 from toolkit.operators.standard.linear import swapped
 
 FLOOR = -30000.0
+LOW = -1e30  # added to a score, nothing is left of that
 HIDDEN = -1e4  # what is added to scores that are to count no more, at the least
 FIRST_WITH_ONE_AXIS = 13
 FLOAT32 = np.dtype(np.float32)
 Accepts = Callable[[Node], bool]
 
 
-def form_attention(program: Program, backend: str, accepts: Accepts) -> None:
-    """Apply the cases above to what was placed on ``backend``, where it ``accepts`` the nodes that would be formed."""
-    forming = _Forming(program, backend, accepts)
+def form_attention(
+    program: Program, backend: str, accepts: Accepts, others: Collection[str] = (), *, is_exact: bool = False
+) -> None:
+    """Apply the cases above to what was placed on ``backend``, where it ``accepts`` the nodes that would be formed.
+
+    Nodes of the ``others``, backends of the same device, are taken too.
+    """
+    forming = _Forming(program, backend, accepts, others, is_exact)
     for node in program.nodes:
         if node.op_type == "Softmax" and not node.domain and forming.readers.is_mine(node):
             forming.visit(node)
@@ -64,9 +75,11 @@ def form_attention(program: Program, backend: str, accepts: Accepts) -> None:
 class _Forming:
     """``instead`` are the nodes that take the place of others."""
 
-    def __init__(self, program: Program, backend: str, accepts: Accepts) -> None:
-        self.program, self.backend, self.accepts = program, backend, accepts
-        self.readers = Readers(program, backend)
+    def __init__(
+        self, program: Program, backend: str, accepts: Accepts, others: Collection[str], is_exact: bool
+    ) -> None:
+        self.program, self.backend, self.accepts, self.is_exact = program, backend, accepts, is_exact
+        self.readers = Readers(program, {backend, *others})
         self.instead: dict[Node, list[Node]] = {}
         self._masks: dict[tuple[Mask, ...], Variable] = {}
 
@@ -81,8 +94,14 @@ class _Forming:
             return
         others = [node for node in readers if node is not found.weighted]
         gradient = find_gradient(found, others, self.readers) if others else None
-        if gradient is not None or not others:
-            self._form(found, gradient)
+        if gradient is None and others:
+            return
+        if self.is_exact:
+            kept = _as_they_are(scores, is_learnt=gradient is not None)
+            if kept is None:
+                return
+            found = replace(found, scores=kept)
+        self._form(found, gradient)
 
     # finding ----------------------------------------------------------------------------------------------------------
 
@@ -111,8 +130,7 @@ class _Forming:
             found = self._scores(part, shape)
             if found is not None:
                 is_causal = mask.constant is not None and _hides_later(mask.constant, shape)
-                more = () if is_causal else (Mask(mask),)
-                return replace(found, is_causal=found.is_causal or is_causal, masks=(*found.masks, *more))
+                return _masked(found, Mask(mask), is_causal)
         return None
 
     def _choice(self, node: Node, shape: tuple[int, ...]) -> Scores | None:
@@ -126,12 +144,7 @@ class _Forming:
             return None
         mask = Mask(condition, value, is_turned)
         is_causal = condition.constant is not None and _hides_later(_content(mask), shape)
-        return replace(
-            found,
-            is_causal=found.is_causal or is_causal,
-            masks=found.masks if is_causal else (*found.masks, mask),
-            conditions=(*found.conditions, condition),
-        )
+        return replace(_masked(found, mask, is_causal), conditions=(*found.conditions, condition))
 
     # forming ----------------------------------------------------------------------------------------------------------
 
@@ -185,12 +198,15 @@ class _Forming:
     def _floored(self, mask: Mask, like: Node, made: list[Node]) -> Variable:
         """A mask that hides by ``FLOOR`` at the most."""
         item = mask.variable
+        floor = -math.inf if self.is_exact else FLOOR
+        if mask.hidden is None and self.is_exact:
+            return item
         if item.constant is not None:
-            content = np.maximum(_content(mask), FLOOR).astype(FLOAT32 if mask.hidden is not None else item.dtype)
+            content = np.maximum(_content(mask), floor).astype(FLOAT32 if mask.hidden is not None else item.dtype)
             return self.program.constant(content).variable
         if mask.hidden is None:
             return self._computed("Max", [item, self._number(FLOOR, item.dtype)], like, made)
-        numbers = [self._number(0.0, FLOAT32), self._number(max(mask.hidden, FLOOR), FLOAT32)]
+        numbers = [self._number(0.0, FLOAT32), self._number(max(mask.hidden, floor), FLOAT32)]
         return self._computed("Where", [item, *(numbers[::-1] if mask.is_turned else numbers)], like, made)
 
     def _number(self, value: float, dtype: np.dtype) -> Variable:
@@ -216,6 +232,32 @@ class _Forming:
         made = Node(op_type, domain, version, [*inputs], [*outputs], attributes, like.layer, role=like.role)
         made.backend = self.backend
         return made
+
+
+def _masked(found: Scores, mask: Mask, is_causal: bool) -> Scores:
+    """Scores with a mask more."""
+    if is_causal:
+        return replace(found, is_causal=True, later=(*found.later, mask))
+    return replace(found, masks=(*found.masks, mask))
+
+
+def _as_they_are(scores: Scores, *, is_learnt: bool) -> Scores | None:
+    """The same scores whose masks are added as they are, ``None`` if a query without keys would get something else."""
+    masks = (*scores.masks, *scores.later)
+    if len(masks) == 1 and scores.is_causal:
+        return scores
+    lowest = [mask if mask.hidden is None else replace(mask, hidden=min(mask.hidden, LOW)) for mask in masks]
+    if len(masks) > 1 and any(mask.hidden is not None and mask.hidden > LOW for mask in masks):
+        return None
+    if is_learnt and not all(mask.hidden is None or _leaves_keys(mask) for mask in masks):
+        return None
+    return replace(scores, is_causal=False, masks=tuple(lowest), later=())
+
+
+def _leaves_keys(mask: Mask) -> bool:
+    """Whether it is known that a choice hides some keys of a query at the most."""
+    known = mask.variable.constant
+    return known is not None and bool((~known if mask.is_turned else known).any(axis=-1).all())
 
 
 def _is_over_last_axis(softmax: Node) -> bool:

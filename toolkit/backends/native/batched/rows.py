@@ -1,0 +1,175 @@
+"""Rows of a matrix times a right factor in panels: tile by tile, each handed over while its sums are in registers.
+
+Rows whose steps lie apart (those of an exchanged factor) are copied first, a tile's rows beside each other. Long sums
+are made of several that ``Tile`` allows, which meet on the stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from toolkit.backends.native.batched.panels import Matrix, panels_of
+from toolkit.backends.native.code import Code
+from toolkit.backends.native.library import compiler
+from toolkit.backends.native.number import Number
+from toolkit.backends.native.products.tile import DEPTH, FLOAT32, MOST_ROWS, VECTORS, Panel, Rows, Tile, width
+
+BESIDE = 8  # numbers that a step of copied rows takes: a power of two not below the rows of a tile
+TILES = 8  # of a block: its rows stay in the first cache while all panels pass by
+
+
+class Piece(NamedTuple):
+    """``lanes`` sums, a vector or less: those of a row of the result from a column on."""
+
+    row: Number
+    column: Number
+    lanes: int
+    sums: Number
+
+
+Finish = Callable[[Piece], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """``rows`` in as few tiles as hold them, as alike as can be, and these in blocks."""
+
+    rows: int
+    together: int = TILES
+
+    @property
+    def tiles(self) -> int:
+        return -(-self.rows // MOST_ROWS)
+
+    @property
+    def height(self) -> int:
+        """Rows of a tile; the first ``higher`` ones have one more."""
+        return self.rows // self.tiles
+
+    @property
+    def higher(self) -> int:
+        return self.rows % self.tiles
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.tiles // self.together)
+
+    @property
+    def most_rows(self) -> int:
+        """Of a block."""
+        return min(self.together, self.tiles) * min(self.height + 1, MOST_ROWS)
+
+    def row(self, tile: Number) -> Number:
+        """The first row of a tile."""
+        return tile * self.height + tile.smaller(self.higher)
+
+    def block(self, number: Number) -> tuple[Number, Number]:
+        """The tiles of a block."""
+        return number * self.together, ((number + 1) * self.together).smaller(self.tiles)
+
+    def heights(self, code: Code, tiles: tuple[Number, Number], body: Callable[[Number, int], None]) -> None:
+        """``body(tile, rows)`` for the tiles from one to another."""
+        begin, end = tiles
+        if self.higher:
+            with code.loop(end.smaller(self.higher), start=begin) as tile:
+                body(tile, self.height + 1)
+        with code.loop(end, start=begin.larger(self.higher)) as tile:
+            body(tile, self.height)
+
+
+@dataclass(frozen=True, slots=True)
+class RowsByPanels:
+    """A product of ``left`` rows by ``depth`` steps of panels of ``columns`` columns, which begin at ``panels``.
+
+    Where the rows have to be copied, ``copied`` is where to.
+    """
+
+    code: Code
+    division: Division
+    depth: int
+    columns: int
+    panels: tuple[str, Number]
+    copied: tuple[str, Number]
+
+    def write(self, left: Matrix, tiles: tuple[Number, Number], finish: Finish) -> None:
+        """All columns of the rows of some tiles; ``finish`` is told of each vector of sums."""
+        is_copied = needs_copy(left, self.depth)
+        if is_copied:
+            self.division.heights(self.code, tiles, lambda tile, rows: self._copy(left, tile, tile - tiles[0], rows))
+
+        def panel(number: Number, columns: int) -> None:
+            place, start = self.panels
+            right = Panel(place, start + number * (self.depth * width()))
+
+            def multiply(tile: Number, rows: int) -> None:
+                row = self.division.row(tile)
+                if is_copied:
+                    from_ = self._copied_at(tile - tiles[0])
+                    given = Rows(self.copied[0], from_, 1, BESIDE)
+                else:
+                    given = Rows(left.place, left.at(row, 0), left.row)
+                self._tile(given, right, rows, columns, row, number * width(), finish)
+
+            self.division.heights(self.code, tiles, multiply)
+
+        whole = self.columns // width()
+        if whole:
+            with self.code.loop(whole) as number:
+                panel(number, width())
+        if self.columns % width():
+            panel(self.code.index(whole), self.columns % width())
+
+    def _copied_at(self, tile: Number) -> Number:
+        return self.copied[1] + tile * (self.depth * BESIDE)
+
+    def _copy(self, left: Matrix, tile: Number, own: Number, rows: int) -> None:
+        code, to = self.code, self._copied_at(own)
+        first = left.at(self.division.row(tile), 0)
+        with code.loop(self.depth) as step:
+            found = code.load_some(left.place, first + step * left.column, FLOAT32, rows, rows, left.row)
+            code.store(found, self.copied[0], to + step * BESIDE)
+
+    def _tile(
+        self, left: Rows, right: Panel, rows: int, columns: int, row: Number, column: Number, finish: Finish
+    ) -> None:
+        lanes = compiler().lanes(FLOAT32)
+        vectors = min(VECTORS, -(-columns // lanes))
+        for at, vector, sums in self._sums(left, right, rows, vectors):
+            count = min(lanes, columns - vector * lanes)
+            finish(Piece(row + at, column + vector * lanes, count, sums))
+
+    def _sums(self, left: Rows, right: Panel, rows: int, vectors: int) -> list[tuple[int, int, Number]]:
+        code, lanes = self.code, compiler().lanes(FLOAT32)
+        if self.depth <= DEPTH:
+            tile = Tile(code, rows, vectors)
+            tile.add_products(left, right, self.depth, self.depth)
+            return list(tile.sums())
+        totals = code.scratch(FLOAT32, rows * vectors * lanes)
+        with code.loop(self.depth, DEPTH) as start:
+            tile = Tile(code, rows, vectors)
+            count = (code.index(self.depth) - start).smaller(DEPTH)
+            moved = left._replace(start=left.start + start * left.apart)
+            tile.add_products(moved, right._replace(start=right.start + start * width()), count, self.depth)
+            is_first = start.equals(0)
+            for at, vector, sums in tile.sums():
+                place = (at * vectors + vector) * lanes
+                before = is_first.choose(code.constant(0.0, FLOAT32, lanes), code.load(totals, place, FLOAT32, lanes))
+                code.store(before + sums, totals, place)
+        return [
+            (at, vector, code.load(totals, (at * vectors + vector) * lanes, FLOAT32, lanes))
+            for at in range(rows)
+            for vector in range(vectors)
+        ]
+
+
+def needs_copy(left: Matrix, depth: int) -> bool:
+    """Whether the steps of a row lie apart."""
+    return depth > 1 and left.column != 1
+
+
+def workspace_of(division: Division, depth: int, columns: int, is_copied: bool) -> tuple[int, int]:
+    """How many numbers the panels take, and the copied rows."""
+    copied = min(division.together, division.tiles) * depth * BESIDE if is_copied else 0
+    return panels_of(columns) * depth * width(), copied
