@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from toolkit.backends.host import HostBackend, HostBuffer
-from toolkit.backends.native.batched.heads import serves_attention
 from toolkit.backends.native.elementwise import shapes_of
 from toolkit.backends.native.gradients import finiteness, guard
 from toolkit.backends.native.kernel import NAME
@@ -39,7 +38,7 @@ class NativeBackend(HostBackend):
     def arrange(self, program: Program) -> None:
         """Form attention, take over what is small, and form regions of it."""
         if wins():
-            form_attention(program, self.name, serves_attention, (LIBRARY, SLOW), is_exact=True)
+            form_attention(program, self.name, _is_served, (LIBRARY, SLOW), is_exact=True)
         take_small_nodes(program)
         form_elementwise_regions(program, self.name, shapes_of)
 
@@ -63,3 +62,7 @@ class NativeBackend(HostBackend):
 
     def enter(self, resources: Resources) -> None:
         """Nothing belongs to the thread: kernels that want others say how many when they call them."""
+
+
+def _is_served(node: Node) -> bool:
+    return KERNELS.entry_of(node) is not None

@@ -3,12 +3,13 @@
 Taken are nodes of programs that only compute forward; of those that learn the updates, passes over large tensors, and
 recurrent layers with their gradients; in both large convolutions where fewer multiplications do. What lies in a
 library's own layout (behind convolutions) is left to the library, for every change of layout is a copy, unless a kernel
-does not mind. Where the other choice is numpy, neither that nor size matters. Large products by known matrices are
-taken in inference, on processors for which ours are faster.
+does not mind. Where the other choice is numpy, neither that nor size matters. Large products by known matrices, and
+small stacks of products, are taken in inference, on processors for which ours are faster.
 """
 
 from __future__ import annotations
 
+from toolkit.backends.native.batched.product import is_batched_product
 from toolkit.backends.native.column_reduction import reduces_leading_axes
 from toolkit.backends.native.elementwise import is_uniform_work
 from toolkit.backends.native.kernel import NAME
@@ -62,7 +63,7 @@ def take_small_nodes(program: Program) -> None:
     elsewhere: set[Variable] = set()  # what lies as the library likes it
     for node in program.nodes:
         if node.backend == NAME:
-            if is_filtered(node):
+            if node.op_type in CONVOLUTIONS:
                 elsewhere.add(node.y)  # in a layout of the library, whose convolutions are beside it
             continue
         is_free = node.backend == SLOW or not any(item in elsewhere for item in node.inputs)
@@ -115,7 +116,7 @@ def _learns_sooner(node: Node) -> bool:
 
 def _is_brief(node: Node) -> bool:
     """Whether the node takes a time that nobody notices in a large program."""
-    if _is_large_product(node):
+    if _is_large_product(node) or _is_batched_product(node):
         return False
     return node.op_type != "Recurrent" and max(item.size for item in node.outputs if item is not None) <= MOST_ELEMENTS
 
@@ -137,6 +138,10 @@ def _is_large_product(node: Node) -> bool:
     return node.op_type in PRODUCTS and is_large_product(node)
 
 
+def _is_batched_product(node: Node) -> bool:
+    return node.op_type in PRODUCTS and is_batched_product(node)
+
+
 def _is_served(node: Node) -> bool:
     """Whether there is a kernel for a node that may be taken."""
     if node.backend not in (LIBRARY, SLOW):
@@ -148,7 +153,7 @@ def _is_served(node: Node) -> bool:
 def _is_better_off(node: Node) -> bool:
     if not _is_served(node):
         return False
-    if _is_large_product(node):
+    if _is_large_product(node) or _is_batched_product(node):
         return wins()
     if node.backend == SLOW or node.op_type in (WITH_LIMITS | OF_TRAINING | {"Dropout"}):
         return True
