@@ -102,7 +102,10 @@ def _passes_sooner(node: Node, is_elsewhere: bool) -> bool:
         return False
     if is_elsewhere and (is_in_rows or not is_uniform_work(node)):
         return False
-    return node.backend == SLOW or max(item.size for item in node.inputs if item is not None) >= LEAST_ELEMENTS
+    if node.backend == SLOW and is_in_rows:
+        return True
+    is_chosen = node.backend == SLOW and "loss" in node.role  # a loss may be told where to live
+    return not is_chosen and max(item.size for item in node.inputs if item is not None) >= LEAST_ELEMENTS
 
 
 def _learns_sooner(node: Node) -> bool:
