@@ -55,19 +55,21 @@ class Image(NamedTuple):
         """Write the image, which begins at ``first``, into ``target`` behind its head, between margins."""
         begin, end = team.share(self.channels)
         with code.loop(end, start=begin) as channel:
-            self._copy_plane(code, source, first, target, margin, channel)
+            here, there = first + channel * math.prod(self.size), channel * math.prod(self.room) + HEAD
+            self.copy_plane(code, source, here, target, there, margin)
 
-    def _copy_plane(self, code: Code, source: str, first: Number, target: str, margin: float, channel: Number) -> None:
+    def copy_plane(self, code: Code, source: str, first: Number, target: str, plane: Number, margin: float) -> None:
+        """Write one channel, which begins at ``first``, to ``plane`` in ``target``, between margins."""
         lanes = compiler().lanes(FLOAT32)
         (rows, columns), (high, wide) = self.size, self.room
-        plane, size = channel * (high * wide) + HEAD, high * wide
+        size = high * wide
         filling, whole = code.constant(margin, FLOAT32, lanes), size // lanes * lanes
         with code.loop(whole, lanes) as at:
             code.store(filling, target, plane + at)
         with code.loop(size, start=whole) as at:
             code.store(code.constant(margin, FLOAT32), target, plane + at)
         with code.loop(rows) as row:
-            start = first + (channel * rows + row) * columns
+            start = first + row * columns
             place = plane + (row + self.begins[0]) * wide + self.begins[1]
             from_, to = code.address(source, start, FLOAT32), code.address(target, place, FLOAT32)
             code.copy(from_, to, columns * FLOAT32.itemsize)

@@ -24,6 +24,8 @@ GEOMETRIES: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((1, 2, 13, 12), (9, 2, 5, 4), {"strides": [3, 2], "pads": [0, 2, 1, 0]}),
     ((1, 3, 9, 40), (33, 3, 2, 3), {"dilations": [2, 3]}),
     ((1, 3, 9, 41), (7, 3, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 0]}),  # rows that vectors share
+    ((1, 24, 40, 60), (3, 24, 3, 3), {"pads": [1, 1, 1, 1]}),  # bands of rows
+    ((1, 2, 9, 9), (2, 1, 7, 7), {"group": 2, "pads": [3, 3, 3, 3], "strides": [1, 2]}),
     ((1, 6, 10), (6, 1, 3), {"group": 6, "pads": [1, 1]}),
     ((2, 4, 9, 21), (4, 1, 3, 3), {"group": 4, "strides": [2, 2], "pads": [1, 1, 1, 1]}),
     ((1, 2, 11, 33), (2, 1, 5, 5), {"group": 2, "pads": [2, 2, 2, 2]}),
@@ -75,3 +77,5 @@ def test_large_ones_are_divided_among_threads(group: int, threads: int) -> None:
     geometry = {"pads": [1, 1, 1, 1], "group": group}
     size = 14 if group == 1 else 36
     check((2, 24, size, size), (24, 24 // group, 3, 3), geometry, residual=True, threads=threads)
+    if group == 1:
+        check((1, 24, 600), (20, 24, 3), {"pads": [1, 1]}, threads=threads)

@@ -21,7 +21,7 @@ from toolkit.compiler.known import is_static
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
-MOST_PRODUCTS = 1 << 22  # multiplications, from which the library's layouts win
+MOST_PRODUCTS = 1 << 24  # multiplications, from which the library's layouts win
 MOST_TAPS = 32  # of a kernel along its last axis, which are written out
 
 
@@ -39,14 +39,14 @@ def is_convolution(node: Node) -> bool:
     return is_usual_ending(node, axis=1) and Geometry.of(node).products <= MOST_PRODUCTS
 
 
-@kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=is_convolution)
+@kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=is_convolution, is_fallback=True)
 def lower_convolution(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """``activation(convolution + bias + residual)``."""
     geometry = Geometry.of(node)
     writer = _kind(geometry)(node, geometry, resources.threads)
     layouts: list[Layout | None] = [None if item is None else plain(item.dtype, item.shape) for item in node.inputs]
     layouts[1] = writer.weight_layout(node)
-    return CompiledKernel(writer.code, layouts, [plain(FLOAT32, node.y.shape)], workspace=geometry.image.workspace)
+    return CompiledKernel(writer.code, layouts, [plain(FLOAT32, node.y.shape)], workspace=writer.workspace)
 
 
 def _kind(geometry: Geometry) -> type[Writer]:

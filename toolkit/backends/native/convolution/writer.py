@@ -12,11 +12,13 @@ from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Layout
 from toolkit.compiler.program import Node
 
-WORTH_A_THREAD = 1 << 18  # multiplications from which others help
+WORTH_A_THREAD, OF_CHANNELS = 1 << 18, 1 << 17  # multiplications from which others help, and where channels are apart
 
 
 class Writer:
     """Writes the code of a kernel: a kind of them says how a weight lies, and what is done for an item of the batch."""
+
+    own_numbers = 0  # of a thread's own copy of what it reads with margins; 0 where all threads copy the image together
 
     def __init__(self, node: Node, geometry: Geometry, threads: int) -> None:
         addends = [item for item in node.inputs[2:] if item is not None]
@@ -24,18 +26,22 @@ class Writer:
         image = geometry.image
         self.code = Code(3 + len(addends) + image.has_margin)
         places = iter(self.code.places)
-        given, self.weight = next(places), next(places)
+        self.given, self.weight = next(places), next(places)
         self._addends = [(next(places), item.shape == node.y.shape) for item in addends]
         self._target = next(places)
-        self.image = next(places, given)
+        self.image = next(places, self.given)
         self._activation = Activation.of(node)
-        counter = self.image if image.has_margin else ""
-        self.team = Team(self.code, threads if geometry.products >= WORTH_A_THREAD else 1, counter)
-        meet = self.team.barrier() if image.has_margin else None
+        is_copied_together = image.has_margin and not self.own_numbers
+        if geometry.products < (OF_CHANNELS if geometry.is_depthwise else WORTH_A_THREAD):
+            threads = 1
+        self.workspace = threads * self.own_numbers * FLOAT32.itemsize if self.own_numbers else image.workspace
+        self.team = Team(self.code, threads, self.image if is_copied_together else "")
+        self.own = self.team.number * self.own_numbers
+        meet = self.team.barrier() if is_copied_together else None
         with self.code.loop(geometry.batch) as item:
             first = item * image.numbers
             if meet is not None:
-                image.copy(self.code, given, first, self.image, 0.0, self.team)
+                image.copy(self.code, self.given, first, self.image, 0.0, self.team)
                 first = self.code.index(HEAD)
                 meet()
             self.write(item, first)

@@ -72,7 +72,7 @@ def _taps(node: Node) -> int:
     return weight.shape[-1]
 
 
-@kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=is_convolution, is_fallback=True)
+@kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=is_convolution)
 def lower_convolution(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """``activation(convolution + bias + residual)``; the residual is overwritten where nobody reads it later."""
     return _kernel(node, _tiles(node), inputs, resources.threads, is_turned=False)
