@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.backends.protocol import Resources
+from toolkit.backends.protocol import HOST, Resources
 from toolkit.backends.registry import resolve
 from toolkit.compiler.bind import first_segment
 from toolkit.compiler.decisions import Decisions
+from toolkit.compiler.items import items_at_once
 from toolkit.compiler.limits import require_affordable
 from toolkit.compiler.passes.precision import RELAXED, precision_named
 from toolkit.compiler.pipeline import compute_in
@@ -23,8 +24,8 @@ from toolkit.compiler.placement import place
 from toolkit.compiler.program import Program
 from toolkit.compiler.segment import Segment
 from toolkit.compiler.settled import Settled
-from toolkit.compiler.sizes import input_shapes
-from toolkit.errors import GraphError, InputError
+from toolkit.compiler.sizes import frozen_batch, input_shapes
+from toolkit.errors import GraphError, InputError, ShapeError
 from toolkit.graph.network import Network
 from toolkit.runtime.cache import state_of
 from toolkit.runtime.collection import uncollected
@@ -32,7 +33,8 @@ from toolkit.runtime.explain import Explanation, explain, explain_segments
 from toolkit.runtime.feeds import as_they_are, check_shapes, named, wanted_as_they_are
 from toolkit.runtime.floating_point import restore, silence
 from toolkit.runtime.plan import Plan
-from toolkit.runtime.segments import Segments, Types
+from toolkit.runtime.segments import Segments, Types, for_inference
+from toolkit.runtime.turns import PlanInTurns
 
 Arrays = dict[str, np.ndarray]
 
@@ -148,11 +150,39 @@ class Context:
         return self._planned(program, **options)
 
     def _planned(self, program: Program, **options: Any) -> Plan:
-        packed = state_of(self.network).packed
-        made = Plan(program, self._backends, self.resources, packed=packed, **options)
+        options["packed"] = state_of(self.network).packed
+        program, turns = self._divided(program)
+        if turns == 1:
+            made = Plan(program, self._backends, self.resources, **options)
+        else:
+            made = PlanInTurns(program, self._backends, self.resources, turns=turns, **options)
         if self.is_profiled:
             made.profile()
         return made
+
+    def _divided(self, program: Program) -> tuple[Program, int]:
+        """What to plan instead of a program of the whole network, and how often it makes up the batch."""
+        batch_size = self.batch_size
+        is_whole = program.inputs.keys() == self.network.inputs.keys() and program.outputs.keys() == {
+            *(self._outputs or self.network.outputs)
+        }
+        on_host = all(backend.device == HOST for backend in self._backends)
+        if self.is_training or not batch_size or not is_whole or not on_host or frozen_batch(self.network) is not None:
+            return program, 1
+        name, first = next(iter(program.inputs.items()))
+        if first.shape != self.shapes[name]:  # it was divided by a context that had the same sizes
+            return program, batch_size // first.shape[0]
+        items = items_at_once(program, batch_size)
+        if items == batch_size:
+            return program, 1
+        try:
+            part = for_inference(first_segment(self.network, items, self._dims, outputs=self._outputs).program)
+        except ShapeError:  # a constant says how many items there are
+            return program, 1
+        if any(part.outputs[name].shape != (items, *item.shape[1:]) for name, item in program.outputs.items()):
+            return program, 1
+        place(compute_in(part, self._precision, self._backends), self._backends)
+        return part, batch_size // items
 
     # running ---------------------------------------------------------------------------------------------------------
 

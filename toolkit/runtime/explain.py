@@ -42,12 +42,16 @@ class StepReport(NamedTuple):
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a plan does; ``str()`` gives the table, ``steps`` the rows, ``arenas`` the bytes planned on each device."""
+    """What a plan does; ``str()`` gives the table, ``steps`` the rows, ``arenas`` the bytes planned on each device.
+
+    A run executes the steps in ``turns``, each for a part of the batch; times and bytes are those of one.
+    """
 
     steps: list[StepReport]
     arena_nbytes: int
     prepared: int
     arenas: dict[str, int] = field(default_factory=dict)
+    turns: int = 1
 
     def __str__(self) -> str:
         is_segmented = any(step.segment for step in self.steps)
@@ -83,12 +87,13 @@ class Explanation:
         if any(device != HOST for device in self.arenas):
             arenas = [f"{nbytes / 2**20:.2f} MiB arena on {device}" for device, nbytes in self.arenas.items()]
         foot = f"{len(self.steps)} steps, {', '.join(arenas)}, {self.prepared} tensors prepared once"
+        foot += f", {self.turns} turns, each for a part of the batch" if self.turns > 1 else ""
         return "\n".join([*lines, foot + (f", {total:.3f} ms" if total else "")])
 
 
 def explain(plan: Plan) -> Explanation:
     """Describe a plan; views, which execute nothing, have no row."""
-    return Explanation(_steps(plan), plan.arena_nbytes, len(plan.static), plan.arenas)
+    return Explanation(_steps(plan), plan.arena_nbytes, len(plan.static), plan.arenas, plan.turns)
 
 
 def explain_segments(path: Sequence[Stage]) -> Explanation:

@@ -39,8 +39,11 @@ class Plan:
 
     Inputs in ``given`` are read on the device it names, outputs in ``staying`` are left on that which computes them:
     such are no arrays, but ``Resident`` values, in ``take`` and what ``givers`` give. ``wanted`` are the inputs that
-    the host gives; ``givers`` make of each output of the last run a value that is the caller's.
+    the host gives; ``givers`` make of each output of the last run a value that is the caller's. ``turns`` is how often
+    a run executes every step.
     """
+
+    turns = 1
 
     def __init__(
         self,

@@ -53,6 +53,11 @@ class Workshop(Protocol):
     def compile(self, program: Program, *, given: Mapping[str, str], staying: Collection[str]) -> Plan: ...
 
 
+def for_inference(program: Program) -> Program:
+    """What is planned of a program that was bound."""
+    return optimise_for_inference(_differentiated(program))
+
+
 class Stage:
     """A segment made ready: its plan, its calls, and the stages that have followed it.
 
@@ -68,8 +73,7 @@ class Stage:
         if segment.program.outputs:
             where = dict(zip(segment.takes, devices, strict=True))
             given = {name: where[item] for name, item in segment.program.inputs.items()}
-            program = optimise_for_inference(_differentiated(segment.program))
-            self.plan = workshop.compile(program, given=given, staying=_staying(segment, keeps))
+            self.plan = workshop.compile(for_inference(segment.program), given=given, staying=_staying(segment, keeps))
         self.calls = [DataCall(waiting, workshop) for waiting in segment.calls]
         self.carries = segment.carried() if not segment.is_last else []
         self.gives = [(name, item, name in keeps) for name, item in segment.outputs.items()]

@@ -16,8 +16,8 @@ from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.products.large_product import is_large_product, wins
 from toolkit.backends.native.recurrent.sizes import MANY, Sizes
 from toolkit.backends.native.registry import KERNELS
-from toolkit.backends.work import PRODUCTS, products
 from toolkit.compiler.program import Node, Program, Variable
+from toolkit.compiler.work import PRODUCTS, products
 from toolkit.errors import malformed, naming
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.standard.fused_attention import ATTENTION, ATTENTION_GRADIENT

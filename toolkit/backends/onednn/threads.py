@@ -14,8 +14,8 @@ from typing import Any
 
 from toolkit.backends.onednn.library import load
 from toolkit.backends.protocol import Bracket, Bracketed, Buffer, Kernel, Layout, NativeCall, Step
-from toolkit.backends.work import CONVOLUTIONS, PRODUCTS, products
 from toolkit.compiler.program import Node
+from toolkit.compiler.work import CONVOLUTIONS, PRODUCTS, products
 from toolkit.operators.standard.recurrent_layer import STATES
 
 ENOUGH_WORK = 16_000  # operations on elements, about as many nanoseconds, from which a second thread is worth waking

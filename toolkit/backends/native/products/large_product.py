@@ -19,8 +19,8 @@ from toolkit.backends.native.products.tile import FLOAT32, MOST_ROWS, tile_funct
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
-from toolkit.backends.work import products
 from toolkit.compiler.program import Node
+from toolkit.compiler.work import products
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 LEAST_PRODUCTS = 1 << 22  # multiplications, a tenth of a millisecond, below which blocks cost what they save

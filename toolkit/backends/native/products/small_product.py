@@ -22,9 +22,9 @@ from toolkit.backends.native.products.packing import Panels
 from toolkit.backends.native.registry import is_of_numbers, kernel
 from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
-from toolkit.backends.work import products
 from toolkit.compiler.known import is_static
 from toolkit.compiler.program import Node
+from toolkit.compiler.work import products
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 FLOAT32 = np.dtype(np.float32)
