@@ -15,6 +15,8 @@ from toolkit.runtime.segments import Stage
 class StepReport(NamedTuple):
     """One step of a plan; ``nbytes`` are read and written per run, ``milliseconds`` is the median when profiled.
 
+    Where a run executes it several times, both are those of all of them.
+
     ``segment`` counts the plans that follow each other where data decides what comes next. ``is_recomputed`` marks a
     forward step that the backward pass repeats, see ``rematerialise``. ``spans`` are start and duration of each
     profiled execution, in seconds. ``types`` are the element types that it writes.
@@ -44,7 +46,7 @@ class StepReport(NamedTuple):
 class Explanation:
     """What a plan does; ``str()`` gives the table, ``steps`` the rows, ``arenas`` the bytes planned on each device.
 
-    A run executes the steps in ``turns``, each for a part of the batch; times and bytes are those of one.
+    A run executes all steps in ``turns``, each for a part of the batch.
     """
 
     steps: list[StepReport]
@@ -134,8 +136,8 @@ def _steps(plan: Plan, segment: int = 0) -> list[StepReport]:
                 task.kernel.name,
                 task.fused,
                 task.role,
-                task.nbytes,
-                _median(spans),
+                task.nbytes * plan.turns,
+                None if (once := _median(spans)) is None else once * plan.turns,
                 segment,
                 task.node is not None and task.node.is_recomputed,
                 tuple(spans),
