@@ -60,7 +60,8 @@ def _moved(node: Node, batched: set[Variable | None]) -> int:
     """Bytes of activations that a node waits for: none of a view, nor where it multiplies meanwhile."""
     if node.op_type in _VIEWS:
         return 0
-    nbytes = sum(item.nbytes for item in {*node.inputs, *node.outputs} if item in batched)
+    touched = {item for item in (*node.inputs, *node.outputs) if item is not None and item in batched}
+    nbytes = sum(item.nbytes for item in touched)
     return nbytes if products(node) < nbytes * MOST_PRODUCTS else 0
 
 
