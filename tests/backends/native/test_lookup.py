@@ -37,6 +37,20 @@ def test_slices(shape: tuple[int, ...], axis: int, dtype: str) -> None:
     look_up("Gather", [numbers(*SHAPE, dtype=dtype), places(*shape, size=SHAPE[axis], dtype="int32")], axis=axis)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+@pytest.mark.parametrize("shape", [(5,), (1, 5), SHAPE], ids=str)
+def test_columns(shape: tuple[int, ...], dtype: str) -> None:
+    given = [numbers(*shape, dtype=dtype), places(1, 3, size=shape[-1])]
+    check_node("ArrayFeatureExtractor", given, {}, known=(), domain="ai.onnx.ml", version=1)
+
+
+def test_a_column_that_is_not_there_is_told_as_the_reference_tells_it() -> None:
+    given = [numbers(2, 5), np.array([5])]
+    plan = planned("ArrayFeatureExtractor", given, {}, known=(), domain="ai.onnx.ml", version=1)
+    with pytest.raises(InputError, match=r"ArrayFeatureExtractor .* cannot be computed on this data: index 5 is out"):
+        execute(plan, given)
+
+
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_elements(axis: int) -> None:
     look_up("GatherElements", [numbers(*SHAPE), places(3, 4, 2, size=SHAPE[axis])], axis=axis)

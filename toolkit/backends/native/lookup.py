@@ -1,4 +1,4 @@
-"""Elements at places that only the data tells: Gather, GatherElements, and ScatterElements that replaces or adds.
+"""Elements at places that only the data tells: Gather, its form for columns, GatherElements, and ScatterElements.
 
 An index outside of its axis ends the kernel, and the reference then says what is wrong with it.
 """
@@ -6,7 +6,7 @@ An index outside of its axis ends the kernel, and the reference then says what i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -20,7 +20,7 @@ from toolkit.backends.native.number import INDEX, NUMBERS, Number
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
-from toolkit.operators.standard.indexing import gather, gather_elements, scatter_elements
+from toolkit.operators.standard.indexing import array_feature_extractor, gather, gather_elements, scatter_elements
 
 INTEGERS = frozenset(map(np.dtype, ("int32", "int64")))
 LEAST_COPY = 16  # bytes, from which a call is worth its way
@@ -41,11 +41,11 @@ def _scatters(node: Node) -> bool:
 class _Axis:
     """An axis of a tensor along which indices are looked up."""
 
-    def __init__(self, node: Node, code: Code) -> None:
+    def __init__(self, node: Node, code: Code, default: int = 0) -> None:
         index = node.inputs[1]
         assert index is not None
         self._code, self._dtype = code, index.dtype
-        self.number = int(node.attributes.get("axis", 0)) % len(node.x.shape)
+        self.number = int(node.attributes.get("axis", default)) % len(node.x.shape)
         self.size = node.x.shape[self.number]
 
     def position(self, place: str, at: Number) -> Number:
@@ -59,10 +59,22 @@ class _Axis:
 @kernel("", "Gather", accepts=_looks_up, is_fallback=True)
 def lower_gather(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """Slices, each copied as a whole."""
+    axis = int(node.attributes.get("axis", 0))
+    return _kernel(node, _slices(node, axis), partial(gather, axis=axis))
+
+
+@kernel("ai.onnx.ml", "ArrayFeatureExtractor", accepts=_looks_up)
+def lower_array_feature_extractor(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """Columns: slices along the last axis, which every index is one of, whatever shape the indices have."""
+    return _kernel(node, _slices(node, -1), array_feature_extractor)
+
+
+def _slices(node: Node, number: int) -> Code:
+    """The code that copies slices along the axis of this number."""
     index, unit = node.inputs[1], UNITS[node.x.dtype.itemsize]
     assert index is not None
     code = Code(3)
-    axis, (source, place, target) = _Axis(node, code), code.places
+    axis, (source, place, target) = _Axis(node, code, number), code.places
     inner = math.prod(node.x.shape[axis.number + 1 :])
     with code.loop(math.prod(node.x.shape[: axis.number])) as outer, code.loop(index.size) as number:
         start = (outer * axis.size + axis.position(place, number)) * inner
@@ -72,7 +84,7 @@ def lower_gather(node: Node, inputs: Sequence[Layout | None], resources: Resourc
         else:
             for offset in range(inner):
                 code.store(code.load(source, start + offset, unit), target, end + offset)
-    return _kernel(node, code, partial(gather, axis=axis.number))
+    return code
 
 
 @kernel("", "GatherElements", accepts=_looks_up)
@@ -118,6 +130,6 @@ def _walk(node: Node, code: Code, axis: _Axis, loops: ExitStack) -> tuple[Number
     return at, start
 
 
-def _kernel(node: Node, code: Code, explain: partial[np.ndarray]) -> Kernel:
+def _kernel(node: Node, code: Code, explain: Callable[..., np.ndarray]) -> Kernel:
     layouts = [None if item is None else plain(item.dtype, item.shape) for item in node.inputs]
     return CompiledKernel(code, layouts, [plain(node.y.dtype, node.y.shape)], explain=explain)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.backends.native.checked import check_node
 from toolkit.backends import native
+from toolkit.backends.native.products import small_product
 from toolkit.backends.native.spelling import ACTIVATIONS
 
 if native.unavailable_reason() is not None:
@@ -50,6 +51,12 @@ def test_every_activation(activation: str) -> None:
     alpha, beta = PARAMETERS.get(activation, (0.0, 0.0))
     attributes = {"activation": activation, "activation_alpha": alpha, "activation_beta": beta}
     check((3, 11), 19, attributes, bias=True)
+
+
+@pytest.mark.parametrize("rows", [4, 6, 8])
+def test_a_few_rows_in_equal_groups_are_taken_whatever_the_matrix(rows: int) -> None:
+    assert rows * 300 * 301 > small_product.MOST_PRODUCTS
+    check((rows, 300), 301, {}, bias=True)
 
 
 def test_rows_of_several_axes() -> None:

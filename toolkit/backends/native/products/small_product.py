@@ -33,7 +33,7 @@ MOST_ROWS = 4  # of the result at once
 MOST_PARTS = 4  # of a sum
 WORTH_A_THREAD = 1 << 18  # multiplications, about eight microseconds, from which others help
 MOST_PRODUCTS = 1 << 18  # multiplications, from which the library wins, which blocks for the caches
-FEW_ROWS, MOST_WEIGHTS = 4, 1 << 21  # up to so many rows memory decides, and the panels are read straight through
+FEW_ROWS, MOST_WEIGHTS = 8, 1 << 21  # up to so many rows memory decides, and the panels are read straight through
 
 
 def has_known_matrix(node: Node) -> bool:
@@ -48,11 +48,14 @@ def has_known_matrix(node: Node) -> bool:
 
 
 def is_product(node: Node) -> bool:
-    """Whether the node is such a product, and small."""
+    """Whether the node is such a product, and small: in all, or in rows that make equal groups."""
     if not has_known_matrix(node):
         return False
-    is_brief = node.y.size <= FEW_ROWS * node.y.shape[-1] and node.x.shape[-1] * node.y.shape[-1] <= MOST_WEIGHTS
-    return products(node) <= MOST_PRODUCTS or is_brief
+    if products(node) <= MOST_PRODUCTS:
+        return True
+    columns, depth = node.y.shape[-1], node.x.shape[-1]
+    rows = node.y.size // columns
+    return rows <= FEW_ROWS and rows % evenly(rows, MOST_ROWS) == 0 and depth * columns <= MOST_WEIGHTS
 
 
 @kernel("", "MatMul", accepts=is_product)
