@@ -69,12 +69,12 @@ def lower_array_feature_extractor(node: Node, inputs: Sequence[Layout | None], r
     return _kernel(node, _slices(node, -1), array_feature_extractor)
 
 
-def _slices(node: Node, number: int) -> Code:
-    """The code that copies slices along the axis of this number."""
+def _slices(node: Node, along: int) -> Code:
+    """The code that copies slices along an axis."""
     index, unit = node.inputs[1], UNITS[node.x.dtype.itemsize]
     assert index is not None
     code = Code(3)
-    axis, (source, place, target) = _Axis(node, code, number), code.places
+    axis, (source, place, target) = _Axis(node, code, along), code.places
     inner = math.prod(node.x.shape[axis.number + 1 :])
     with code.loop(math.prod(node.x.shape[: axis.number])) as outer, code.loop(index.size) as number:
         start = (outer * axis.size + axis.position(place, number)) * inner
