@@ -12,7 +12,7 @@ from tests.support.interpret import apply
 from toolkit.backends.host import HostBackend
 from toolkit.backends.onednn.backend import OneDNNBackend
 from toolkit.backends.onednn.memory import layout_of, strided, tagged
-from toolkit.backends.protocol import Kernel, Layout, Resources, plain
+from toolkit.backends.protocol import Backend, Kernel, Layout, Resources, plain
 from toolkit.compiler.placement import place
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.runtime.plan import Plan
@@ -97,11 +97,14 @@ class LayingBackend(HostBackend):
 
 
 class Rig:
-    """A program under construction and the arrays that feed it; ``run`` executes it on the backend ``cpu``."""
+    """A program under construction and the arrays that feed it; ``run`` executes it on the backend ``cpu``.
 
-    def __init__(self, variant: Variant) -> None:
+    ``others`` are backends that may take nodes over from it.
+    """
+
+    def __init__(self, variant: Variant, others: Sequence[Backend] = ()) -> None:
         self.program = Program(layer="parity")
-        self.variant = variant
+        self.variant, self._others = variant, others
         self._laying = LayingBackend(variant.laying)
         self._feeds: dict[str, np.ndarray] = {}
 
@@ -118,10 +121,12 @@ class Rig:
         return self.program.append("Identity", [made], {}, version=16, layer="laying").y
 
     def run(self, outputs: Mapping[str, Variable]) -> dict[str, np.ndarray]:
-        """The values of ``outputs`` by the backend ``cpu``, which must have every kernel."""
+        """The values of ``outputs`` by the backends, which must have every kernel."""
         self.program.outputs.update(outputs)
-        place(self.program, [self._laying, ONEDNN])
-        plan = Plan(self.program, [ONEDNN, self._laying], Resources(1, training=self.variant.training), packed={})
+        place(self.program, [self._laying, ONEDNN, *self._others])
+        plan = Plan(
+            self.program, [ONEDNN, self._laying, *self._others], Resources(1, training=self.variant.training), packed={}
+        )
         for block in plan.blocks.values():
             block.fill(0xFF)  # NaN everywhere: no kernel may count on what it has not written
         for name, array in plan.input_arrays.items():

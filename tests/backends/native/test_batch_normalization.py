@@ -12,7 +12,8 @@ if native.unavailable_reason() is not None or not onednn.available():
     pytest.skip("needs llvmlite and oneDNN", allow_module_level=True)
 
 from tests.backends.parity import VARIANTS, Rig, assert_close
-from toolkit.backends.onednn.normalization import WORTH_COMPILING
+from toolkit.backends.native.backend import NativeBackend
+from toolkit.backends.native.batch_normalization import WORTH_COMPILING
 
 LAYOUTS = [
     item for item in VARIANTS if item.name in ("plain", "channels last", "blocks of 16", "blocks of 8 in training")
@@ -37,7 +38,7 @@ def test_both_directions(variant, shape, activation):
     expected = apply("toolkit", "BatchNormalizationTraining", 1, wide, training)
     slopes = apply("toolkit", "BatchNormalizationGradient", 1, [g, wide[0], wide[1], *expected[3:count]], backward)
 
-    rig = Rig(variant)
+    rig = Rig(variant, [NativeBackend()])
     source, scale = rig.given(x), rig.given(vectors[0])
     operands = [source, scale, *map(rig.given, vectors[1:])]
     forward = rig.program.append("BatchNormalizationTraining", operands, training, domain="toolkit", outputs=count)
@@ -45,15 +46,15 @@ def test_both_directions(variant, shape, activation):
     gradient = rig.program.append("BatchNormalizationGradient", operands, backward, domain="toolkit", outputs=3)
     named = [*zip(NAMES, forward.outputs, strict=False), *zip(GRADIENTS, gradient.outputs, strict=True)]
     found = rig.run({name: item for name, item in named if item is not None})
-    tolerance = 2e-5 if variant.name == "channels last" else 2e-6
+    assert {forward.backend, gradient.backend} == {"native"}
     for name, array in (*zip(NAMES, expected, strict=False), *zip(GRADIENTS, slopes, strict=True)):
-        assert_close(found[name], array.astype(np.float32), tolerance, name)
+        assert_close(found[name], array.astype(np.float32), 2e-6, name)
 
 
 def test_statistics_of_large_images_are_exact():
     shape = (1, 3, 500, 500)
     x = (np.random.default_rng(0).standard_normal(shape) + 3).astype(np.float32)
-    rig = Rig(VARIANTS[1])
+    rig = Rig(VARIANTS[1], [NativeBackend()])
     operands = [rig.given(item) for item in (x, *np.ones((4, 3), np.float32))]
     attributes = {"epsilon": 1e-5, "momentum": 0.9, "activation": ""}
     node = rig.program.append("BatchNormalizationTraining", operands, attributes, domain="toolkit", outputs=5)

@@ -1,4 +1,4 @@
-"""Normalisation by the statistics of a batch, and its gradient, on images in row-major order or in blocks of channels.
+"""Normalisation by the statistics of a batch, and its gradient, on images as they lie, in any order of a library.
 
 Sums stay exact for images of any size, see ``image_chunks``. The mean of a chunk is known before its variance is
 gathered, while it is in the cache. What a fused Relu lets through is kept as a bit for each element.
@@ -6,26 +6,101 @@ gathered, while it is in the cache. What a fused Relu lets through is kept as a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from toolkit.backends import onednn
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.image_chunks import FLOAT32, MASKS, ChunkWriter, Geometry
+from toolkit.backends.native.kernel import NAME
+from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import BOOLEAN, Number
-from toolkit.backends.protocol import Kernel, Layout
-from toolkit.compiler.program import Node
+from toolkit.backends.native.registry import kernel
+from toolkit.backends.onednn.memory import channels_in_blocks, channels_last
+from toolkit.backends.protocol import Kernel, Layout, Resources, plain
+from toolkit.compiler.program import Node, Variable
+from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 FLOAT64 = np.dtype(np.float64)
 
 
-def forward(
-    node: Node, geometry: Geometry, inputs: Sequence[Layout | None], outputs: Sequence[Layout | None], threads: int
-) -> Kernel:
+WORTH_COMPILING = 1 << 16  # bytes of an image: smaller ones are normalised in microseconds by the library
+
+
+def is_batch_normalization(node: Node) -> bool:
+    """Whether the node normalises images by their own statistics, large ones of float32."""
+    return _is_served(node, node.inputs[0])
+
+
+def is_gradient(node: Node) -> bool:
+    """Whether the node is the gradient of such a one, whose mask was made here."""
+    mask = node.inputs[5] if len(node.inputs) > 5 else None
+    is_known = mask is None or (mask.producer is not None and mask.producer.backend == NAME)
+    return is_known and _is_served(node, node.inputs[1])
+
+
+def _is_served(node: Node, image: Variable | None) -> bool:
+    numbers = [item for item in (*node.inputs[:5], *node.outputs[:5]) if item is not None]
+    if image is None or not onednn.available() or any(item.dtype != FLOAT32 or item.size == 0 for item in numbers):
+        return False
+    is_large = image.size * FLOAT32.itemsize >= WORTH_COMPILING
+    return is_large and len(image.shape) in (3, 4, 5) and compiler().lanes(FLOAT32) in MASKS
+
+
+def _geometry(layout: Layout | None, shape: tuple[int, ...]) -> Geometry:
+    """An image as it lies, or in blocks of a vector where that is served no other way."""
+    (items, channels), positions = shape[:2], math.prod(shape[2:])
+    lanes = compiler().lanes(FLOAT32)
+    blocks = Geometry(items, channels, positions, lanes)
+    last = Geometry(items, channels, positions, lanes if channels % 16 else 16, is_last=True)
+    for found in (blocks._replace(width=1), blocks._replace(width=16), blocks._replace(width=8), last):
+        if found.is_served and layout == _layout(found, shape):
+            return found
+    return blocks
+
+
+def _layout(geometry: Geometry, shape: tuple[int, ...]) -> Layout:
+    if geometry.is_last:
+        return channels_last(FLOAT32, shape)
+    return plain(FLOAT32, shape) if geometry.width == 1 else channels_in_blocks(FLOAT32, shape, geometry.width)
+
+
+def _bits(geometry: Geometry, shape: tuple[int, ...]) -> Layout:
+    """The layout of a mask: a bit for each element, in the order of the image."""
+    return Layout(np.dtype(np.uint8), shape, geometry.mask_nbytes, geometry)
+
+
+@kernel(TOOLKIT_DOMAIN, "BatchNormalizationTraining", accepts=is_batch_normalization)
+def lower_batch_normalization(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """Image, scale, shift, running mean and variance to image, both moved, those of the batch, and where it is above 0.
 
-    A layout is ``None`` for a mask that nobody wants.
+    The mask of the latter is left out where nobody wants it.
     """
+    shape, vector = node.x.shape, plain(FLOAT32, node.x.shape[1:2])
+    geometry = _geometry(inputs[0], shape)
+    image = _layout(geometry, shape)
+    results: list[Layout | None] = [image, *[vector] * 4]
+    results += [None if item is None else _bits(geometry, shape) for item in node.outputs[5:]]
+    return _forward(node, geometry, [image, *[vector] * 4], results, resources.threads)
+
+
+@kernel(TOOLKIT_DOMAIN, "BatchNormalizationGradient", accepts=is_gradient)
+def lower_batch_normalization_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """The gradient of the result, image, scale, mean and variance, mask to the gradients of image, scale and shift."""
+    shape, vector = node.x.shape, plain(FLOAT32, node.x.shape[1:2])
+    mask = inputs[5] if len(inputs) > 5 else None
+    geometry = _geometry(inputs[1], shape) if mask is None else mask.opaque
+    image = _layout(geometry, shape)
+    given: list[Layout | None] = [image, image, *[vector] * 3]
+    given += [None if item is None else _bits(geometry, shape) for item in node.inputs[5:]]
+    return _backward(node, geometry, given, [image, vector, vector], resources.threads)
+
+
+def _forward(
+    node: Node, geometry: Geometry, inputs: Sequence[Layout | None], outputs: Sequence[Layout | None], threads: int
+) -> Kernel:
     epsilon, momentum = float(node.attributes["epsilon"]), float(node.attributes["momentum"])
     is_relu = node.attributes.get("activation") == "Relu"
     has_mask = len(outputs) > 5 and outputs[5] is not None
@@ -65,11 +140,11 @@ def forward(
     def elements(number: Number, block: Number, first: Number, vectors: Number) -> None:
         factor, addend = writer.factors(block)
         with apply.loop(vectors) as vector:
-            at = first + vector
+            at = first + vector * geometry.step
             value = writer.vector(apply, 0, at).times_plus(factor, addend)
             if has_mask:
                 _store_mask(apply, value > 0.0, apply.places[10], at)
-            apply.store(value.larger(0.0) if is_relu else value, apply.places[5], at * geometry.lanes)
+            apply.store(value.larger(0.0) if is_relu else value, apply.places[5], at)
 
     writer.each_chunk(gather, chunk)
     writer.each_block(channels)
@@ -77,10 +152,9 @@ def forward(
     return writer.kernel(inputs, outputs)
 
 
-def backward(
+def _backward(
     node: Node, geometry: Geometry, inputs: Sequence[Layout | None], outputs: Sequence[Layout | None], threads: int
 ) -> Kernel:
-    """The gradient of the result, image, scale, mean and variance, mask to the gradients of image, scale and shift."""
     epsilon = float(node.attributes["epsilon"])
     has_mask = len(inputs) > 5 and inputs[5] is not None
     first_result = 5 + int(has_mask)
@@ -120,10 +194,10 @@ def backward(
     def elements(number: Number, block: Number, first: Number, vectors: Number) -> None:
         middle, factor, level, tilt = writer.factors(block)
         with apply.loop(vectors) as vector:
-            at = first + vector
+            at = first + vector * geometry.step
             bent = (writer.vector(apply, 1, at) - middle) * tilt
             value = (slope(apply, at) - level - bent) * factor
-            apply.store(value, apply.places[first_result], at * geometry.lanes)
+            apply.store(value, apply.places[first_result], at)
 
     writer.each_chunk(gather, chunk)
     writer.each_block(channels)
@@ -134,9 +208,9 @@ def backward(
 def _store_mask(code: Code, truths: Number, place: str, at: Number) -> None:
     dtype = MASKS[truths.lanes]
     name = code.result(f"bitcast {truths.typed} to i{truths.lanes}")
-    code.store(Number(code, name, dtype, 1), place, at)
+    code.store(Number(code, name, dtype, 1), place, at / truths.lanes)
 
 
 def _load_mask(code: Code, lanes: int, place: str, at: Number) -> Number:
-    bits = code.load(place, at, MASKS[lanes])
+    bits = code.load(place, at / lanes, MASKS[lanes])
     return Number(code, code.result(f"bitcast {bits.typed} to <{lanes} x i1>"), BOOLEAN, lanes)

@@ -27,15 +27,17 @@ MASKS: dict[int, np.dtype] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16)}  #
 
 
 class Geometry(NamedTuple):
-    """``items`` of ``channels``, ``width`` of them beside each other at each of the ``positions``.
+    """``items`` of ``channels``, seen in blocks of ``width`` at each of the ``positions``.
 
-    The last block of channels is filled up with zeros.
+    Block after block lies in memory, the last one filled up with zeros; ``is_last``: all channels of a position lie
+    beside each other instead.
     """
 
     items: int
     channels: int
     positions: int
     width: int
+    is_last: bool = False
 
     @property
     def blocks(self) -> int:
@@ -62,7 +64,14 @@ class Geometry(NamedTuple):
         return -(-self.vectors // self.chunk)
 
     @property
+    def step(self) -> int:
+        """Elements from one vector of a block to the next."""
+        return self.channels if self.is_last else self.lanes
+
+    @property
     def is_served(self) -> bool:
+        if self.is_last and self.channels % self.width:
+            return False
         return self.lanes in MASKS and self.positions * self.width % self.lanes == 0
 
     @property
@@ -85,19 +94,29 @@ class ChunkWriter:
         self.workspace = 4 * (self._parts + factors * geometry.blocks * geometry.width)
 
     def each_chunk(self, code: Code, body: Callable[[Number, Number, Number, Number], None]) -> None:
-        """``body(number of the chunk, block, first vector, how many vectors)``, shared by a team."""
+        """``body(number of the chunk, block, first element, how many vectors)``, shared by a team.
+
+        What lies near each other comes one after the other.
+        """
         own = self.geometry
         begin, end = Team(code, self._threads).share(own.items * own.blocks * own.chunks)
         with code.loop(end, start=begin) as number:
-            row = number / own.chunks
-            first = (number - row * own.chunks) * own.chunk
-            count = (code.index(own.vectors) - first).smaller(own.chunk)
-            body(number, row - row / own.blocks * own.blocks, row * own.vectors + first, count)
+            if own.is_last:
+                piece = number / own.blocks
+                block, item = number - piece * own.blocks, piece / own.chunks
+                row, chunk = item * own.blocks + block, piece - item * own.chunks
+                start = (item * own.positions + chunk * own.chunk) * own.channels + block * own.width
+            else:
+                row = number / own.chunks
+                chunk, block = number - row * own.chunks, row - row / own.blocks * own.blocks
+                start = (row * own.vectors + chunk * own.chunk) * own.lanes
+            count = (code.index(own.vectors) - chunk * own.chunk).smaller(own.chunk)
+            body(row * own.chunks + chunk, block, start, count)
 
     def totals(
         self, first: Number, count: Number, terms: Callable[[Number], Sequence[Number]], number: int
     ) -> list[Number]:
-        """``number`` sums over the vectors of a chunk of what ``terms(vector)`` are, for each channel of its block."""
+        """``number`` sums over the vectors of a chunk of what ``terms(element)`` are, for each channel of its block."""
         code, own = self.gather, self.geometry
         zero = code.constant(0.0, FLOAT32, own.lanes)
         cells = [[code.cell(zero) for _ in range(number)] for _ in range(TOGETHER)]
@@ -105,7 +124,7 @@ class ChunkWriter:
         for step, start, stop in ((TOGETHER, code.index(0), whole), (1, whole, count)):
             with code.loop(stop, step, start) as vector:
                 for shift in range(step):
-                    for cell, term in zip(cells[shift], terms(first + vector + shift), strict=True):
+                    for cell, term in zip(cells[shift], terms(first + (vector + shift) * own.step), strict=True):
                         cell.set(cell.get() + term)
         columns = [[row[index].get() for row in cells] for index in range(number)]
         found = [reduce(lambda one, other: one + other, column) for column in columns]
@@ -152,8 +171,8 @@ class ChunkWriter:
         return (block * self._factors + index) * self.geometry.width + self._parts
 
     def vector(self, code: Code, place: int, at: Number) -> Number:
-        """A vector of the image at a place."""
-        return code.load(code.places[place], at * self.geometry.lanes, FLOAT32, self.geometry.lanes)
+        """A vector of the image at a place, from element ``at`` on."""
+        return code.load(code.places[place], at, FLOAT32, self.geometry.lanes)
 
     def by_channel(self, place: int, block: Number) -> Number:
         """What a tensor of numbers by channel has for a block, in float64."""

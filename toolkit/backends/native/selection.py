@@ -33,6 +33,7 @@ WITH_LIMITS = {  # operators whose kernels say themselves up to which size they 
     *("MaxPool", "AveragePool"),
 }
 CONVOLUTIONS = ("FusedConv", "ConvInputGradient", "ConvWeightGradient")
+STATISTICS = ("BatchNormalizationTraining", "BatchNormalizationGradient")  # exact for images of any size, in any layout
 FILTERING = "toolkit.backends.native.winograd"
 RECURRENT = ("Recurrent", "RecurrentGradient")
 OF_ROWS = {"Softmax", "LogSoftmax", "LayerNormalization", "InstanceNormalization", "GroupNormalization"}
@@ -54,7 +55,7 @@ SPATIAL_RANK = 3  # from here on the library chooses layouts for itself
 def take_small_nodes(program: Program) -> None:
     """Let the backend have the nodes that it computes sooner than those who have them."""
     for node in program.nodes:
-        if (node.backend == LIBRARY and _is_filtered(node)) or _draws(node):
+        if (node.backend == LIBRARY and (_is_filtered(node) or _is_of_statistics(node))) or _draws(node):
             node.backend = NAME
     if any(node.role != "forward" for node in program.nodes):
         _take_of_training(program)
@@ -63,7 +64,7 @@ def take_small_nodes(program: Program) -> None:
     elsewhere: set[Variable] = set()  # what lies as the library likes it
     for node in program.nodes:
         if node.backend == NAME:
-            if node.op_type in CONVOLUTIONS:
+            if node.op_type in (*CONVOLUTIONS, *STATISTICS):
                 elsewhere.add(node.y)  # in a layout of the library, whose convolutions are beside it
             continue
         is_free = node.backend == SLOW or not any(item in elsewhere for item in node.inputs)
@@ -135,6 +136,10 @@ def _keeps_layout(node: Node, elsewhere: set[Variable]) -> bool:
 def _is_filtered(node: Node) -> bool:
     """Whether a kernel of minimal filtering takes the node: they do where that is the sooner way."""
     return node.op_type in CONVOLUTIONS and KERNELS.serves(FILTERING, node)
+
+
+def _is_of_statistics(node: Node) -> bool:
+    return node.op_type in STATISTICS and _is_served(node)
 
 
 def _is_large_product(node: Node) -> bool:

@@ -2,22 +2,18 @@
 
 Scale, shift and statistics are vectors in row-major order. oneDNN keeps the variance where ONNX's LayerNormalization
 keeps its inverse root, and leaves the moving of running statistics to us; both are small vector sums done by numpy.
-It sums the batch's statistics one number after the other, too coarsely for large images: where these lie in row-major
-order or in blocks, compiled kernels do both directions.
+It sums the batch's statistics one number after the other, too coarsely for large images: those are better left to a
+backend that does it otherwise.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from toolkit.backends import native
-from toolkit.backends.native import batch_normalization as compiled
-from toolkit.backends.native.image_chunks import Geometry
-from toolkit.backends.onednn.memory import ACTIVATION_TAGS, Descriptor, dense, descriptor_of, strided, tagged
+from toolkit.backends.onednn.memory import Descriptor, dense, descriptor_of, strided
 from toolkit.backends.onednn.primitive import (
     BACKWARD,
     DIFF_DST,
@@ -46,7 +42,6 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 GLOBAL_STATISTICS, USE_SCALE, USE_SHIFT, FUSE_RELU = 1, 2, 4, 8
 _AFFINE = USE_SCALE | USE_SHIFT
-WORTH_COMPILING = 1 << 16  # bytes of an image: smaller ones are normalised in microseconds
 
 
 def _is_image(node: Node) -> bool:
@@ -106,25 +101,6 @@ def _training_forward(node_attributes: dict[str, Any], given: Descriptor) -> Pri
     return describe("batch_normalization_forward", FORWARD_TRAINING, given, given, epsilon, flags)
 
 
-def _geometry(source: Layout) -> Geometry | None:
-    """How a compiled kernel sees an image; ``None`` where that has to lie otherwise, or is not worth compiling."""
-    if native.unavailable_reason() is not None or source.nbytes < WORTH_COMPILING:
-        return None
-    (items, channels), positions = source.shape[:2], math.prod(source.shape[2:])
-    tags = ACTIVATION_TAGS[len(source.shape)]
-    for tag, width in ((tags[0], 1), (tags[2], 16), (tags[3], 8)):
-        if descriptor_of(source) == tagged(source.dtype, source.shape, tag):
-            found = Geometry(items, channels, positions, width)
-            return found if found.is_served else None
-    return None
-
-
-def _bits(masks: Sequence[object], source: Layout, geometry: Geometry) -> list[Layout | None]:
-    """The layout of a mask, as far as there is one: a bit for each element, in the order of the image."""
-    bits = Layout(np.dtype(np.uint8), source.shape, geometry.mask_nbytes, ("bits", geometry))
-    return [None if item is None else bits for item in masks]
-
-
 class _BatchStatistics(PrimitiveKernel):
     """Normalise by the batch, then move the running statistics towards what it had."""
 
@@ -161,10 +137,6 @@ def lower_batch_normalization_training(node: Node, inputs: Sequence[Layout | Non
     source = inputs[0]
     assert source is not None
     given, channels = descriptor_of(source), node.x.shape[1]
-    geometry = _geometry(source)
-    if geometry is not None:
-        results: list[Layout | None] = [source, *_vectors(4, channels), *_bits(node.outputs[5:], source, geometry)]
-        return compiled.forward(node, geometry, [source, *_vectors(4, channels)], results, resources.threads)
     described = _training_forward(node.attributes, given)
     vector = dense(np.dtype(np.float32), (channels,))
     operands = [reads(SRC, 0, given), reads(SCALE, 1, vector), reads(SHIFT, 2, vector)]
@@ -190,11 +162,6 @@ def lower_batch_normalization_gradient(node: Node, inputs: Sequence[Layout | Non
     source = inputs[1]
     assert source is not None
     given, channels = descriptor_of(source), node.x.shape[1]
-    geometry = _geometry(source)
-    if geometry is not None:
-        operands_of = [source, source, *_vectors(3, channels), *_bits(node.inputs[5:], source, geometry)]
-        results_of = [source, *_vectors(2, channels)]
-        return compiled.backward(node, geometry, operands_of, results_of, resources.threads)
     forward = _training_forward(node.attributes, given)
     has_mask = node.attributes.get("activation") == "Relu"
     flags = _AFFINE | (FUSE_RELU if has_mask else 0)
