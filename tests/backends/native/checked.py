@@ -22,7 +22,7 @@ def planned(
     attributes: Mapping[str, Any],
     *,
     known: Sequence[int] = (1, 2),
-    outputs: int = 1,
+    outputs: int | Sequence[str] = 1,
     threads: int = 1,
     domain: str = "toolkit",
     version: int = 1,

@@ -82,7 +82,7 @@ class _Writer:
         first = division.row(begin)
         place, start = self._scores
         scores = Matrix(place, start - first * self._stride, self._stride, 1)
-        made = RowsByPanels(code, division, heads.size, heads.keys, self._keys, self._keys)
+        made = RowsByPanels(code, division, heads.size, heads.keys, self._keys, None)
         made.write(found["q"], tiles, lambda piece: self._score(piece, scores, found.get("mask")))
         factors, base = self._factors
         last = division.row(end)
@@ -107,7 +107,7 @@ class _Writer:
                 piece.sums * factor.spread(piece.sums.lanes), y.place, y.at(piece.row, piece.column), piece.lanes
             )
 
-        weighted = RowsByPanels(code, division, heads.keys, heads.values, self._values, self._values)
+        weighted = RowsByPanels(code, division, heads.keys, heads.values, self._values, None)
         weighted.write(scores, tiles, finish)
 
     def _score(self, piece: Piece, scores: Matrix, mask: Matrix | None) -> None:

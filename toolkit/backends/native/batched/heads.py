@@ -15,13 +15,14 @@ from toolkit.backends.native.number import Number, joined
 from toolkit.backends.native.products.tile import FLOAT32
 from toolkit.backends.native.registry import is_of_numbers
 from toolkit.compiler.program import Node
-from toolkit.operators.standard.fused_attention import ATTENTION
+from toolkit.operators.standard.fused_attention import ATTENTION, ATTENTION_GRADIENT
 
 NAMES = ("q", "k", "v", "mask"), ("y", "logarithm")
 GRADIENT_NAMES = ("g", "q", "k", "v", "y", "logarithm", "mask"), ("dq", "dk", "dv")
 LETTERS = {"q": "Q", "k": "K", "v": "V", "y": "Y", "g": "Y", "dq": "Q", "dk": "K", "dv": "V"}
 LEAST_QUERIES = 8  # below, packing keys and values takes as long as the products
 LEAST_PRODUCTS = 1 << 16
+LEAST_SCORES = 1 << 20  # of a gradient: fewer stay in the last cache until it needs them, and need not be made again
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +78,14 @@ class Heads:
         return Stacks(self.lead, self.shapes)
 
     @property
+    def scores(self) -> int:
+        """How many there are."""
+        return math.prod(self.lead) * self.queries * self.keys
+
+    @property
     def products(self) -> int:
         """Multiplications of both products."""
-        return math.prod(self.lead) * self.queries * self.keys * (self.size + self.values)
+        return self.scores * (self.size + self.values)
 
     def matrices(self, head: Number, places: Mapping[str, str]) -> dict[str, Matrix]:
         """Those of a head."""
@@ -103,11 +109,16 @@ class Heads:
 
 
 def serves_attention(node: Node) -> bool:
-    """Whether attention is of float32 throughout, and large enough to repay the packing."""
-    if node.op_type != ATTENTION:
+    """Whether attention, or its gradient, is of float32 throughout, and large enough to repay the packing.
+
+    Refused: gradients of keys and values alone, and of scores so few that reading them costs less than a product.
+    """
+    if node.outputs[0] is None:
         return False
     present = [item for item in (*node.inputs, *node.outputs) if item is not None]
     if not is_of_numbers(node) or any(item.dtype != FLOAT32 for item in present):
         return False
     heads = Heads.of(node)
+    if node.op_type == ATTENTION_GRADIENT and heads.scores < LEAST_SCORES:
+        return False
     return heads.queries >= LEAST_QUERIES and heads.products >= LEAST_PRODUCTS

@@ -83,7 +83,7 @@ class Division:
 class RowsByPanels:
     """A product of ``left`` rows by ``depth`` steps of panels of ``columns`` columns, which begin at ``panels``.
 
-    Where the rows have to be copied, ``copied`` is where to.
+    Rows whose steps lie apart are copied to ``copied``; without that they are read where they lie.
     """
 
     code: Code
@@ -91,13 +91,18 @@ class RowsByPanels:
     depth: int
     columns: int
     panels: tuple[str, Number]
-    copied: tuple[str, Number]
+    copied: tuple[str, Number] | None
 
     def write(self, left: Matrix, tiles: tuple[Number, Number], finish: Finish) -> None:
         """All columns of the rows of some tiles; ``finish`` is told of each vector of sums."""
-        is_copied = needs_copy(left, self.depth)
-        if is_copied:
-            self.division.heights(self.code, tiles, lambda tile, rows: self._copy(left, tile, tile - tiles[0], rows))
+        copied = self.copied if needs_copy(left, self.depth) else None
+        if copied is not None:
+            place, base = copied
+            self.division.heights(
+                self.code,
+                tiles,
+                lambda tile, rows: self._copy(left, tile, rows, place, self._copied_at(base, tile - tiles[0])),
+            )
 
         def panel(number: Number, columns: int) -> None:
             place, start = self.panels
@@ -105,11 +110,10 @@ class RowsByPanels:
 
             def multiply(tile: Number, rows: int) -> None:
                 row = self.division.row(tile)
-                if is_copied:
-                    from_ = self._copied_at(tile - tiles[0])
-                    given = Rows(self.copied[0], from_, 1, BESIDE)
+                if copied is not None:
+                    given = Rows(copied[0], self._copied_at(copied[1], tile - tiles[0]), 1, BESIDE)
                 else:
-                    given = Rows(left.place, left.at(row, 0), left.row)
+                    given = Rows(left.place, left.at(row, 0), left.row, left.column)
                 self._tile(given, right, rows, columns, row, number * width(), finish)
 
             self.division.heights(self.code, tiles, multiply)
@@ -121,15 +125,15 @@ class RowsByPanels:
         if self.columns % width():
             panel(self.code.index(whole), self.columns % width())
 
-    def _copied_at(self, tile: Number) -> Number:
-        return self.copied[1] + tile * (self.depth * BESIDE)
+    def _copied_at(self, base: Number, tile: Number) -> Number:
+        return base + tile * (self.depth * BESIDE)
 
-    def _copy(self, left: Matrix, tile: Number, own: Number, rows: int) -> None:
-        code, to = self.code, self._copied_at(own)
+    def _copy(self, left: Matrix, tile: Number, rows: int, place: str, to: Number) -> None:
+        code = self.code
         first = left.at(self.division.row(tile), 0)
         with code.loop(self.depth) as step:
             found = code.load_some(left.place, first + step * left.column, FLOAT32, rows, rows, left.row)
-            code.store(found, self.copied[0], to + step * BESIDE)
+            code.store(found, place, to + step * BESIDE)
 
     def _tile(
         self, left: Rows, right: Panel, rows: int, columns: int, row: Number, column: Number, finish: Finish
