@@ -55,8 +55,8 @@ def test_every_activation(activation: str) -> None:
 
 @pytest.mark.parametrize("rows", [4, 6, 8])
 def test_a_few_rows_in_equal_groups_are_taken_whatever_the_matrix(rows: int) -> None:
-    assert rows * 300 * 301 > small_product.MOST_PRODUCTS
-    check((rows, 300), 301, {}, bias=True)
+    assert rows * 1100 * 511 > small_product.MOST_PRODUCTS
+    check((rows, 1100), 511, {}, bias=True)
 
 
 def test_rows_of_several_axes() -> None:

@@ -32,7 +32,7 @@ ACCUMULATORS = 8  # vectors: enough for the latency of an addition, and register
 MOST_ROWS = 4  # of the result at once
 MOST_PARTS = 4  # of a sum
 WORTH_A_THREAD = 1 << 18  # multiplications, about eight microseconds, from which others help
-MOST_PRODUCTS = 1 << 18  # multiplications, from which the library wins, which blocks for the caches
+MOST_PRODUCTS = 1 << 21  # multiplications, from which the library wins, which blocks for the caches
 FEW_ROWS, MOST_WEIGHTS = 8, 1 << 21  # up to so many rows memory decides, and the panels are read straight through
 
 
