@@ -12,6 +12,7 @@ if native.unavailable_reason() is not None or not onednn.available():
     pytest.skip("needs llvmlite and oneDNN", allow_module_level=True)
 
 from tests.backends.parity import VARIANTS, Rig, assert_close
+from toolkit.backends.native import selection
 from toolkit.backends.native.backend import NativeBackend
 from toolkit.backends.native.batch_normalization import WORTH_COMPILING
 
@@ -49,6 +50,36 @@ def test_both_directions(variant, shape, activation):
     assert {forward.backend, gradient.backend} == {"native"}
     for name, array in (*zip(NAMES, expected, strict=False), *zip(GRADIENTS, slopes, strict=True)):
         assert_close(found[name], array.astype(np.float32), 2e-6, name)
+
+
+@pytest.mark.parametrize("shape", SHAPES[:3], ids=str)
+@pytest.mark.parametrize("variant", LAYOUTS, ids=lambda item: item.name)
+def test_what_is_clipped(variant, shape, monkeypatch):
+    monkeypatch.setattr(selection, "LEAST_ELEMENTS", 1)
+    random = np.random.default_rng(0)
+    x, g = (random.standard_normal(shape).astype(np.float32) for _ in range(2))
+    vectors = [random.uniform(0.5, 1.5, shape[1]).astype(np.float32) for _ in range(4)]
+    numbers, bounds = {"epsilon": 1e-3, "momentum": 0.8}, {"activation_alpha": -0.25, "activation_beta": 1.25}
+    wide = [item.astype(np.float64) for item in (x, *vectors)]
+    expected = apply("toolkit", "BatchNormalizationTraining", 1, wide, {**numbers, **bounds, "activation": "Clip"})
+    backward = {"epsilon": 1e-3, "activation": "Clip"}
+    slopes = apply("toolkit", "BatchNormalizationGradient", 1, [g, wide[0], wide[1], *expected[3:]], backward)
+
+    rig = Rig(variant, [NativeBackend()])
+    program, source, scale = rig.program, rig.given(x), rig.given(vectors[0])
+    operands = [source, scale, *map(rig.given, vectors[1:])]
+    normal = program.append("BatchNormalizationTraining", operands, numbers, domain="toolkit", outputs=5)
+    limits = [program.constant(np.array(item, np.float32)).variable for item in bounds.values()]
+    clip = program.append("Clip", [normal.y, *limits], {}, version=13)
+    program.append("Relu", [scale], {}, version=14).role = "backward"  # so the program is one that learns
+    attributes = {**bounds, "activation": "Clip", "from_output": 1}
+    slope = program.append("ActivationGradient", [rig.given(g), clip.y], attributes, domain="toolkit")
+    operands = [slope.y, source, scale, *normal.outputs[3:]]
+    gradient = program.append("BatchNormalizationGradient", operands, {"epsilon": 1e-3}, domain="toolkit", outputs=3)
+    found = rig.run(dict(zip(["image", *GRADIENTS], [clip.y, *gradient.outputs], strict=True)))
+    assert normal.y is clip.y
+    for name, array in zip(["image", *GRADIENTS], [expected[0], *slopes], strict=True):
+        assert_close(found[name], array.astype(np.float32), 2e-5, name)
 
 
 def test_statistics_of_large_images_are_exact():

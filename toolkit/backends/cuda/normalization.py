@@ -84,7 +84,7 @@ def batch_normalization(node: Node, inputs: Sequence[Layout | None], resources: 
 
 
 def _accepts_training(node: Node) -> bool:
-    return _fits(node.x, node.inputs[1:5])
+    return _fits(node.x, node.inputs[1:5]) and node.attributes.get("activation", "") in ("", "Relu")
 
 
 @kernel(TOOLKIT_DOMAIN, "BatchNormalizationTraining", accepts=_accepts_training)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from toolkit.backends.host import HostBackend, HostBuffer
+from toolkit.backends.native.clipped_normalization import take_in_clips
 from toolkit.backends.native.elementwise import shapes_of
 from toolkit.backends.native.gradients import finiteness, guard
 from toolkit.backends.native.kernel import NAME
@@ -36,10 +37,11 @@ class NativeBackend(HostBackend):
         return False
 
     def arrange(self, program: Program) -> None:
-        """Form attention, take over what is small, and form regions of it."""
+        """Form attention, take over what is small, let normalisations clip, and form regions of it."""
         if wins():
             form_attention(program, self.name, _is_served, (LIBRARY, SLOW), is_exact=True)
         take_small_nodes(program)
+        take_in_clips(program, self.name)
         form_elementwise_regions(program, self.name, shapes_of)
 
     def lower(self, node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:

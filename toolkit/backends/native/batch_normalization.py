@@ -1,7 +1,7 @@
 """Normalisation by the statistics of a batch, and its gradient, on images as they lie, in any order of a library.
 
 Sums stay exact for images of any size, see ``image_chunks``. The mean of a chunk is known before its variance is
-gathered, while it is in the cache. What a fused Relu lets through is kept as a bit for each element.
+gathered, while it is in the cache. What a fused activation lets through is kept as a bit for each element.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _bits(geometry: Geometry, shape: tuple[int, ...]) -> Layout:
 
 @kernel(TOOLKIT_DOMAIN, "BatchNormalizationTraining", accepts=is_batch_normalization)
 def lower_batch_normalization(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
-    """Image, scale, shift, running mean and variance to image, both moved, those of the batch, and where it is above 0.
+    """Image, scale, shift, running mean and variance to image, both moved, those of the batch, and what passes.
 
     The mask of the latter is left out where nobody wants it.
     """
@@ -102,7 +102,7 @@ def _forward(
     node: Node, geometry: Geometry, inputs: Sequence[Layout | None], outputs: Sequence[Layout | None], threads: int
 ) -> Kernel:
     epsilon, momentum = float(node.attributes["epsilon"]), float(node.attributes["momentum"])
-    is_relu = node.attributes.get("activation") == "Relu"
+    low, high = _bounds(node)
     has_mask = len(outputs) > 5 and outputs[5] is not None
     writer = ChunkWriter(geometry, 10 + int(has_mask), 2, 2, threads)
     width, count = geometry.width, float(geometry.items * geometry.positions)
@@ -143,13 +143,23 @@ def _forward(
             at = first + vector * geometry.step
             value = writer.vector(apply, 0, at).times_plus(factor, addend)
             if has_mask:
-                _store_mask(apply, value > 0.0, apply.places[10], at)
-            apply.store(value.larger(0.0) if is_relu else value, apply.places[5], at)
+                passes = value > (-math.inf if low is None else low)
+                _store_mask(apply, passes if high is None else passes & (value < high), apply.places[10], at)
+            found = value if low is None else value.larger(low)
+            apply.store(found if high is None else found.smaller(high), apply.places[5], at)
 
     writer.each_chunk(gather, chunk)
     writer.each_block(channels)
     writer.each_chunk(apply, elements)
     return writer.kernel(inputs, outputs)
+
+
+def _bounds(node: Node) -> tuple[float | None, float | None]:
+    """Between which the activation lets values through."""
+    activation = node.attributes.get("activation", "")
+    if activation == "Clip":
+        return float(node.attributes["activation_alpha"]), float(node.attributes["activation_beta"])
+    return (0.0 if activation == "Relu" else None), None
 
 
 def _backward(

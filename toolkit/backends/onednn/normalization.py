@@ -63,6 +63,10 @@ def _is_per_channel(node: Node) -> bool:
     return is_given and is_float(node) and all(item is not None and item.shape == channels for item in node.inputs[1:])
 
 
+def _trains(node: Node) -> bool:
+    return _is_image(node) and node.attributes.get("activation", "") in ("", "Relu")
+
+
 def _knows_mask(node: Node) -> bool:
     """Whether the mask, whose bytes only oneDNN understands, is one of its own."""
     mask = node.inputs[5] if len(node.inputs) > 5 else None
@@ -132,7 +136,7 @@ def _then(first: Step, second: Callable[[], None]) -> Step:
     return run
 
 
-@kernel(TOOLKIT_DOMAIN, "BatchNormalizationTraining", accepts=_is_image)
+@kernel(TOOLKIT_DOMAIN, "BatchNormalizationTraining", accepts=_trains)
 def lower_batch_normalization_training(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     source = inputs[0]
     assert source is not None

@@ -117,11 +117,16 @@ def _training(
     epsilon: float = 1e-5,
     momentum: float = 0.9,
     activation: str = "",
+    activation_alpha: float = 0.0,
+    activation_beta: float = 0.0,
 ) -> tuple[np.ndarray | None, ...]:
+    """The mask of what the activation let through comes last; Clip, with its bounds, is taken in behind placement."""
     y, *statistics = normalise_batch(x, scale, bias, mean, variance, epsilon=epsilon, momentum=momentum)
-    if activation != "Relu":
+    if not activation:
         return (y, *statistics, None)
-    return (np.maximum(y, 0), *statistics, (y > 0).view(np.uint8))
+    low, high = (0.0, math.inf) if activation == "Relu" else (activation_alpha, activation_beta)
+    passed = (y > y.dtype.type(low)) & (y < y.dtype.type(high))
+    return (np.clip(y, low, high), *statistics, passed.view(np.uint8))
 
 
 def _infer_training(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
@@ -132,8 +137,8 @@ def _infer_training(inputs: Sequence[TensorType | None], attributes: dict[str, A
     for item in vectors:
         if item is None or item[1] != x[1][1:2]:
             raise ShapeError(f"scale, bias, mean and variance must be vectors of {x[1][1]} channels, got {item}")
-    if attributes.get("activation", "") not in ("", "Relu"):
-        raise ShapeError(f"activation must be '' or 'Relu', got {attributes['activation']!r}")
+    if attributes.get("activation", "") not in ("", "Relu", "Clip"):
+        raise ShapeError(f"activation must be '', 'Relu' or 'Clip', got {attributes['activation']!r}")
     scale, _, mean, variance = (item for item in vectors if item is not None)
     return [x, mean, variance, (scale[0], scale[1]), (scale[0], scale[1]), (np.dtype(np.uint8), x[1])]
 
@@ -156,6 +161,10 @@ def _training_expansion(call: Call) -> list[Expression | None]:
     mask = None
     if call.attribute("activation", "") == "Relu":
         y, mask = emit("Relu", y), cast(emit("Greater", y, 0.0), np.dtype(np.uint8))
+    elif call.attribute("activation", "") == "Clip":
+        low, high = float(call.attributes["activation_alpha"]), float(call.attributes["activation_beta"])
+        passed = emit("And", emit("Greater", y, low), emit("Less", y, high))
+        y, mask = emit("Clip", y, low, high), cast(passed, np.dtype(np.uint8))
     pairs = zip((y, *moved, batch_mean, batch_variance), (given[index] for index in (0, 3, 4, 1, 1)), strict=True)
     return [*(cast(item, model.dtype) for item, model in pairs), mask]
 

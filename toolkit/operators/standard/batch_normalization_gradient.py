@@ -37,7 +37,7 @@ def _gradient_reference(
     epsilon: float = 1e-5,
     activation: str = "",
 ) -> tuple[np.ndarray, ...]:
-    if activation == "Relu":
+    if activation:
         assert mask is not None
         g = np.where(mask, g, g.dtype.type(0))
     axes, count = (0, *range(2, x.ndim)), x.size // max(x.shape[1], 1)
