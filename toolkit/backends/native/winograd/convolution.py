@@ -25,7 +25,7 @@ from toolkit.backends.native.winograd.filters import FilterPanels, apart_in_unit
 from toolkit.backends.native.winograd.functions import result_function
 from toolkit.backends.native.winograd.images import Images
 from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window
-from toolkit.backends.native.winograd.windows import STRIDE, Windows
+from toolkit.backends.native.winograd.windows import Windows
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.known import is_static
 from toolkit.compiler.program import Node, Variable
@@ -178,9 +178,9 @@ class _Writer:
             with code.loop(self._ahead * width(), LINE) as line:
                 code.prefetch(self._filters, coming + line, FLOAT32, cache=2)
             slot = group * self._rows
-            left = code.address(self._space, factors + slot * STRIDE, FLOAT32)
+            left = code.address(self._space, factors + slot * self._windows.stride, FLOAT32)
             sums = code.address(self._space, products + slot * width(), FLOAT32)
-            function = tile_function(self._rows, STRIDE, replaces=part == 0)
+            function = tile_function(self._rows, self._windows.stride, replaces=part == 0)
             code.invoke(function, [left, right, sums], [code.index(depth)])
 
     def _bring_back(self, tile: Number, slot: Number) -> None:

@@ -130,12 +130,18 @@ class Squares(NamedTuple):
     ) -> None:
         (high, wide), (y, x), (target, start) = self.images.size, at, spare
         images, lanes = self.images, compiler().lanes(FLOAT32)
-        with code.loop(self.side) as row, code.loop(self.side) as column:
-            is_there = (y + row >= 0) & (y + row < high) & (x + column >= 0) & (x + column < wide)
-            source = first + row * images.row_apart + column * images.block
-            copied = start + (row * self.side + column) * images.numbers
-            with code.where(is_there), code.loop(images.numbers, lanes) as channel:
-                found = code.load(place, source + channel * images.channel_factor, FLOAT32, lanes)
-                code.store(found, target, copied + channel)
-            with code.where(~is_there), code.loop(images.numbers, lanes) as channel:
-                code.store(code.constant(0.0, FLOAT32, lanes), target, copied + channel)
+        zero, across = code.constant(0.0, FLOAT32, lanes), self.side * images.numbers
+        left = (0 - x).larger(0).smaller(self.side)
+        with code.loop(self.side) as row:
+            is_there = (y + row >= 0) & (y + row < high)
+            begin = is_there.choose(left, self.side)
+            end = (wide - x).smaller(self.side).larger(begin)
+            copied = start + row * across
+            with code.loop(begin * images.numbers, lanes) as at:
+                code.store(zero, target, copied + at)
+            with code.loop(end, start=begin) as column, code.loop(images.numbers, lanes) as channel:
+                source = first + row * images.row_apart + column * images.block + channel * images.channel_factor
+                found = code.load(place, source, FLOAT32, lanes)
+                code.store(found, target, copied + column * images.numbers + channel)
+            with code.loop(across, lanes, start=end * images.numbers) as at:
+                code.store(zero, target, copied + at)

@@ -24,7 +24,7 @@ from toolkit.backends.native.winograd.convolution import BLOCK_NBYTES
 from toolkit.backends.native.winograd.functions import square_function, weight_function
 from toolkit.backends.native.winograd.images import Distances, Images, Squares
 from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window
-from toolkit.backends.native.winograd.windows import STRIDE, Windows
+from toolkit.backends.native.winograd.windows import Windows
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
@@ -154,7 +154,7 @@ class _Writer:
         code, done = self.code, 0
         others = next(count for count in range(3) if (channels - OTHER_ROWS * count) % MOST_ROWS == 0)
         for rows, count in ((MOST_ROWS, (channels - OTHER_ROWS * others) // MOST_ROWS), (OTHER_ROWS, others)):
-            function = tile_function(rows, 1, STRIDE, replaces=replaces)
+            function = tile_function(rows, 1, self._windows.stride, replaces=replaces)
             with code.loop(done + count * rows, rows, start=done) as channel:
                 left = code.address(self._space, windows + channel, FLOAT32)
                 target = code.address(self._space, sums + channel * width(), FLOAT32)
