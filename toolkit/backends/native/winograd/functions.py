@@ -10,6 +10,7 @@ import numpy as np
 
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.library import compiler
+from toolkit.backends.native.number import Number
 from toolkit.backends.native.products.tile import width
 from toolkit.backends.native.winograd.transforms import Filtering, Line, in_both_axes
 
@@ -19,16 +20,16 @@ FLOAT32 = np.dtype(np.float32)
 @cache
 def window_function(filtering: Filtering) -> str:
     """Windows seen at all points, see ``_seeing``."""
-    return _seeing(filtering.window, filtering.size)
+    return _seeing(filtering.window, filtering.size, filtering.size)
 
 
 @cache
 def square_function(filtering: Filtering) -> str:
     """Squares of ``taps`` positions, which filter windows when a gradient by a weight is computed; see ``_seeing``."""
-    return _seeing(filtering.filter, filtering.taps)
+    return _seeing(filtering.filter, filtering.taps, filtering.size)
 
 
-def _seeing(transform: Callable[[Line], Line], side: int) -> str:
+def _seeing(transform: Callable[[Line], Line], side: int, size: int) -> str:
     """Squares seen at all points. Places: squares, target; numbers: vectors of channels, and four distances.
 
     Those are between vectors, rows and columns of a square (``Distances``), and between the points in the target, where
@@ -36,14 +37,17 @@ def _seeing(transform: Callable[[Line], Line], side: int) -> str:
     """
     code = Code(2, numbers=5)
     (squares, target), (vectors, vector_apart, row_apart, column_apart, apart) = code.places, code.numbers
-    lanes, steps = compiler().lanes(FLOAT32), range(side)
-    rows = [row_apart * row for row in steps]
-    starts = [[row + column_apart * column for column in steps] for row in rows]
+    lanes = compiler().lanes(FLOAT32)
     with code.loop(vectors) as vector:
         first = vector_apart * vector
-        square = [[code.load(squares, start + first, FLOAT32, lanes) for start in line] for line in starts]
-        for point, value in enumerate(_flat(in_both_axes(transform, square))):
-            code.store(value, target, apart * point + vector * lanes)
+
+        def load(row: int, column: Number) -> Number:
+            return code.load(squares, first + row_apart * row + column_apart * column, FLOAT32, lanes)
+
+        def store(row: Number, column: int, value: Number) -> None:
+            code.store(value, target, apart * (row * size + column) + vector * lanes)
+
+        _in_both_axes(code, transform, (side, size), load, store)
     return compiler().name(code.text())
 
 
@@ -56,12 +60,14 @@ def result_function(filtering: Filtering) -> str:
     code = Code(2, numbers=1)
     (products, target), (apart,) = code.places, code.numbers
     lanes, size = compiler().lanes(FLOAT32), filtering.size
-    seen = [
-        [code.load(products, apart * (row * size + column), FLOAT32, lanes) for column in range(size)]
-        for row in range(size)
-    ]
-    for at, value in enumerate(_flat(in_both_axes(filtering.result, seen))):
-        code.store(value, target, at * lanes)
+
+    def load(row: int, column: Number) -> Number:
+        return code.load(products, apart * (column + row * size), FLOAT32, lanes)
+
+    def store(row: Number, column: int, value: Number) -> None:
+        code.store(value, target, (row * filtering.outputs + column) * lanes)
+
+    _in_both_axes(code, filtering.result, (size, filtering.outputs), load, store)
     return compiler().name(code.text())
 
 
@@ -88,6 +94,28 @@ def weight_function(filtering: Filtering) -> str:
                 for tap, values in enumerate(taps):
                     code.store(values.lane(lane), weight, at + tap)
     return compiler().name(code.text())
+
+
+def _in_both_axes(
+    code: Code,
+    transform: Callable[[Line], Line],
+    sides: tuple[int, int],
+    load: Callable[[int, Number], Number],
+    store: Callable[[Number, int, Number], None],
+) -> None:
+    """Transform a square, of the first of ``sides`` to the second, column by column and then row by row.
+
+    What has been done to columns lies on the stack: a whole square does not fit into registers.
+    """
+    (given, made), lanes = sides, compiler().lanes(FLOAT32)
+    space = code.scratch(FLOAT32, given * made * lanes)
+    with code.loop(given) as column:
+        for place, value in enumerate(transform([load(item, column) for item in range(given)])):
+            code.store(value, space, (column + place * given) * lanes)
+    with code.loop(made) as row:
+        line = [code.load(space, (row * given + item) * lanes, FLOAT32, lanes) for item in range(given)]
+        for place, value in enumerate(transform(line)):
+            store(row, place, value)
 
 
 def _flat(square: Sequence[Line]) -> list[Any]:

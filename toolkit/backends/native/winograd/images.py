@@ -137,11 +137,11 @@ class Squares(NamedTuple):
             begin = is_there.choose(left, self.side)
             end = (wide - x).smaller(self.side).larger(begin)
             copied = start + row * across
-            with code.loop(begin * images.numbers, lanes) as at:
-                code.store(zero, target, copied + at)
+            with code.loop(begin * images.numbers, lanes) as before:
+                code.store(zero, target, copied + before)
             with code.loop(end, start=begin) as column, code.loop(images.numbers, lanes) as channel:
                 source = first + row * images.row_apart + column * images.block + channel * images.channel_factor
                 found = code.load(place, source, FLOAT32, lanes)
                 code.store(found, target, copied + column * images.numbers + channel)
-            with code.loop(across, lanes, start=end * images.numbers) as at:
-                code.store(zero, target, copied + at)
+            with code.loop(across, lanes, start=end * images.numbers) as behind:
+                code.store(zero, target, copied + behind)
