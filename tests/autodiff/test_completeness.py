@@ -81,13 +81,14 @@ def gradient_is_given(record: Operator | None) -> bool:
     return not isinstance(record.gradient, NotDifferentiable) or record.gradient.slope_is_zero is True
 
 
-@pytest.mark.parametrize(("domain", "name", "version"), sorted(set(schemas())))
-def test_every_operator_of_onnx_has_a_gradient_or_a_reason(domain: str, name: str, version: int) -> None:
-    record = lookup(domain, name, version)
-    assert record is not None, f"{domain}::{name}-{version} has no record"
-    if isinstance(record.gradient, NotDifferentiable):
-        assert record.gradient.reason
-        assert name in WITHOUT.get(domain, ()), f"{name} says: {record.gradient.reason}. Is there really no derivative?"
+def test_every_operator_of_onnx_has_a_gradient_or_a_reason() -> None:
+    for domain, name, version in sorted(set(schemas())):
+        record = lookup(domain, name, version)
+        assert record is not None, f"{domain}::{name}-{version} has no record"
+        if isinstance(record.gradient, NotDifferentiable):
+            why = record.gradient.reason
+            assert why, f"{domain}::{name}-{version} gives no reason"
+            assert name in WITHOUT.get(domain, ()), f"{name} says: {why}. Is there really no derivative?"
 
 
 def test_nothing_is_listed_that_has_a_gradient() -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from tests.cli.conftest import Cli
-from toolkit.cli.coverage import TABLE, Row, coverage, markdown
+from toolkit.cli.coverage import TABLE, coverage, markdown
 
 ROWS = list(coverage())
 
@@ -16,11 +14,10 @@ def test_table_is_up_to_date() -> None:
     assert TABLE.read_text(encoding="utf-8") == markdown(ROWS), "run: onnx-toolkit coverage --write"
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[f"{row.domain}.{row.operator}" for row in ROWS])
-def test_every_version_runs_and_has_a_gradient_or_a_reason(row: Row) -> None:
-    assert row.versions
-    assert not row.missing
-    assert row.gradient.startswith(("yes", "none: "))
+def test_every_version_runs_and_has_a_gradient_or_a_reason() -> None:
+    for row in ROWS:
+        assert row.versions and not row.missing, f"{row.domain}::{row.operator}"
+        assert row.gradient.startswith(("yes", "none: ")), f"{row.domain}::{row.operator}"
 
 
 def test_command_lists_every_operator(cli: Cli) -> None:

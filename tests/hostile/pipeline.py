@@ -21,7 +21,7 @@ from importers.onnx.origin import TensorOrigin
 from toolkit.graph import Network, Value
 
 LARGEST_RUN = 1 << 14  # elements of an input; what is larger is not what the corpus is about
-PATIENCE = 0.2
+PATIENCE = 0.05
 SIZE = 2  # of every open dimension
 
 

@@ -27,8 +27,8 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the limits of a process are those of Linux"),
 ]
 
-DAMAGED = {"bytes": 200, "messages": 250, "values": 250}  # files of each seed
-OPERATORS = 4000
+DAMAGED = {"bytes": 200, "messages": 170, "values": 150}  # files of each seed
+OPERATORS = 3000
 LEAST = 10_000
 MEMORY = 5 << 30  # bytes; the address space of a worker is limited, this is what it may really use
 

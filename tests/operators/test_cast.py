@@ -19,12 +19,12 @@ NAN = 255
 
 
 @pytest.mark.parametrize("source", HOLDERS, ids=str)
-@pytest.mark.parametrize("target", HOLDERS, ids=str)
-def test_every_pair_of_types_keeps_one(source: np.dtype, target: np.dtype) -> None:
+def test_every_pair_of_types_keeps_one(source: np.dtype) -> None:
     one = convert(np.ones((1, 2), np.float32), source)
-    found = convert(one, target)
-    assert (found.dtype, found.shape) == (target, (1, 2))
-    assert convert(found, np.dtype(np.float32)).tolist() == [[1.0, 1.0]]
+    for target in HOLDERS:
+        found = convert(one, target)
+        assert (found.dtype, found.shape) == (target, (1, 2))
+        assert convert(found, np.dtype(np.float32)).tolist() == [[1.0, 1.0]], str(target)
 
 
 @pytest.mark.parametrize(

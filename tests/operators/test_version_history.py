@@ -47,9 +47,6 @@ def named(schema: Any) -> str:
     return f"{schema.domain}.{schema.name}-{schema.since_version}"
 
 
-EVERY_VERSION = pytest.mark.parametrize("schema", OURS, ids=map(named, OURS))
-
-
 def record_of(schema: Any) -> Operator:
     found = lookup(schema.domain, schema.name, schema.since_version)
     assert found is not None, f"{named(schema)} has no record: write one, or state why not in a table above"
@@ -80,19 +77,19 @@ def parameters(function: Callable[..., Any] | None) -> tuple[list[inspect.Parame
     return found, True
 
 
-@EVERY_VERSION
-def test_every_version_is_served(schema: Any) -> None:
-    assert reference_of(schema) is not None
-
-
-@EVERY_VERSION
-def test_every_version_has_a_rule_for_its_shapes(schema: Any) -> None:
+@pytest.mark.parametrize("schema", OURS, ids=map(named, OURS))
+def test_every_version_is_served_as_it_says(schema: Any) -> None:
+    """It has a rule for its shapes, and a reference with the attributes and inputs that the schema has."""
     assert record_of(schema).infer is not None or schema.has_type_and_shape_inference_function
-
-
-@EVERY_VERSION
-def test_attributes_have_the_names_and_defaults_of_the_version(schema: Any) -> None:
     taken, is_open = parameters(reference_of(schema))
+    require_attributes(schema, taken, is_open)
+    if not any(item.kind == item.VAR_POSITIONAL for item in taken):
+        positional = [item for item in taken if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
+        assert len(positional) >= min(signature_of(schema).max_inputs, 1 << 10)
+
+
+def require_attributes(schema: Any, taken: list[inspect.Parameter], is_open: bool) -> None:
+    """The names and defaults of a version; ``is_open`` says that other names are taken as well."""
     by_name = {item.name: item for item in taken}
     defaults = attribute_defaults(schema.domain, schema.name, schema.since_version)
     for name, attribute in schema.attributes.items():
@@ -105,15 +102,6 @@ def test_attributes_have_the_names_and_defaults_of_the_version(schema: Any) -> N
             assert default == pytest.approx(defaults[name], rel=1e-6), f"{named(schema)}: {name}"
         elif name in defaults:
             assert np.array_equal(default, defaults[name]), f"{named(schema)}: {name} defaults to {defaults[name]!r}"
-
-
-@EVERY_VERSION
-def test_reference_takes_the_inputs_of_the_version(schema: Any) -> None:
-    known = signature_of(schema)
-    taken, _ = parameters(reference_of(schema))
-    if not any(item.kind == item.VAR_POSITIONAL for item in taken):
-        positional = [item for item in taken if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
-        assert len(positional) >= min(known.max_inputs, 1 << 10)
 
 
 @pytest.mark.parametrize("name", [*RUN_BY_THE_RUNTIME, *SERVED_BY_ONNX_REFERENCE])
