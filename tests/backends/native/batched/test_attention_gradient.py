@@ -37,7 +37,7 @@ def check(arrays: list[Any], swaps: str = "", **attributes: Any) -> None:
     check_node(ATTENTION_GRADIENT, given(arrays, named), named, known=(), threads=2, outputs=3, tolerance=2e-5)
 
 
-@pytest.mark.parametrize("swaps", ["", "QKVY", "QV", "KY"])
+@pytest.mark.parametrize("swaps", ["QV", "KY"])
 def test_every_way_to_lie(swaps: str) -> None:
     check(operands((2, 3), (13, 10, 7, 21), swaps), swaps)
 

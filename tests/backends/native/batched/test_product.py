@@ -38,9 +38,7 @@ def laid(lead: tuple[int, ...], rows: int, columns: int, swap: int, trans: int) 
     return (*lead[:-1], rows, lead[-1], columns) if swap else (*lead, rows, columns)
 
 
-@pytest.mark.parametrize(
-    "flags", [*[*product((0, 1), repeat=5)][::2], (1, 1, 1, 1, 1)], ids=lambda flags: "".join(map(str, flags))
-)
+@pytest.mark.parametrize("flags", [*product((0, 1), repeat=5)][::5], ids=lambda flags: "".join(map(str, flags)))
 def test_every_way_to_lie(flags: tuple[int, ...]) -> None:
     swap_a, trans_a, swap_b, trans_b, _ = flags
     arrays = filled(laid((2, 3), 13, 10, swap_a, trans_a), laid((2, 3), 10, 21, swap_b, trans_b))
