@@ -21,7 +21,6 @@ NAMES = ("q", "k", "v", "mask"), ("y", "logarithm")
 GRADIENT_NAMES = ("g", "q", "k", "v", "y", "logarithm", "mask"), ("dq", "dk", "dv")
 LETTERS = {"q": "Q", "k": "K", "v": "V", "y": "Y", "g": "Y", "dq": "Q", "dk": "K", "dv": "V"}
 LEAST_QUERIES = 8  # below, packing keys and values takes as long as the products
-LEAST_PRODUCTS = 1 << 16
 LEAST_SCORES = 1 << 20  # of a gradient: fewer stay in the last cache until it needs them, and need not be made again
 
 
@@ -109,7 +108,7 @@ class Heads:
 
 
 def serves_attention(node: Node) -> bool:
-    """Whether attention, or its gradient, is of float32 throughout, and large enough to repay the packing.
+    """Whether attention, or its gradient, is of float32 throughout, of enough queries to repay the packing.
 
     Refused: gradients of keys and values alone, and of scores so few that reading them costs less than a product.
     """
@@ -121,4 +120,4 @@ def serves_attention(node: Node) -> bool:
     heads = Heads.of(node)
     if node.op_type == ATTENTION_GRADIENT and heads.scores < LEAST_SCORES:
         return False
-    return heads.queries >= LEAST_QUERIES and heads.products >= LEAST_PRODUCTS
+    return heads.queries >= LEAST_QUERIES
