@@ -1,7 +1,7 @@
 """Recurrent layers of few sequences in inference: all steps in one kernel, the hidden units divided among threads.
 
 First the inputs of all steps meet their weights. Then each step multiplies the last states: a few hidden units with all
-their gates, for one or two sequences, stay in registers until the units' new states are known. Threads wait for each
+their gates, for up to four sequences, stay in registers until the units' new states are known. Threads wait for each
 other once a step, and not at all where each has a direction to itself. States lie twice, as read and as written.
 """
 

@@ -13,12 +13,14 @@ import numpy as np
 
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.number import Number
+from toolkit.backends.native.products.blocking import evenly
 from toolkit.backends.native.recurrent.sizes import FLOAT32, Sizes, lanes_of
 from toolkit.backends.native.team import Team
 from toolkit.compiler.program import Node
 
 INDEX = np.dtype(np.int64)
-ACCUMULATORS = 8  # vectors
+ACCUMULATORS = 12  # vectors: the factors of their rows and one of weights fill the other registers
+MOST_ROWS = 4  # at once
 SMALL_STEP = 1 << 14  # multiplications of one step, from which a second thread is worth its waiting
 COUNTER = 64  # bytes at the beginning of the workspace, of which barriers use the first
 
@@ -80,13 +82,13 @@ class Layer:
     # products ---------------------------------------------------------------------------------------------------------
 
     def rows(self, count: int, write: Callable[[Number, int], None]) -> None:
-        """Two rows at a time, and the last one alone where they are odd."""
-        most = min(2, count)
+        """A few rows at a time, and what is left of them."""
+        most = evenly(count, min(MOST_ROWS, max(1, ACCUMULATORS // self.gates)))
         whole = count // most * most
         with self.code.loop(whole, most) as row:
             write(row, most)
         if whole < count:
-            write(self.code.index(whole), 1)
+            write(self.code.index(whole), count - whole)
 
     def project(self, unit: Number) -> None:
         """The inputs of all steps times the weights of a vector of units."""
@@ -140,12 +142,12 @@ class Layer:
         with code.loop(depth, parts) as position:
             for part in range(parts):
                 at = panel + (position + part) * (self.gates * lanes)
-                vectors = {gate: self.vector(weights, at + gate * lanes) for gate in gates}
-                for row, start in zip(rows, starts, strict=True):
-                    factor = code.load(factors, start + position + part, FLOAT32).spread(lanes)
-                    for gate in gates:
+                spread = [code.load(factors, start + position + part, FLOAT32).spread(lanes) for start in starts]
+                for gate in gates:
+                    vector = self.vector(weights, at + gate * lanes)
+                    for row, factor in zip(rows, spread, strict=True):
                         cell = cells[part, row, gate]
-                        cell.set(factor.times_plus(vectors[gate], cell.get()))
+                        cell.set(factor.times_plus(vector, cell.get()))
         found = {}
         for row, gate in product(rows, gates):
             values = [cells[part, row, gate].get() for part in range(parts)]
