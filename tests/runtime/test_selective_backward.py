@@ -240,3 +240,17 @@ def test_frozen_statistics_and_dropout_of_a_frozen_body_cost_no_backward_step():
     assert {layer for layer, _ in backward(net)} == {"Mul_2"}
     net.select("s", "b").unfreeze()
     assert {layer for layer, _ in backward(net)} == {"Mul_2", "Dropout_1", "BatchNormalization_0"}
+
+
+def test_outputs_brought_into_rows_leave_alone_what_the_backward_pass_reads():
+    """The output of a convolution lies otherwise; the row-major copy is there before the gradients are."""
+    x = np.random.default_rng(0).standard_normal((2, 16, 24, 24)).astype(np.float32)
+    found = []
+    for backend in ("cpu", "numpy"):
+        parts = [tk.layers.Convolution(20, 3), tk.layers.ReLU(), tk.layers.Convolution(24, 3)]
+        parts.insert(1, tk.layers.BatchNormalization())
+        context = tk.layers.Sequential(parts).network((16, 24, 24)).context(2, backend=backend, training=True)
+        ((name, y),) = context.forward(x).items()
+        found.append(context.backward({name: np.cos(y)})["inputs"])
+    for gradient, expected in zip(*(item.values() for item in found), strict=True):
+        np.testing.assert_allclose(gradient, expected, atol=1e-4 * np.abs(expected).max())

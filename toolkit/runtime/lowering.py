@@ -54,7 +54,9 @@ class Lowering:
             self.tensors[variable] = [Tensor(variable, layout)]
         for node in self.program.nodes:
             self._lower(node)
+        count = len(self.tasks)
         self.outputs = {name: self._output(name, variable) for name, variable in self.program.outputs.items()}
+        self._place_in_roles(count)
         for target, content in self.program.assignments:
             self._assign(target, content)
         self.tasks = [*self.border.uploads, *self.tasks, *self.border.downloads]
@@ -70,6 +72,14 @@ class Lowering:
             if crossed is not None:
                 return crossed
         return self.tensor(variable, layout, _role(variable))
+
+    def _place_in_roles(self, count: int) -> None:
+        """Put what stands behind the first ``count`` tasks to the last ones of its role: roles may be run by turns."""
+        later = self.tasks[count:]
+        del self.tasks[count:]
+        for task in later:
+            behind = (at + 1 for at in range(len(self.tasks) - 1, -1, -1) if self.tasks[at].role == task.role)
+            self.tasks.insert(next(behind, len(self.tasks)), task)
 
     def tensor(self, variable: Variable, layout: Layout, role: str) -> Tensor:
         """The variable in ``layout``, converted if it lies nowhere in it yet."""
