@@ -1,4 +1,4 @@
-"""How much a node has to multiply, by which backends judge what is worth a thread, or a kernel of its own."""
+"""How much a node has to multiply: what is worth a thread, a kernel of its own, or memory follows from that."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from toolkit.backends.native.code import Code
 from toolkit.backends.native.column_reduction import LINE
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.lookup import INTEGERS
-from toolkit.backends.native.normalization import layouts
+from toolkit.backends.native.normalization.rows import layouts
 from toolkit.backends.native.number import FLOATS, INDEX, Number
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.team import Team

@@ -14,7 +14,7 @@ from toolkit.backends.native.code import Code
 from toolkit.backends.native.folding import SUM, folded, joined_lanes, lanes_for
 from toolkit.backends.native.functions import exponential
 from toolkit.backends.native.kernel import CompiledKernel
-from toolkit.backends.native.normalization import layouts, softmax_row
+from toolkit.backends.native.normalization.rows import layouts, softmax_row
 from toolkit.backends.native.number import FLOATS, INDEX, Number
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.team import Team

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.interpret import interpret
 from toolkit.backends import native
-from toolkit.backends.native.clipped_normalization import take_in_clips
+from toolkit.backends.native.normalization.clipping import take_in_clips
 from toolkit.compiler.program import Program, Variable
 
 if native.unavailable_reason() is not None:

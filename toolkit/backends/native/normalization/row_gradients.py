@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.folding import SUM, joined_lanes, lanes_for
 from toolkit.backends.native.kernel import CompiledKernel
-from toolkit.backends.native.normalization import WORTH_A_THREAD, layouts
+from toolkit.backends.native.normalization.rows import WORTH_A_THREAD, layouts
 from toolkit.backends.native.number import FLOATS, Number
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.team import Team

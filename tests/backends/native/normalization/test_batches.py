@@ -14,7 +14,7 @@ if native.unavailable_reason() is not None or not onednn.available():
 from tests.backends.parity import VARIANTS, Rig, assert_close
 from toolkit.backends.native import selection
 from toolkit.backends.native.backend import NativeBackend
-from toolkit.backends.native.batch_normalization import WORTH_COMPILING
+from toolkit.backends.native.normalization.batches import WORTH_COMPILING
 
 LAYOUTS = [
     item for item in VARIANTS if item.name in ("plain", "channels last", "blocks of 16", "blocks of 8 in training")
