@@ -20,7 +20,7 @@ MODELS = Path(__file__).parents[3] / "shared" / "assets" / "models"
 def test_it_writes_what_it_has_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(layers.Sequential([layers.Linear(2)]).network((3,)), tmp_path / "line.onnx")
     monkeypatch.setattr(on_device, "LEAST_SECONDS", 1e-3)
-    options = ["--backend", "cpu", "--limit", "60", "--output", str(tmp_path), "--timed", str(tmp_path / "line.onnx")]
+    options = ["--backend", "cpu", "--limit", "200", "--output", str(tmp_path), "--timed", str(tmp_path / "line.onnx")]
     monkeypatch.setattr(sys, "argv", ["on_device", *options])
     on_device.main()
     found = json.loads(next(tmp_path.glob("cpu-*.json")).read_text())
