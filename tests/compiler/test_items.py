@@ -65,6 +65,18 @@ TOGETHER: dict[str, Network] = {
     "its own number for each item of fewer axes": lambda p, x: node(
         p, "Add", [node(p, "Flatten", [relu(p, x)], axis=1), constant(BATCH, 1)]
     ),
+    "places that count from the first item on": lambda p, x: (
+        p.append("MaxPool", [relu(p, x)], {"kernel_shape": [1, 1]}, version=12, outputs=2).y
+    ),
+    "statistics of a batch": lambda p, x: (
+        p.append(
+            "BatchNormalization",
+            [relu(p, x), *[constant(4)] * 4],
+            {"training_mode": 1},
+            version=15,
+            outputs=["normal", "", ""],
+        ).y
+    ),
     "an operator that nobody knows": lambda p, x: node(p, "Einsum", [relu(p, x)], equation="abcd->abcd"),
     "a result that no item has": lambda p, x: node(p, "Relu", [constant(4, 6)]),
 }

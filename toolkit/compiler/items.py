@@ -106,7 +106,12 @@ def _goes_along(node: Node, batched: set[Variable | None]) -> bool:
 
 
 def _follows_the_first(node: Node, batched: set[Variable | None]) -> bool:
-    """Item by item of the first input, and of others that have the shape of the result; the rest is known."""
+    """Item by item of the first input, and of others that have the shape of the result; the rest is known.
+
+    Not so the Indices of MaxPool, which count from the first item on, and normalisation by the statistics of a batch.
+    """
+    if any(item is not None for item in node.outputs[1:]) or node.attributes.get("training_mode"):
+        return False
     return node.x in batched and all(
         item not in batched or item.shape == node.y.shape for item in node.inputs[1:] if item is not None
     )
