@@ -24,15 +24,19 @@ def __getattr__(name: str) -> Any:
     """What trains, and gradients with it, is imported when it is first asked for."""
     if name != "TrainingContext":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module("toolkit.runtime.training_context").TrainingContext
+    return _training_context()
+
+
+def _training_context() -> type[TrainingContext]:
+    found: type[TrainingContext] = import_module("toolkit.runtime.training_context").TrainingContext
+    return found
 
 
 class _Runtime:
     """The doors of ``Network`` to this package."""
 
     def context(self, network: Network, *, training: bool = False, **options: Any) -> Context:
-        made: Context = __getattr__("TrainingContext")(network, **options) if training else Context(network, **options)
-        return made
+        return (_training_context() if training else Context)(network, **options)
 
     def run(self, network: Network, feeds: Mapping[str, Any] | np.ndarray, **options: Any) -> dict[str, np.ndarray]:
         arrays = named(network, feeds)

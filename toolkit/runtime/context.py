@@ -146,8 +146,12 @@ class Context:
     def compile(self, program: Program, **options: Any) -> Plan:
         """A plan for a program on this context's backends; the options are those of ``Plan``."""
         require_affordable(program)
+        return self._planned(self._placed(program), **options)
+
+    def _placed(self, program: Program) -> Program:
+        """The program in the precision of the context, on its backends."""
         place(compute_in(program, self._precision, self._backends), self._backends)
-        return self._planned(program, **options)
+        return program
 
     def _planned(self, program: Program, **options: Any) -> Plan:
         options["packed"] = state_of(self.network).packed
@@ -181,8 +185,7 @@ class Context:
             return program, 1
         if any(part.outputs[name].shape != (items, *item.shape[1:]) for name, item in program.outputs.items()):
             return program, 1
-        place(compute_in(part, self._precision, self._backends), self._backends)
-        return part, batch_size // items
+        return self._placed(part), batch_size // items
 
     # running ---------------------------------------------------------------------------------------------------------
 

@@ -103,7 +103,8 @@ class TrainingSession:
         self._accumulates, self._loss_scale = accumulates, loss_scale
         self._is_factored = accumulates or loss_scale is not None
         self._last: StepPlan | None = None
-        self._door, self._last_key = Door(), ""
+        self._door: Door[StepPlan] = Door()
+        self._last_key = ""
         self._coming: tuple[Mapping[str, Any], Labels] | None = None
         self._devices = Devices([*self._backends, *(self._loss_backends or ())], self._resources)
         self._store = Store(self._devices)
@@ -245,7 +246,7 @@ class TrainingSession:
         """The plan for a batch, which lies where it is read."""
         state = self._state_of_network()
         passed = self._door.passed(feeds, state)
-        if passed is None:
+        if passed is None or not passed[0].settled.is_current():
             arrays = named(self.network, feeds)
             plan = self._plan_for(arrays, state)
         else:

@@ -15,8 +15,8 @@ from toolkit.compiler.bind import bind
 from toolkit.errors import DataDependentShapeError
 from toolkit.graph.network import Network
 from toolkit.operators.record import TensorType
-from toolkit.runtime.door import named_again, wanted_from
-from toolkit.runtime.feeds import Wanted, arrayed, as_they_are, sizes
+from toolkit.runtime.door import Door
+from toolkit.runtime.feeds import arrayed, sizes
 from toolkit.runtime.training_program import Labels
 from toolkit.training.data import feeds_of
 from toolkit.training.losses import Loss
@@ -32,9 +32,7 @@ class Reception:
     def __init__(self, network: Network, loss: Loss, judged: Sequence[str]) -> None:
         self._network, self._loss, self._judged = network, loss, judged
         self._types: dict[str, Types] = {}
-        self._wanted: list[Wanted] | None = None
-        self._known: Types = {}
-        self._revision = -1
+        self._door: Door[Types] = Door()
 
     def received(self, x: Any, labels: Any) -> tuple[Arrays, Labels]:
         """Feeds by input name, and labels as the loss wants them. Raises ``InputError`` for what does not fit."""
@@ -43,28 +41,20 @@ class Reception:
         x, labels = self._loss.feeds(x, labels, list(self._network.inputs))
         if labels.__class__ is not np.ndarray or labels.dtype.kind in "UO":
             labels = indices_of_names(self._network, labels, self._judged)
-        feeds, types = self._alike(x) or self._looked_at(x)
+        types, feeds = self._door.passed(x, self._network.revision) or self._looked_at(x)
         return feeds, self._loss.accepted(labels, types, feeds)
 
-    def _alike(self, x: Any) -> tuple[Arrays, Types] | None:
-        """A batch like the last one."""
-        if self._wanted is None or self._revision != self._network.revision:
-            return None
-        found = as_they_are(x, self._wanted)
-        return None if found is None else (named_again(found, self._wanted), self._known)
-
-    def _looked_at(self, x: Any) -> tuple[Arrays, Types]:
+    def _looked_at(self, x: Any) -> tuple[Types, Arrays]:
         feeds = feeds_of(self._network, x)
         batch, dims = sizes(self._network, feeds)
         key = repr((self._network.revision, batch, dims))
-        self._wanted = None
+        self._door.close()
         if key not in self._types:
             try:
                 outputs = bind(self._network, batch, dims, outputs=self._judged).outputs
             except DataDependentShapeError:  # this batch tells, another of its size may tell something else
                 given = self._network.run(feeds, outputs=self._judged)
-                return feeds, {name: (given[name].dtype, given[name].shape) for name in self._judged}
+                return {name: (given[name].dtype, given[name].shape) for name in self._judged}, feeds
             self._types[key] = {name: (outputs[name].dtype, outputs[name].shape) for name in self._judged}
-        self._wanted, self._known = wanted_from(self._network, feeds), self._types[key]
-        self._revision = self._network.revision
-        return feeds, self._known
+        self._door.open(self._network, feeds, self._types[key], self._network.revision)
+        return self._types[key], feeds

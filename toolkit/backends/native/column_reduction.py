@@ -78,10 +78,4 @@ class ColumnReduction:
 
     def _each(self, piece: Callable[[Number, int], None]) -> None:
         """``piece(column, count)`` for the columns of this thread."""
-        code, lines = self._code, self._columns // self._lanes
-        begin, end = self._team.share(lines)
-        with code.loop(end, start=begin) as line:
-            piece(line * self._lanes, self._lanes)
-        if self._columns % self._lanes:
-            with code.where(self._team.number.equals(0)):
-                piece(code.index(lines * self._lanes), self._columns % self._lanes)
+        self._team.pieces(self._columns, self._lanes, piece)

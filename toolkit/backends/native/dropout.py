@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.backends.native.code import Code
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.number import BOOLEAN, FLOATS, Number, joined
 from toolkit.backends.native.philox import UINT64, random_bits
 from toolkit.backends.native.registry import kernel
@@ -49,7 +49,7 @@ class _Dropout(CompiledKernel):
         super().__init__(
             _written(node, resources.threads),
             [plain(node.x.dtype, node.x.shape), *[None] * (len(node.inputs) - 1)],
-            [None if item is None else plain(item.dtype, item.shape) for item in node.outputs],
+            plain_layouts(node.outputs),
             in_place=[(0, 0)],
             tables=[self._key],
         )

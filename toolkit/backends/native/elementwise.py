@@ -132,13 +132,7 @@ class _Writer:
         *outer, inner = self._iteration.sizes
         starts = [self.code.index(0) for _ in self._iteration.strides]
         if not outer:
-            vectors, rest = divmod(inner, self._lanes)
-            begin, end = team.share(vectors)
-            with self.code.loop(end, start=begin) as vector:
-                self._piece(starts, vector * self._lanes, self._lanes)
-            if rest:
-                with self.code.where(team.number.equals(0)):
-                    self._piece(starts, self.code.index(inner - rest), rest)
+            team.pieces(inner, self._lanes, partial(self._piece, starts))
             return
         with ExitStack() as loops:
             begin, end = team.share(outer[0])

@@ -13,9 +13,8 @@ import numpy as np
 
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.column_reduction import LINE
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.lookup import INTEGERS
-from toolkit.backends.native.normalization.rows import layouts
 from toolkit.backends.native.number import FLOATS, INDEX, Number
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.team import Team
@@ -43,8 +42,6 @@ def lower_gather_gradient(node: Node, inputs: Sequence[Layout | None], resources
     _clear(clear, clear.places[2], node.y.size, dtype, resources.threads)
     g, numbers, target = code.places
     team, lanes = Team(code, resources.threads if node.x.size >= WORTH_A_THREAD else 1), LINE // dtype.itemsize
-    lines = width // lanes
-    first, last = team.share(lines)
     with code.loop(index.size) as number:
         given = code.load(numbers, number, index.dtype).converted(INDEX)
         row = (given < 0).choose(given + size, given)
@@ -58,12 +55,8 @@ def lower_gather_gradient(node: Node, inputs: Sequence[Layout | None], resources
                     at,
                 )
 
-            with code.loop(last, start=first) as line:
-                add(line * lanes, lanes)
-            if width % lanes:
-                with code.where(team.number.equals(0)):
-                    add(code.index(lines * lanes), width % lanes)
-    return CompiledKernel(clear, layouts(node.inputs), layouts(node.outputs), after=[code])
+            team.pieces(width, lanes, add)
+    return CompiledKernel(clear, plain_layouts(node.inputs), plain_layouts(node.outputs), after=[code])
 
 
 def _clear(code: Code, target: str, count: int, dtype: np.dtype, threads: int) -> None:
@@ -71,10 +64,12 @@ def _clear(code: Code, target: str, count: int, dtype: np.dtype, threads: int) -
     lanes = LINE // dtype.itemsize
     zeros, store = code.constant(0, dtype, lanes), code.store_past if count * dtype.itemsize > LARGE else code.store
     team = Team(code, threads if count >= WORTH_A_THREAD else 1)
-    begin, end = team.share(count // lanes)
-    with code.loop(end, start=begin) as line:
-        store(zeros, target, line * lanes)
-    if count % lanes:
-        with code.where(team.number.equals(0)):
-            code.store(zeros.part(0, count % lanes), target, count - count % lanes)
+
+    def clear(at: Number, here: int) -> None:
+        if here == lanes:
+            store(zeros, target, at)
+        else:
+            code.store(zeros.part(0, here), target, at)
+
+    team.pieces(count, lanes, clear)
     code.settle()

@@ -14,9 +14,9 @@ from itertools import product
 import numpy as np
 
 from toolkit.backends.native.code import Code
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.number import INDEX, Number
-from toolkit.backends.native.registry import is_of_numbers, kernel
+from toolkit.backends.native.registry import is_of_float32, kernel
 from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
@@ -32,15 +32,14 @@ Neighbour = tuple[Number, Number]  # index and weight
 
 def is_sampling(node: Node) -> bool:
     """Whether the node samples float32 at float32 points along one to three axes."""
-    present = [item for item in (*node.inputs, *node.outputs) if item is not None]
-    fits = is_of_numbers(node) and all(item.dtype == FLOAT32 for item in present)
+    fits = is_of_float32(node)
     return fits and 3 <= len(node.x.shape) <= 5 and node.attributes.get("padding_mode", "zeros") in PADDING_MODES
 
 
 @kernel("", "GridSample", accepts=is_sampling)
 def lower_sampling(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """Values at the points of the grid."""
-    layouts = [None if item is None else plain(item.dtype, item.shape) for item in node.inputs]
+    layouts = plain_layouts(node.inputs)
     return CompiledKernel(_Sampling(node, resources.threads).code, layouts, [plain(FLOAT32, node.y.shape)])
 
 

@@ -11,9 +11,15 @@ import numpy as np
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.sequence import in_one_call
-from toolkit.backends.protocol import Buffer, Kernel, Layout, NativeCall, Step
+from toolkit.backends.protocol import Buffer, Kernel, Layout, NativeCall, Step, plain
+from toolkit.compiler.program import Variable
 
 NAME = "native"
+
+
+def plain_layouts(items: Sequence[Variable | None]) -> list[Layout | None]:
+    """Row-major order for all tensors that are there."""
+    return [None if item is None else plain(item.dtype, item.shape) for item in items]
 
 
 class _CheckedCall(NativeCall):

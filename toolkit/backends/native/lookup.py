@@ -14,7 +14,7 @@ import numpy as np
 
 from toolkit.backends.iteration import row_major
 from toolkit.backends.native.code import Code
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.movement import UNITS, is_movable
 from toolkit.backends.native.number import INDEX, NUMBERS, Number
 from toolkit.backends.native.registry import kernel
@@ -131,5 +131,5 @@ def _walk(node: Node, code: Code, axis: _Axis, loops: ExitStack) -> tuple[Number
 
 
 def _kernel(node: Node, code: Code, explain: Callable[..., np.ndarray]) -> Kernel:
-    layouts = [None if item is None else plain(item.dtype, item.shape) for item in node.inputs]
+    layouts = plain_layouts(node.inputs)
     return CompiledKernel(code, layouts, [plain(node.y.dtype, node.y.shape)], explain=explain)

@@ -13,8 +13,8 @@ import numpy as np
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.folding import SUM, folded, joined_lanes, lanes_for
 from toolkit.backends.native.functions import exponential
-from toolkit.backends.native.kernel import CompiledKernel
-from toolkit.backends.native.normalization.rows import layouts, softmax_row
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
+from toolkit.backends.native.normalization.rows import softmax_row
 from toolkit.backends.native.number import FLOATS, INDEX, Number
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.team import Team
@@ -92,8 +92,8 @@ def lower_loss(node: Node, inputs: Sequence[Layout | None], resources: Resources
         after.store(total / float(rows) if reduction == "mean" else total, result, 0)
     return CompiledKernel(
         code,
-        layouts(node.inputs),
-        layouts(node.outputs),
+        plain_layouts(node.inputs),
+        plain_layouts(node.outputs),
         workspace=sum(sizes) * dtype.itemsize,
         explain=partial(_explain, classes, 1),
         after=[after],
@@ -129,5 +129,5 @@ def lower_loss_gradient(node: Node, inputs: Sequence[Layout | None], resources: 
     _refuse_unknown(after, after.places[2], rows, classes, labels.dtype)
     told = partial(_explain, classes, 2)
     return CompiledKernel(
-        code, layouts(node.inputs), layouts(node.outputs), in_place=[(0, 1)], explain=told, after=[after]
+        code, plain_layouts(node.inputs), plain_layouts(node.outputs), in_place=[(0, 1)], explain=told, after=[after]
     )

@@ -16,7 +16,7 @@ import numpy as np
 
 from toolkit.backends.iteration import broadcast_strides, iterate, permuted, row_major
 from toolkit.backends.native.code import Code
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number
 from toolkit.backends.native.registry import kernel
@@ -85,7 +85,7 @@ def _moves(node: Node) -> bool:
 def _from_first(node: Node, code: Code, tables: Sequence[np.ndarray] = ()) -> Kernel:
     """A kernel that reads its first input only."""
     inputs: list[Layout | None] = [plain(node.x.dtype, node.x.shape), *[None] * (len(node.inputs) - 1)]
-    outputs = [None if item is None else plain(item.dtype, item.shape) for item in node.outputs]
+    outputs = plain_layouts(node.outputs)
     return CompiledKernel(code, inputs, outputs, tables=tables)
 
 

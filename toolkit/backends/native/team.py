@@ -60,6 +60,16 @@ class Team:
         """From where to where this thread does ``items`` of work, neighbours together."""
         return self.number * items / self.count, (self.number + 1) * items / self.count
 
+    def pieces(self, size: int, lanes: int, body: Callable[[Number, int], None]) -> None:
+        """``body(position, count)`` for an axis: whole vectors are shared out, the first thread has what is left."""
+        whole = size // lanes
+        begin, end = self.share(whole)
+        with self._code.loop(end, start=begin) as vector:
+            body(vector * lanes, lanes)
+        if size % lanes:
+            with self._code.where(self.number.equals(0)):
+                body(self._code.index(whole * lanes), size % lanes)
+
     def barrier(self) -> Callable[[], None]:
         """What lets all threads wait for each other, whenever it is written; a kernel has one."""
         code = self._code

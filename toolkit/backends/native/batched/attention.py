@@ -15,12 +15,12 @@ from toolkit.backends.native.batched.powers import largest_of_row, powers_of_row
 from toolkit.backends.native.batched.rows import TILES, Division, Piece, RowsByPanels
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.functions import logarithm
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.number import Number
 from toolkit.backends.native.products.tile import FLOAT32, MOST_ROWS, width
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.team import Team
-from toolkit.backends.protocol import Kernel, Layout, Resources, plain
+from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.standard.fused_attention import ATTENTION
@@ -37,8 +37,8 @@ def lower_attention(node: Node, inputs: Sequence[Layout | None], resources: Reso
     written = _Writer(heads, threads)
     return CompiledKernel(
         written.code,
-        [None if item is None else plain(item.dtype, item.shape) for item in node.inputs],
-        [None if item is None else plain(item.dtype, item.shape) for item in node.outputs],
+        plain_layouts(node.inputs),
+        plain_layouts(node.outputs),
         workspace=written.size * threads * FLOAT32.itemsize,
     )
 

@@ -18,13 +18,13 @@ from toolkit.backends.native.batched.rows import Division, Finish, Piece, RowsBy
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.folding import SUM, folded, joined_lanes, lanes_for
 from toolkit.backends.native.functions import exponential_of_negative
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number
 from toolkit.backends.native.products.tile import FLOAT32, MOST_ROWS, width
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.team import Team
-from toolkit.backends.protocol import Kernel, Layout, Resources, plain
+from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.standard.fused_attention import ATTENTION_GRADIENT
@@ -39,8 +39,8 @@ def lower_attention_gradient(node: Node, inputs: Sequence[Layout | None], resour
     written = _Writer(Heads.of(node), resources.threads)
     return CompiledKernel(
         written.code,
-        [None if item is None else plain(item.dtype, item.shape) for item in node.inputs],
-        [None if item is None else plain(item.dtype, item.shape) for item in node.outputs],
+        plain_layouts(node.inputs),
+        plain_layouts(node.outputs),
         workspace=written.size * resources.threads * FLOAT32.itemsize,
     )
 

@@ -13,7 +13,7 @@ from toolkit.backends.native.code import Code
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number, joined
 from toolkit.backends.native.products.tile import FLOAT32
-from toolkit.backends.native.registry import is_of_numbers
+from toolkit.backends.native.registry import is_of_float32
 from toolkit.compiler.program import Node
 from toolkit.operators.standard.fused_attention import ATTENTION, ATTENTION_GRADIENT
 
@@ -114,8 +114,7 @@ def serves_attention(node: Node) -> bool:
     """
     if node.outputs[0] is None:
         return False
-    present = [item for item in (*node.inputs, *node.outputs) if item is not None]
-    if not is_of_numbers(node) or any(item.dtype != FLOAT32 for item in present):
+    if not is_of_float32(node):
         return False
     heads = Heads.of(node)
     if node.op_type == ATTENTION_GRADIENT and heads.scores < LEAST_SCORES:

@@ -12,9 +12,8 @@ from typing import NamedTuple
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number, joined
+from toolkit.backends.native.products.blocking import LINE
 from toolkit.backends.native.products.tile import FLOAT32, width
-
-LINE = 16  # numbers of a cache line
 
 
 class Matrix(NamedTuple):

@@ -16,24 +16,24 @@ from toolkit.backends.native.batched.panels import Matrix, pack
 from toolkit.backends.native.batched.rows import Division, Piece, RowsByPanels, needs_copy, workspace_of
 from toolkit.backends.native.batched.stack import Stack, Stacks
 from toolkit.backends.native.code import Code
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number
-from toolkit.backends.native.products.ending import Activation
-from toolkit.backends.native.registry import is_of_numbers, kernel
+from toolkit.backends.native.products.blocking import LINE
+from toolkit.backends.native.products.ending import Activation, overwritten
+from toolkit.backends.native.products.tile import FLOAT32
+from toolkit.backends.native.registry import is_of_float32, kernel
 from toolkit.backends.native.spelling import ACTIVATIONS
 from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
-FLOAT32 = np.dtype(np.float32)
 LEAST_ROWS = 8  # below, packing the right factor takes as long as the product
 LEAST_DEPTH = 8
 LEAST_PRODUCTS = 1 << 18  # multiplications of all matrices
 MOST_ELEMENTS = 1 << 20  # of all tensors: what lies farther away than that, the library fetches as early
 WORTH_A_THREAD = 1 << 18
-LINE = 16  # numbers of a cache line
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Sizes:
 def is_batched_product(node: Node) -> bool:
     """Whether the node is a product of two stacks of several matrices that repay the packing of the right ones."""
     present = [item for item in (*node.inputs, *node.outputs) if item is not None]
-    if not is_of_numbers(node) or any(item.dtype != FLOAT32 for item in present):
+    if not is_of_float32(node):
         return False
     if node.attributes.get("activation", "") not in ACTIVATIONS or len(node.y.shape) < 3:
         return False
@@ -95,13 +95,12 @@ def lower_batched_product(node: Node, inputs: Sequence[Layout | None], resources
     sizes = Sizes.of(node)
     threads = resources.threads if sizes.products >= WORTH_A_THREAD else 1
     written = _Writer(sizes, float(node.attributes.get("alpha", 1.0)), Activation.of(node), threads)
-    layouts = [None if item is None else plain(item.dtype, item.shape) for item in node.inputs]
-    whole = [at for at, item in enumerate(node.inputs) if at > 1 and item is not None and item.shape == node.y.shape]
+    layouts = plain_layouts(node.inputs)
     return CompiledKernel(
         written.code,
         layouts,
         [plain(FLOAT32, node.y.shape)],
-        in_place=[(0, at) for at in whole],
+        in_place=overwritten(node),
         workspace=written.size * threads * FLOAT32.itemsize,
     )
 

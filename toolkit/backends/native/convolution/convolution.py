@@ -13,9 +13,9 @@ from toolkit.backends.native.convolution.depthwise import Depthwise
 from toolkit.backends.native.convolution.geometry import Geometry
 from toolkit.backends.native.convolution.writer import Writer
 from toolkit.backends.native.image import FLOAT32
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.products.ending import is_usual_ending
-from toolkit.backends.native.registry import is_of_numbers, kernel
+from toolkit.backends.native.registry import is_of_float32, kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.known import is_static
 from toolkit.compiler.program import Node
@@ -28,8 +28,7 @@ MOST_TAPS = 32  # of a kernel along its last axis, which are written out
 def is_convolution(node: Node) -> bool:
     """Whether the node is a small convolution with a known weight, ungrouped or with one channel a group."""
     x, w = node.inputs[:2]
-    present = [item for item in (*node.inputs, *node.outputs) if item is not None]
-    if x is None or w is None or not is_of_numbers(node) or any(item.dtype != FLOAT32 for item in present):
+    if x is None or w is None or not is_of_float32(node):
         return False
     if len(x.shape) not in (3, 4) or not is_static(w) or w.shape[-1] > MOST_TAPS:
         return False
@@ -44,7 +43,7 @@ def lower_convolution(node: Node, inputs: Sequence[Layout | None], resources: Re
     """``activation(convolution + bias + residual)``."""
     geometry = Geometry.of(node)
     writer = _kind(geometry)(node, geometry, resources.threads)
-    layouts: list[Layout | None] = [None if item is None else plain(item.dtype, item.shape) for item in node.inputs]
+    layouts = plain_layouts(node.inputs)
     layouts[1] = writer.weight_layout(node)
     return CompiledKernel(writer.code, layouts, [plain(FLOAT32, node.y.shape)], workspace=writer.workspace)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from toolkit.backends.native.code import Code
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.ml.rows import Row, Weights
 from toolkit.backends.native.ml.scores import FLOAT32, MOST_SCORES, TRANSFORMS, Scores, put_label, with_opposite
 from toolkit.backends.native.number import BOOLEAN, INDEX, Number
@@ -56,7 +56,7 @@ def _targets(node: Node) -> int:
 def lower_linear(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """Labels and scores, or what is regressed, of every row."""
     writer = _Linear(node)
-    made = [None if item is None else plain(item.dtype, item.shape) for item in node.outputs]
+    made = plain_layouts(node.outputs)
     given = plain(node.x.dtype, node.x.shape)
     return CompiledKernel(writer.code, [given], made, workspace=writer.workspace, tables=writer.tables)
 

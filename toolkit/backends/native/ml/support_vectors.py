@@ -12,7 +12,7 @@ import numpy as np
 
 from toolkit.backends.native import functions
 from toolkit.backends.native.code import Code
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.ml.pair_coupling import FLOAT64, Coupling
 from toolkit.backends.native.ml.rows import Row, Weights, whole
 from toolkit.backends.native.ml.scores import FLOAT32, TRANSFORMS, Scores, put_label, with_opposite
@@ -86,7 +86,7 @@ def lower_machine(node: Node, inputs: Sequence[Layout | None], resources: Resour
     machine = _machine(node)
     assert machine is not None, "what is lowered was accepted"
     writer = _Writer(node, machine)
-    made = [None if item is None else plain(item.dtype, item.shape) for item in node.outputs]
+    made = plain_layouts(node.outputs)
     given = plain(node.x.dtype, node.x.shape)
     return CompiledKernel(writer.code, [given], made, workspace=writer.workspace, tables=writer.tables)
 

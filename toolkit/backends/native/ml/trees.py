@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from toolkit.backends.native.code import Code
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.ml.scores import MOST_SCORES, TRANSFORMS, Scores, put_label, with_opposite
 from toolkit.backends.native.ml.tree_walk import FLOAT64, INT32, Walk
 from toolkit.backends.native.number import BOOLEAN, INDEX, Number
@@ -81,7 +81,7 @@ def _ensemble(node: Node) -> _Ensemble:
 def lower_ensemble(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """Labels and scores, or what is regressed, of every row."""
     writer = _Writer(node, _ensemble(node))
-    layouts = [None if item is None else plain(item.dtype, item.shape) for item in node.outputs]
+    layouts = plain_layouts(node.outputs)
     return CompiledKernel(writer.code, [plain(node.x.dtype, node.x.shape)], layouts, tables=writer.tables)
 
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.folding import SUM, joined_lanes, lanes_for
-from toolkit.backends.native.kernel import CompiledKernel
-from toolkit.backends.native.normalization.rows import WORTH_A_THREAD, layouts
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
+from toolkit.backends.native.normalization.rows import WORTH_A_THREAD
 from toolkit.backends.native.number import FLOATS, Number
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.team import Team
@@ -57,8 +57,8 @@ def lower_layer_normalization_gradient(node: Node, inputs: Sequence[Layout | Non
     after.pieces(size, lanes, put_together)
     return CompiledKernel(
         code,
-        layouts(node.inputs),
-        layouts(node.outputs),
+        plain_layouts(node.inputs),
+        plain_layouts(node.outputs),
         in_place=[(0, 0)],
         workspace=parts * 2 * size * dtype.itemsize,
         after=[after] if any(kept) else [],

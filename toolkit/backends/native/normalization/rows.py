@@ -17,23 +17,18 @@ from toolkit.backends.iteration import row_major
 from toolkit.backends.native.code import Code
 from toolkit.backends.native.folding import SUM, folded, joined_lanes, lanes_for, largest
 from toolkit.backends.native.functions import exponential, logarithm
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import FLOATS, Number
 from toolkit.backends.native.registry import is_of_numbers, kernel
 from toolkit.backends.native.team import Team
-from toolkit.backends.protocol import Kernel, Layout, Resources, plain
+from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.standard.softmax import matrix_shape
 
 FLOAT32 = np.dtype(np.float32)
 WORTH_A_THREAD = 1 << 14  # elements from which others help
-
-
-def layouts(items: Sequence[object]) -> list[Layout | None]:
-    """Row-major order for all that are there."""
-    return [None if item is None else plain(item.dtype, item.shape) for item in items]  # type: ignore[attr-defined]
 
 
 def _is_float(node: Node) -> bool:
@@ -61,7 +56,7 @@ def lower_softmax(node: Node, inputs: Sequence[Layout | None], resources: Resour
             softmax_row(code, source, target, row * size, size, node.x.dtype, is_log)
         else:
             _softmax_of_columns(code, row * (size * step), size, step, node.x.dtype, is_log)
-    return CompiledKernel(code, layouts(node.inputs), layouts(node.outputs), in_place=[(0, 0)])
+    return CompiledKernel(code, plain_layouts(node.inputs), plain_layouts(node.outputs), in_place=[(0, 0)])
 
 
 def softmax_row(code: Code, source: str, target: str, start: Number, size: int, dtype: np.dtype, is_log: bool) -> None:
@@ -147,7 +142,7 @@ def lower_softmax_gradient(node: Node, inputs: Sequence[Layout | None], resource
             code.store_some(found, target, start + position, count)
 
         code.pieces(size, lanes, finish)
-    return CompiledKernel(code, layouts(node.inputs), layouts(node.outputs), in_place=[(0, 0), (0, 1)])
+    return CompiledKernel(code, plain_layouts(node.inputs), plain_layouts(node.outputs), in_place=[(0, 0), (0, 1)])
 
 
 def _is_last(node: Node) -> bool:
@@ -201,7 +196,7 @@ def lower_layer_normalization(node: Node, inputs: Sequence[Layout | None], resou
             code.store(normal.mean.converted(FLOAT32), mean, row)
         if inverse is not None:
             code.store(normal.inverse.converted(FLOAT32), inverse, row)
-    return CompiledKernel(code, layouts(node.inputs), layouts(node.outputs), in_place=[(0, 0)])
+    return CompiledKernel(code, plain_layouts(node.inputs), plain_layouts(node.outputs), in_place=[(0, 0)])
 
 
 def _per_channel(node: Node) -> bool:
@@ -232,7 +227,7 @@ def lower_group_normalization(node: Node, inputs: Sequence[Layout | None], resou
 
             size = positions * together if is_by_group else positions
             normal.write(y, affine, member * size, size)
-    return CompiledKernel(code, layouts(node.inputs), layouts(node.outputs), in_place=[(0, 0)])
+    return CompiledKernel(code, plain_layouts(node.inputs), plain_layouts(node.outputs), in_place=[(0, 0)])
 
 
 class _Normal:

@@ -24,6 +24,12 @@ def is_usual_ending(node: Node, axis: int = -1) -> bool:
     return node.attributes.get("activation", "") in ACTIVATIONS and all(item in usual for item in addends)
 
 
+def overwritten(node: Node) -> list[tuple[int, int]]:
+    """Which of what is added to the sums has the shape of the result, which may be written over it."""
+    addends = enumerate(node.inputs[2:], 2)
+    return [(0, at) for at, item in addends if item is not None and item.shape == node.y.shape]
+
+
 @dataclass(frozen=True, slots=True)
 class Activation:
     """The function that a node applies last, nothing where it names none."""

@@ -8,11 +8,11 @@ from functools import cache
 import numpy as np
 
 from toolkit.backends.native.code import TABLE, Code
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.products.blocked_product import FINISHING, blocked_function
 from toolkit.backends.native.products.blocking import cut, workspace_nbytes
-from toolkit.backends.native.products.ending import Ending, Sums
+from toolkit.backends.native.products.ending import Ending, Sums, overwritten
 from toolkit.backends.native.products.panel_packing import LargePanels
 from toolkit.backends.native.products.small_product import has_known_matrix
 from toolkit.backends.native.products.tile import FLOAT32, MOST_ROWS, tile_function, width
@@ -46,14 +46,13 @@ def lower_large_product(node: Node, inputs: Sequence[Layout | None], resources: 
     """``activation(alpha * a @ b + bias + residual)``; the residual is overwritten where nobody reads it later."""
     depth, columns = node.x.shape[-1], node.y.shape[-1]
     found = cut(node.y.size // columns, depth, columns, resources.threads, depth, depth)
-    layouts: list[Layout | None] = [None if item is None else plain(item.dtype, item.shape) for item in node.inputs]
+    layouts = plain_layouts(node.inputs)
     layouts[1] = LargePanels(width(), bool(node.attributes.get("transB"))).layout(node.inputs[1])
-    whole = [at for at, item in enumerate(node.inputs) if at > 1 and item is not None and item.shape == node.y.shape]
     return CompiledKernel(
         _code(Ending.of(node), found.height, resources.threads),
         layouts,
         [plain(FLOAT32, node.y.shape)],
-        in_place=[(0, at) for at in whole],
+        in_place=overwritten(node),
         workspace=workspace_nbytes(found, resources.threads),
         tables=[np.array(found, np.int64)],
     )

@@ -13,13 +13,13 @@ from itertools import product
 import numpy as np
 
 from toolkit.backends.native.code import Code
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.library import compiler
 from toolkit.backends.native.number import Number
 from toolkit.backends.native.products.blocking import evenly
-from toolkit.backends.native.products.ending import Ending, Sums, is_usual_ending
+from toolkit.backends.native.products.ending import Ending, Sums, is_usual_ending, overwritten
 from toolkit.backends.native.products.packing import Panels
-from toolkit.backends.native.registry import is_of_numbers, kernel
+from toolkit.backends.native.registry import is_of_float32, kernel
 from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.known import is_static
@@ -39,8 +39,7 @@ FEW_ROWS, MOST_WEIGHTS = 8, 1 << 21  # up to so many rows memory decides, and th
 def has_known_matrix(node: Node) -> bool:
     """Whether the node is a product of rows as they lie with one matrix that is known beforehand."""
     a, b = node.inputs[:2]
-    present = [item for item in (*node.inputs, *node.outputs) if item is not None]
-    if a is None or b is None or not is_of_numbers(node) or any(item.dtype != FLOAT32 for item in present):
+    if a is None or b is None or not is_of_float32(node):
         return False
     if len(a.shape) < 2 or len(b.shape) != 2 or not is_static(b) or not is_usual_ending(node):
         return False
@@ -63,10 +62,9 @@ def is_product(node: Node) -> bool:
 def lower_product(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """``activation(alpha * a @ b + bias + residual)``; the residual is overwritten where nobody reads it later."""
     sums = _Sums(node, resources.threads if products(node) >= WORTH_A_THREAD else 1)
-    layouts: list[Layout | None] = [None if item is None else plain(item.dtype, item.shape) for item in node.inputs]
+    layouts = plain_layouts(node.inputs)
     layouts[1] = Panels(sums.width, bool(node.attributes.get("transB"))).layout(node.inputs[1])
-    whole = [at for at, item in enumerate(node.inputs) if at > 1 and item is not None and item.shape == node.y.shape]
-    in_place = [] if sums.repeats_rows else [(0, at) for at in whole]
+    in_place = [] if sums.repeats_rows else overwritten(node)
     return CompiledKernel(sums.code, layouts, [plain(FLOAT32, node.y.shape)], in_place=in_place)
 
 

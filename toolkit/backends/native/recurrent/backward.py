@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from toolkit.backends.native.kernel import NAME, CompiledKernel
+from toolkit.backends.native.kernel import NAME, CompiledKernel, plain_layouts
 from toolkit.backends.native.number import Number
 from toolkit.backends.native.products.blocks import Matrix
 from toolkit.backends.native.recurrent.backward_cells import CELLS, BackwardStep
@@ -61,7 +61,7 @@ class _Backward:
         variable = kept_of(node)
         assert variable is not None
         self.inputs[kept] = Regions(sizes, "", 0, is_kept=True).layout(variable.shape)
-        self.outputs = [None if item is None else plain(item.dtype, item.shape) for item in node.outputs]
+        self.outputs = plain_layouts(node.outputs)
         self.walk = walk = Walk(sizes, threads, self.inputs, self.outputs)
         self._regions = Regions(sizes, walk.given[kept], 0, is_kept=True)
         self._dy, *self._dlast = walk.given[kept + 1 :]

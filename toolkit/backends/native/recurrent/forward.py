@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.number import Number
 from toolkit.backends.native.products.blocks import Matrix
 from toolkit.backends.native.recurrent.forward_cells import CELLS, ForwardStep
@@ -16,7 +16,7 @@ from toolkit.backends.native.recurrent.regions import Regions
 from toolkit.backends.native.recurrent.sequences import Walk
 from toolkit.backends.native.recurrent.sizes import MANY, Sizes, is_kept
 from toolkit.backends.native.registry import is_of_numbers, kernel
-from toolkit.backends.protocol import Kernel, Layout, Resources, plain
+from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.standard.recurrent_layer import INPUTS, STATES
@@ -40,8 +40,8 @@ class _Forward:
     def __init__(self, node: Node, threads: int) -> None:
         self._sizes = sizes = Sizes.of(node)
         count = 1 + STATES[sizes.kind]
-        self.inputs = [None if item is None else plain(item.dtype, item.shape) for item in node.inputs]
-        self.outputs = [None if item is None else plain(item.dtype, item.shape) for item in node.outputs]
+        self.inputs = plain_layouts(node.inputs)
+        self.outputs = plain_layouts(node.outputs)
         kept = node.outputs[count] if len(node.outputs) > count else None
         if kept is not None:
             self.outputs[count] = Regions(sizes, "", 0, is_kept=True).layout(kept.shape)

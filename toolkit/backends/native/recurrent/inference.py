@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.number import Number
 from toolkit.backends.native.products.packing import GatePanels
 from toolkit.backends.native.recurrent.inference_cells import CELLS, Part, Stage, gru_gates
 from toolkit.backends.native.recurrent.inference_layer import Layer
 from toolkit.backends.native.recurrent.sizes import FLOAT32, is_kept, lanes_of
 from toolkit.backends.native.registry import is_of_numbers, kernel
-from toolkit.backends.protocol import Kernel, Layout, Resources, plain
+from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.known import is_static
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
@@ -39,10 +39,10 @@ def lower_recurrent(node: Node, inputs: Sequence[Layout | None], resources: Reso
     """The sequence and the last states; weights in panels, everything else in rows."""
     layer = Layer(node, resources.threads)
     _write(layer)
-    layouts: list[Layout | None] = [None if item is None else plain(item.dtype, item.shape) for item in node.inputs]
+    layouts = plain_layouts(node.inputs)
     for index in (1, 2):
         layouts[index] = GatePanels(layer.lanes).layout(node.inputs[index])
-    results = [None if item is None else plain(item.dtype, item.shape) for item in node.outputs]
+    results = plain_layouts(node.outputs)
     return CompiledKernel(layer.code, layouts, results, workspace=layer.workspace, tables=layer.tables)
 
 

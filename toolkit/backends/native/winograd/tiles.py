@@ -13,7 +13,7 @@ import numpy as np
 
 from toolkit.backends import onednn
 from toolkit.backends.native.number import Number
-from toolkit.backends.native.registry import is_of_numbers
+from toolkit.backends.native.registry import is_of_float32
 from toolkit.backends.native.winograd.images import Corner, in_vectors
 from toolkit.backends.native.winograd.transforms import Filtering
 from toolkit.compiler.program import Node
@@ -91,8 +91,7 @@ class Tiles(NamedTuple):
 
 def is_dense_window(node: Node, weight: tuple[int, ...]) -> bool:
     """Whether a convolution, or a gradient of one, goes position by position with ungrouped windows that are served."""
-    present = [item for item in (*node.inputs, *node.outputs) if item is not None]
-    if not onednn.available() or not is_of_numbers(node) or any(item.dtype != FLOAT32 for item in present):
+    if not onednn.available() or not is_of_float32(node):
         return False
     steps = {*node.attributes["strides"], *node.attributes["dilations"], int(node.attributes["group"])}
     is_square = len(weight) == 4 and weight[2] == weight[3] and weight[2] in FILTERINGS
