@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.compilation.compiler import compiler
 
 Compute = Callable[..., Number]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from toolkit.backends.host import HostBackend, HostBuffer
-from toolkit.backends.native.elementwise import shapes_of
-from toolkit.backends.native.gradients import finiteness, guard
+from toolkit.backends.native.elementwise.region import shapes_of
 from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.normalization.clipping import take_in_clips
+from toolkit.backends.native.optimization.gradients import finiteness, guard
 from toolkit.backends.native.products.large_product import wins
 from toolkit.backends.native.products.packing import Packed
 from toolkit.backends.native.registry import KERNELS

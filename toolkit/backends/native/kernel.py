@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.library import compiler
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.sequence import in_one_call
 from toolkit.backends.protocol import Buffer, Kernel, Layout, NativeCall, Step, plain
 from toolkit.compiler.program import Variable

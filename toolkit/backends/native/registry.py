@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from toolkit.backends.kernel_table import KernelTable
-from toolkit.backends.native.number import BOOLEAN, NUMBERS
+from toolkit.backends.native.assembly.number import BOOLEAN, NUMBERS
 from toolkit.compiler.program import Node
 
 FLOAT32 = np.dtype(np.float32)

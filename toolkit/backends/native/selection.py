@@ -10,11 +10,11 @@ small stacks of products, are taken in inference, on processors for which ours a
 from __future__ import annotations
 
 from toolkit.backends.native.batched.product import is_batched_product
-from toolkit.backends.native.column_reduction import reduces_leading_axes
-from toolkit.backends.native.elementwise import is_uniform_work
+from toolkit.backends.native.elementwise.region import is_uniform_work
 from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.products.large_product import is_large_product, wins
 from toolkit.backends.native.recurrent.sizes import MANY, Sizes
+from toolkit.backends.native.reductions.columns import reduces_leading_axes
 from toolkit.backends.native.registry import KERNELS
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.work import PRODUCTS, products

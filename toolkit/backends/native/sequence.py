@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.backends.native.library import compiler
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.protocol import NativeCall, Step
 
 ARGUMENTS = 4

@@ -7,8 +7,8 @@ import pytest
 
 from tests.backends.native.compiled import run
 from toolkit.backends import native
+from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.batched.panels import Matrix, pack, panels_of
-from toolkit.backends.native.code import Code
 from toolkit.backends.native.products.tile import width
 
 if native.unavailable_reason() is not None:

@@ -7,10 +7,10 @@ import pytest
 
 from tests.backends.native.compiled import run
 from toolkit.backends import native
-from toolkit.backends.native.code import Code
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.products.blocks import Blocks, Matrix, Panels, Tiles
 from toolkit.backends.native.products.tile import DEPTH
-from toolkit.backends.native.team import Team
 
 if native.unavailable_reason() is not None:
     pytest.skip("needs llvmlite", allow_module_level=True)

@@ -10,8 +10,8 @@ import pytest
 
 from tests.backends.native.checked import check_node
 from toolkit.backends import native
+from toolkit.backends.native.elementwise.spelling import ACTIVATIONS
 from toolkit.backends.native.products import small_product
-from toolkit.backends.native.spelling import ACTIVATIONS
 
 if native.unavailable_reason() is not None:
     pytest.skip("needs llvmlite", allow_module_level=True)

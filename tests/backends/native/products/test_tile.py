@@ -7,7 +7,7 @@ import pytest
 
 from tests.backends.native.compiled import run
 from toolkit.backends import native
-from toolkit.backends.native.code import Code
+from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.products.tile import DEPTH, MOST_ROWS, tile_function, width
 
 if native.unavailable_reason() is not None:

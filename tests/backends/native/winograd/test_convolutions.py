@@ -9,7 +9,7 @@ import pytest
 
 from tests.backends.native.checked import check_node, planned
 from toolkit.backends import onednn
-from toolkit.backends.native.library import compiler
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.winograd.convolution import is_convolution
 from toolkit.backends.native.winograd.images import Images
 from toolkit.backends.onednn.backend import OneDNNBackend

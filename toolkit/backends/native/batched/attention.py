@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.functions import logarithm
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.batched.heads import Heads, serves_attention
 from toolkit.backends.native.batched.panels import Matrix, fetch, pack, panels_of
 from toolkit.backends.native.batched.powers import largest_of_row, powers_of_row
 from toolkit.backends.native.batched.rows import TILES, Division, Piece, RowsByPanels
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.functions import logarithm
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
-from toolkit.backends.native.number import Number
 from toolkit.backends.native.products.tile import FLOAT32, MOST_ROWS, width
 from toolkit.backends.native.registry import kernel
-from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN

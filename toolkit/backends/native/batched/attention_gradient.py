@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
 
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.folding import SUM, folded, joined_lanes, lanes_for
+from toolkit.backends.native.assembly.functions import exponential_of_negative
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.batched.heads import Heads, serves_attention
 from toolkit.backends.native.batched.panels import Matrix, pack, panels_of
 from toolkit.backends.native.batched.rows import Division, Finish, Piece, RowsByPanels
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.folding import SUM, folded, joined_lanes, lanes_for
-from toolkit.backends.native.functions import exponential_of_negative
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number
 from toolkit.backends.native.products.tile import FLOAT32, MOST_ROWS, width
 from toolkit.backends.native.registry import kernel
-from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number, joined
 from toolkit.backends.native.batched.panels import Matrix
 from toolkit.backends.native.batched.rows import Piece
 from toolkit.backends.native.batched.stack import Stack, Stacks
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number, joined
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.tile import FLOAT32
 from toolkit.backends.native.registry import is_of_float32
 from toolkit.compiler.program import Node

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number, joined
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number, joined
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.blocking import LINE
 from toolkit.backends.native.products.tile import FLOAT32, width
 

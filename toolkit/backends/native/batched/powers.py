@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.folding import SUM, Fold, folded, joined_lanes
-from toolkit.backends.native.functions import exponential_of_negative
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.folding import SUM, Fold, folded, joined_lanes
+from toolkit.backends.native.assembly.functions import exponential_of_negative
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.tile import FLOAT32
 
 LARGEST = Fold(lambda one, other: (one > other).choose(one, other), -math.inf)  # NaN shows in the sum

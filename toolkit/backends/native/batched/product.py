@@ -12,19 +12,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.batched.panels import Matrix, pack
 from toolkit.backends.native.batched.rows import Division, Piece, RowsByPanels, needs_copy, workspace_of
 from toolkit.backends.native.batched.stack import Stack, Stacks
-from toolkit.backends.native.code import Code
+from toolkit.backends.native.compilation.compiler import compiler
+from toolkit.backends.native.elementwise.spelling import ACTIVATIONS
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number
 from toolkit.backends.native.products.blocking import LINE
 from toolkit.backends.native.products.ending import Activation, overwritten
 from toolkit.backends.native.products.tile import FLOAT32
 from toolkit.backends.native.registry import is_of_float32, kernel
-from toolkit.backends.native.spelling import ACTIVATIONS
-from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.batched.panels import Matrix, panels_of
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.tile import DEPTH, FLOAT32, MOST_ROWS, VECTORS, Panel, Rows, Tile, width
 
 BESIDE = 8  # numbers that a step of copied rows takes: a power of two not below the rows of a tile

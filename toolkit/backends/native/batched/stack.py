@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from toolkit.backends.iteration import Iteration, broadcast_strides, iterate
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.assembly.number import Number
 
 Shape = tuple[int, ...]
 

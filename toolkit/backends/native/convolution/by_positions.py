@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from itertools import product
 
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.convolution.geometry import Geometry
 from toolkit.backends.native.convolution.writer import Writer
-from toolkit.backends.native.image import FLOAT32, Pair
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.images.windows import FLOAT32, Pair
 from toolkit.backends.native.products.packing import Panels
 from toolkit.backends.protocol import Layout
 from toolkit.compiler.program import Node

@@ -12,7 +12,7 @@ from toolkit.backends.native.convolution.by_positions import ByPositions
 from toolkit.backends.native.convolution.depthwise import Depthwise
 from toolkit.backends.native.convolution.geometry import Geometry
 from toolkit.backends.native.convolution.writer import Writer
-from toolkit.backends.native.image import FLOAT32
+from toolkit.backends.native.images.windows import FLOAT32
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.products.ending import is_usual_ending
 from toolkit.backends.native.registry import is_of_float32, kernel

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from itertools import product
 
-from toolkit.backends.native.code import Cell
+from toolkit.backends.native.assembly.code import Cell
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.convolution.geometry import Geometry
 from toolkit.backends.native.convolution.writer import Writer
-from toolkit.backends.native.image import FLOAT32, HEAD, Pair
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.images.windows import FLOAT32, HEAD, Pair
 from toolkit.backends.protocol import Layout, plain
 from toolkit.compiler.program import Node
 

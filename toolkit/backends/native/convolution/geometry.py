@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from toolkit.backends.native.image import Image, Pair, pair
+from toolkit.backends.native.images.windows import Image, Pair, pair
 from toolkit.compiler.program import Node
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from toolkit.backends.native.code import Code
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.assembly.team import Team
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.convolution.geometry import Geometry
-from toolkit.backends.native.image import FLOAT32, HEAD
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.images.windows import FLOAT32, HEAD
 from toolkit.backends.native.products.ending import Activation
-from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Layout
 from toolkit.compiler.program import Node
 

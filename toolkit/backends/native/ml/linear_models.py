@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import BOOLEAN, INDEX, Number
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.ml.rows import Row, Weights
 from toolkit.backends.native.ml.scores import FLOAT32, MOST_SCORES, TRANSFORMS, Scores, put_label, with_opposite
-from toolkit.backends.native.number import BOOLEAN, INDEX, Number
 from toolkit.backends.native.registry import is_of_numbers, kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number
 from toolkit.operators.ml.coupling import ACCURACY, ROUNDS, SMALLEST
 
 FLOAT64 = np.dtype(np.float64)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.compilation.compiler import compiler
 
 MOST_AT_ONCE = 6  # sums that grow side by side: more than the latency of an addition asks for gains nothing
 

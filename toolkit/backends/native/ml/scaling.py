@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import BOOLEAN, FLOATS, INDEX, Number
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel
-from toolkit.backends.native.library import compiler
 from toolkit.backends.native.ml.rows import Row
-from toolkit.backends.native.number import BOOLEAN, FLOATS, INDEX, Number
 from toolkit.backends.native.registry import is_of_numbers, kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node

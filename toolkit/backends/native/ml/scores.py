@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from toolkit.backends.native import functions
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.number import BOOLEAN, INDEX, Number
+from toolkit.backends.native.assembly import functions
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import BOOLEAN, INDEX, Number
 from toolkit.operators.ml.post_transform import NEARLY_ZERO
 
 FLOAT32 = np.dtype(np.float32)

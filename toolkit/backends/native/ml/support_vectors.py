@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from toolkit.backends.native import functions
-from toolkit.backends.native.code import Code
+from toolkit.backends.native.assembly import functions
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import BOOLEAN, Number
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.ml.pair_coupling import FLOAT64, Coupling
 from toolkit.backends.native.ml.rows import Row, Weights, whole
 from toolkit.backends.native.ml.scores import FLOAT32, TRANSFORMS, Scores, put_label, with_opposite
-from toolkit.backends.native.number import BOOLEAN, Number
 from toolkit.backends.native.registry import is_of_numbers, kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.number import INDEX, Number
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import INDEX, Number
 from toolkit.operators.ml.forest import EQ, Forest
 
 FLOAT64, INT32 = np.dtype(np.float64), np.dtype(np.int32)

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import BOOLEAN, INDEX, Number
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.ml.scores import MOST_SCORES, TRANSFORMS, Scores, put_label, with_opposite
 from toolkit.backends.native.ml.tree_walk import FLOAT64, INT32, Walk
-from toolkit.backends.native.number import BOOLEAN, INDEX, Number
 from toolkit.backends.native.registry import is_of_numbers, kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node

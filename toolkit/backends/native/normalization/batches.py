@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from toolkit.backends import onednn
-from toolkit.backends.native.code import Code
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import BOOLEAN, Number
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import NAME
-from toolkit.backends.native.library import compiler
 from toolkit.backends.native.normalization.image_chunks import FLOAT32, MASKS, ChunkWriter, Geometry
-from toolkit.backends.native.number import BOOLEAN, Number
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.onednn.memory import channels_in_blocks, channels_last
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain

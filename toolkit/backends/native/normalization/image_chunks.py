@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number, joined
+from toolkit.backends.native.assembly.team import Team
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number, joined
-from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.folding import SUM, joined_lanes, lanes_for
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.folding import SUM, joined_lanes, lanes_for
+from toolkit.backends.native.assembly.number import FLOATS, Number
+from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.normalization.rows import WORTH_A_THREAD
-from toolkit.backends.native.number import FLOATS, Number
 from toolkit.backends.native.registry import kernel
-from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN

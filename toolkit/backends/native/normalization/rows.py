@@ -14,14 +14,14 @@ from contextlib import ExitStack
 import numpy as np
 
 from toolkit.backends.iteration import row_major
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.folding import SUM, folded, joined_lanes, lanes_for, largest
-from toolkit.backends.native.functions import exponential, logarithm
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.folding import SUM, folded, joined_lanes, lanes_for, largest
+from toolkit.backends.native.assembly.functions import exponential, logarithm
+from toolkit.backends.native.assembly.number import FLOATS, Number
+from toolkit.backends.native.assembly.team import Team
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import FLOATS, Number
 from toolkit.backends.native.registry import is_of_numbers, kernel
-from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN

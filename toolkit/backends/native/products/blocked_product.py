@@ -14,9 +14,9 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import INDEX, Number
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import INDEX, Number
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.blocking import Cut
 from toolkit.backends.native.products.factors import Left, Panels, Right, RowsOfLeft
 from toolkit.backends.native.products.tile import DEPTH, FLOAT32, Panel, width

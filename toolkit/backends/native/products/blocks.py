@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number, joined
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number, joined
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.tile import DEPTH, FLOAT32, MOST_ROWS, UNROLLED, Panel, Rows, Tile, width
 
 

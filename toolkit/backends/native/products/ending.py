@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number
-from toolkit.backends.native.spelling import ACTIVATIONS
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.compilation.compiler import compiler
+from toolkit.backends.native.elementwise.spelling import ACTIVATIONS
 from toolkit.compiler.program import Node
 
 FLOAT32 = np.dtype(np.float32)

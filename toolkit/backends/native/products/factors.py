@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.blocking import LINE
 from toolkit.backends.native.products.tile import FLOAT32, Panel, width
 

@@ -7,9 +7,10 @@ from functools import cache
 
 import numpy as np
 
-from toolkit.backends.native.code import TABLE, Code
+from toolkit.backends.native.assembly.code import TABLE, Code
+from toolkit.backends.native.assembly.team import Team
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
-from toolkit.backends.native.library import compiler
 from toolkit.backends.native.products.blocked_product import FINISHING, blocked_function
 from toolkit.backends.native.products.blocking import cut, workspace_nbytes
 from toolkit.backends.native.products.ending import Ending, Sums, overwritten
@@ -17,7 +18,6 @@ from toolkit.backends.native.products.panel_packing import LargePanels
 from toolkit.backends.native.products.small_product import has_known_matrix
 from toolkit.backends.native.products.tile import FLOAT32, MOST_ROWS, tile_function, width
 from toolkit.backends.native.registry import kernel
-from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
 from toolkit.compiler.work import products

@@ -8,12 +8,12 @@ from functools import cache
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import INDEX, Number, joined
+from toolkit.backends.native.assembly.team import Team
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import INDEX, Number, joined
 from toolkit.backends.native.products.packing import Panels
-from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources
 
 FLOAT32 = np.dtype(np.float32)

@@ -12,15 +12,15 @@ from itertools import product
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.assembly.team import Team
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number
 from toolkit.backends.native.products.blocking import evenly
 from toolkit.backends.native.products.ending import Ending, Sums, is_usual_ending, overwritten
 from toolkit.backends.native.products.packing import Panels
 from toolkit.backends.native.registry import is_of_float32, kernel
-from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.known import is_static
 from toolkit.compiler.program import Node

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.compilation.compiler import compiler
 
 FLOAT32 = np.dtype(np.float32)
 DEPTH = 256  # most steps at once: a panel of so many, 16 KiB, stays in the first cache beside the rows that pass by

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.kernel import NAME, CompiledKernel, plain_layouts
-from toolkit.backends.native.number import Number
 from toolkit.backends.native.products.blocks import Matrix
 from toolkit.backends.native.recurrent.backward_cells import CELLS, BackwardStep
 from toolkit.backends.native.recurrent.grad_panels import GradPanels

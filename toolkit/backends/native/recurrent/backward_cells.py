@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from toolkit.backends.native import functions
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.assembly import functions
+from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.products.blocks import Matrix, Panels
 from toolkit.backends.native.recurrent.grad_panels import GradPanels
 from toolkit.backends.native.recurrent.sequences import Unit, Walk

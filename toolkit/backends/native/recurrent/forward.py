@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
-from toolkit.backends.native.number import Number
 from toolkit.backends.native.products.blocks import Matrix
 from toolkit.backends.native.recurrent.forward_cells import CELLS, ForwardStep
 from toolkit.backends.native.recurrent.regions import Regions

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.products.blocks import Matrix
 from toolkit.backends.native.recurrent.sequences import Unit
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
-from toolkit.backends.native.number import Number
 from toolkit.backends.native.products.packing import GatePanels
 from toolkit.backends.native.recurrent.inference_cells import CELLS, Part, Stage, gru_gates
 from toolkit.backends.native.recurrent.inference_layer import Layer

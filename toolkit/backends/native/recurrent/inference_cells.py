@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from toolkit.backends.native import functions
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.assembly import functions
+from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.recurrent.inference_layer import INDEX, Layer
 from toolkit.backends.native.recurrent.sizes import FLOAT32
 

@@ -11,11 +11,11 @@ from itertools import product
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.products.blocking import evenly
 from toolkit.backends.native.recurrent.sizes import FLOAT32, Sizes, lanes_of
-from toolkit.backends.native.team import Team
 from toolkit.compiler.program import Node
 
 INDEX = np.dtype(np.int64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.products.blocks import Matrix
 from toolkit.backends.native.recurrent.sizes import FLOAT32, Sizes
 from toolkit.backends.protocol import Layout

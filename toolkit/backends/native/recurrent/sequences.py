@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.assembly.team import Team
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.blocks import Blocks, Matrix, Panels
 from toolkit.backends.native.recurrent.sizes import FLOAT32, Sizes
-from toolkit.backends.native.team import Team
 from toolkit.backends.protocol import Layout
 
 COUNTER = 16  # floats at the beginning of the workspace, of which the barrier uses the first

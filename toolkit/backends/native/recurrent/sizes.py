@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from toolkit.backends.native.library import compiler
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.compiler.program import Node
 from toolkit.operators.standard.recurrent_layer import STATES
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.products.blocks import Matrix, Span, Tiles
 from toolkit.backends.native.products.tile import DEPTH
 from toolkit.backends.native.recurrent.grad_panels import GradPanels

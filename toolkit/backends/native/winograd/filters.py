@@ -11,13 +11,13 @@ from functools import cache
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import joined
+from toolkit.backends.native.assembly.team import Team
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import joined
 from toolkit.backends.native.products.packing import Packed
 from toolkit.backends.native.products.tile import width
-from toolkit.backends.native.team import Team
 from toolkit.backends.native.winograd.images import in_vectors
 from toolkit.backends.native.winograd.transforms import Filtering, in_both_axes
 from toolkit.backends.protocol import Kernel, Layout, Resources

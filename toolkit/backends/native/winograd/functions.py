@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.tile import width
 from toolkit.backends.native.winograd.transforms import Filtering, Line, in_both_axes
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.onednn.memory import channels_in_blocks, channels_last
 from toolkit.backends.protocol import Layout
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from toolkit.backends import onednn
-from toolkit.backends.native.number import Number
+from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.registry import is_of_float32
 from toolkit.backends.native.winograd.images import Corner, in_vectors
 from toolkit.backends.native.winograd.transforms import Filtering

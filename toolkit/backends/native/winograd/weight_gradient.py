@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.backends.native.code import Code
-from toolkit.backends.native.image import HEAD
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.assembly.team import Team
+from toolkit.backends.native.compilation.compiler import compiler
+from toolkit.backends.native.images.windows import HEAD
 from toolkit.backends.native.kernel import CompiledKernel
-from toolkit.backends.native.library import compiler
-from toolkit.backends.native.number import Number
 from toolkit.backends.native.products.tile import DEPTH, tile_function, width
 from toolkit.backends.native.registry import kernel
-from toolkit.backends.native.team import Team
 from toolkit.backends.native.winograd.convolution import BLOCK_NBYTES
 from toolkit.backends.native.winograd.functions import square_function, weight_function
 from toolkit.backends.native.winograd.images import Distances, Images, Squares

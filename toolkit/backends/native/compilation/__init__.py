@@ -1,0 +1,1 @@
+"""How assembly becomes functions of this process: LLVM, its object files linked in memory, and what the disk keeps."""

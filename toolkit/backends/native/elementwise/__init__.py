@@ -1,0 +1,1 @@
+"""What is computed element by element, and what activations do to gradients."""

@@ -1,0 +1,1 @@
+"""Tensors whose elements move and do not change."""

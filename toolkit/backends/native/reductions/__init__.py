@@ -1,0 +1,1 @@
+"""Sums, extremes and the like over axes of a tensor."""
