@@ -34,10 +34,12 @@ WITHIN: dict[str, tuple[Function, Truth, tuple[float, float], float, bool]] = {
     "log near 1": (functions.logarithm, np.log, (0.5, 2), 3, True),
     "tanh": (functions.hyperbolic_tangent, np.tanh, (-12, 12), 3, True),
     "tanh near 0": (functions.hyperbolic_tangent, np.tanh, (-0.7, 0.7), 3, True),
+    "quick tanh": (functions.quick_tangent, np.tanh, (-12, 12), 3, False),
     "erf": (functions.error_function, erf, (-5, 5), 3, False),
     "normal distribution": (functions.normal_distribution, lambda x: (1 + erf(x / 2**0.5)) / 2, (-7, 7), 2, False),
     "slope of Gelu": (functions.gelu_slope, gelu_slope, (-7, 7), 3, False),
     "sigmoid": (functions.sigmoid, lambda x: 1 / (1 + np.exp(-x)), (-80, 80), 4, True),
+    "quick sigmoid": (functions.quick_sigmoid, lambda x: 1 / (1 + np.exp(-x)), (-80, 80), 2, False),
     "softplus": (functions.softplus, lambda x: np.logaddexp(0, x), (-80, 80), 4, True),
     "expm1": (functions.exponential_less_one, np.expm1, (-20, 0), 3, True),
 }

@@ -1,8 +1,8 @@
 """Functions that a processor does not have, on vectors of float32: reduced to a short interval, then a polynomial.
 
 The coefficients were fitted for these intervals so that the largest error is smallest; results differ from the true
-ones by about two units in the last place, ``error_function`` and what is said of the normal distribution by as much
-of 1. Float64, and what is not written here, goes lane by lane to the C library.
+ones by about two units in the last place, ``error_function``, what is said of the normal distribution, and what is
+``quick`` by as much of 1. Float64, and what is not written here, goes lane by lane to the C library.
 """
 
 from __future__ import annotations
@@ -42,7 +42,11 @@ _GELU_SLOPE = (  # as before, and so is this at _LARGEST_SLOPE
     (0.797885345, -0.03097536, 0.0142260686, 1.97513043e-05, 3.58992885e-05, 1.92167294e-07),
     (1.0, 0.294519577, 0.0409837407, 0.00352263748, 0.000192051799, 8.92817121e-06),
 )
-_LARGEST_NORMAL, _LARGEST_SLOPE = 5.315, 5.67
+_QUICK_TANGENT = (  # as before
+    (1.0, 0.129792228, 0.00298586069, 9.8786486e-06, -1.47041836e-08, 2.35085094e-11),
+    (1.0, 0.463125378, 0.0240279194, 0.000237203058),
+)
+_LARGEST_NORMAL, _LARGEST_SLOPE, _LARGEST_TANGENT = 5.315, 5.67, 8.0
 
 
 def _polynomial(x: Number, coefficients: Sequence[float]) -> Number:
@@ -57,11 +61,17 @@ def _power_of_two(exponent: Number) -> Number:
     return ((exponent + BIAS) << MANTISSA).bits(FLOAT32)
 
 
+def _within(x: Number, least: float, most: float) -> Number:
+    """The number of an interval that is nearest to x; NaN stays what it is. Two instructions."""
+    inside = (x > most).choose(x.like(most), x)
+    return (inside < least).choose(x.like(least), inside)
+
+
 def exponential(x: Number) -> Number:
     """e to the x."""
     if x.dtype != FLOAT32:
         return x.of_c_library("exp")
-    inside = x.smaller(LARGEST_EXPONENT).larger(SMALLEST_EXPONENT)
+    inside = _within(x, SMALLEST_EXPONENT, LARGEST_EXPONENT)
     turns = (inside * (1 / math.log(2))).rounded()
     rest = turns.times_plus(-LOG2_LOW, turns.times_plus(-LOG2_HIGH, inside))
     value = (rest * rest).times_plus(_polynomial(rest, _EXPONENTIAL), rest) + 1.0
@@ -119,8 +129,7 @@ def error_function(x: Number) -> Number:
 
 def _odd_quotient(x: Number, coefficients: Sequence[Sequence[float]], largest: float) -> Number:
     """``x P(x^2) / Q(x^2)``; beyond ``largest`` what it is there."""
-    inside = (x > largest).choose(x.like(largest), x)
-    inside = (inside < -largest).choose(x.like(-largest), inside)
+    inside = _within(x, -largest, largest)
     above, below = (_polynomial(inside * inside, item) for item in coefficients)
     return inside * above / below
 
@@ -147,6 +156,16 @@ def sign(x: Number) -> Number:
 
 def sigmoid(x: Number) -> Number:
     return 1.0 / (exponential(-x) + 1.0)
+
+
+def quick_tangent(x: Number) -> Number:
+    """The hyperbolic tangent in a third of the steps, for sums of many products; never beyond 1."""
+    return _odd_quotient(x, _QUICK_TANGENT, _LARGEST_TANGENT) if x.dtype == FLOAT32 else hyperbolic_tangent(x)
+
+
+def quick_sigmoid(x: Number) -> Number:
+    """The same of the sigmoid."""
+    return quick_tangent(x * 0.5).times_plus(0.5, 0.5)
 
 
 def softplus(x: Number) -> Number:

@@ -13,7 +13,7 @@ from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.products.blocks import Matrix, Panels
 from toolkit.backends.native.recurrent.sequences import Unit, Walk
 
-sigmoid, tanh = functions.sigmoid, functions.hyperbolic_tangent
+sigmoid, tanh = functions.quick_sigmoid, functions.quick_tangent
 
 
 @dataclass(frozen=True, slots=True)

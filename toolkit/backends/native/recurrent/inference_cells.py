@@ -109,18 +109,18 @@ def _lstm(part: Part) -> None:
     sums, region = part.sums(range(4)), part.layer.c
     for index in range(part.rows):
         cell = part.region(index, region)
-        entering, kept, leaving = (functions.sigmoid(sums[index, gate]) for gate in (0, 1, 3))
-        new = kept.times_plus(cell, entering * functions.hyperbolic_tangent(sums[index, 2]))
+        entering, kept, leaving = (functions.quick_sigmoid(sums[index, gate]) for gate in (0, 1, 3))
+        new = kept.times_plus(cell, entering * functions.quick_tangent(sums[index, 2]))
         part.store(index, region, part.lasting(index, new, cell))
-        part.finish(index, leaving * functions.hyperbolic_tangent(new))
+        part.finish(index, leaving * functions.quick_tangent(new))
 
 
 def gru_gates(part: Part) -> None:
     """The first half of a step of GRU: the update gate, and the states behind the reset."""
     layer, sums = part.layer, part.sums([0, 1])
     for index in range(part.rows):
-        part.store(index, layer.gated, functions.sigmoid(sums[index, 0]))
-        part.store(index, layer.gated + layer.states, functions.sigmoid(sums[index, 1]) * part.old(index))
+        part.store(index, layer.gated, functions.quick_sigmoid(sums[index, 0]))
+        part.store(index, layer.gated + layer.states, functions.quick_sigmoid(sums[index, 1]) * part.old(index))
 
 
 def _gru_state(part: Part) -> None:
@@ -128,16 +128,16 @@ def _gru_state(part: Part) -> None:
     layer = part.layer
     sums = part.sums([2], layer.code.index(layer.gated + layer.states))
     for index in range(part.rows):
-        _mix(part, index, part.region(index, layer.gated), functions.hyperbolic_tangent(sums[index, 2]))
+        _mix(part, index, part.region(index, layer.gated), functions.quick_tangent(sums[index, 2]))
 
 
 def _linear_gru(part: Part) -> None:
     """GRU with the reset behind the product, and a bias beside that."""
     layer, products = part.layer, part.products(range(3))
     for index in range(part.rows):
-        update, reset = (functions.sigmoid(products[index, gate] + part.entering(index, gate)) for gate in (0, 1))
+        update, reset = (functions.quick_sigmoid(products[index, gate] + part.entering(index, gate)) for gate in (0, 1))
         linear = products[index, 2] + layer.bias_of(part.unit, 3) if layer.bias else products[index, 2]
-        _mix(part, index, update, functions.hyperbolic_tangent(reset.times_plus(linear, part.entering(index, 2))))
+        _mix(part, index, update, functions.quick_tangent(reset.times_plus(linear, part.entering(index, 2))))
 
 
 def _mix(part: Part, index: int, update: Number, new: Number) -> None:
@@ -148,6 +148,6 @@ CELLS: dict[str, tuple[Stage, ...]] = {
     "LSTM": (_lstm,),
     "GRU": (gru_gates, _gru_state),
     "LinearGRU": (_linear_gru,),
-    "Tanh": (_simple(functions.hyperbolic_tangent),),
+    "Tanh": (_simple(functions.quick_tangent),),
     "Relu": (_simple(lambda x: x.larger(0.0)),),
 }
