@@ -7,7 +7,7 @@ import pytest
 
 from tests.compiler.test_segment import CHOSEN
 from tests.support.models import network
-from toolkit.errors import GraphError, InputError
+from toolkit.errors import GraphError, InputError, ShapeError
 from toolkit.graph import Network
 
 FLOAT = np.float32
@@ -143,6 +143,29 @@ def test_sequences_optionals_and_their_absence_are_values() -> None:
     assert net.run({"parts": [np.ones(2, FLOAT)], "extra": np.ones(1, FLOAT)})["has"]
     with pytest.raises(InputError, match=r"'parts' is a sequence.*takes a list of arrays, got ndarray"):
         net.run({"parts": np.ones(2, FLOAT), "extra": None})
+
+
+ZIPPED = """g (float[N, 2] x) => (float[N, 2] y, seq(map(string, float)) rows) {
+    y = Relu (x)
+    h = Neg (y)
+    rows = ai.onnx.ml.ZipMap <classlabels_strings = %s> (h)
+}"""
+WITH_ML = '<ir_version: 10, opset_import: ["" : 21, "ai.onnx.ml" : 3]>\n'
+
+
+def test_rows_become_dicts_that_later_runs_leave_alone() -> None:
+    context = network(ZIPPED % '["yes", "no"]', header=WITH_ML).context(2)
+    first, second = (context.run({"x": np.full((2, 2), value, FLOAT)}) for value in (1, 2))
+    assert first["rows"] == [{"no": -1.0, "yes": -1.0}] * 2 and second["rows"] == [{"no": -2.0, "yes": -2.0}] * 2
+    np.testing.assert_array_equal(first["y"], np.ones((2, 2)))
+
+
+def test_labels_that_no_input_fits_name_the_layer() -> None:
+    with pytest.raises(ShapeError, match=r"ZipMap.*'ZipMap_2'.*exactly one of the classlabels"):
+        network(ZIPPED % '["a"], classlabels_int64s = [1]', header=WITH_ML).context(2)
+    context = network(ZIPPED % '["a"]', header=WITH_ML).context(2)
+    with pytest.raises(InputError, match=r"ZipMap.*a column for each of the 1 labels, got 2"):
+        context.run({"x": np.ones((2, 2), FLOAT)})
 
 
 def test_data_that_does_not_fit_names_the_layer_and_leaves_the_context_usable() -> None:

@@ -83,6 +83,7 @@ class Operator(NamedTuple):
     domain: str
     since: int
     reference: Reference | None
+    prepare: Callable[..., Reference] | None
     gradient: Gradient | NotDifferentiable
     infer: Inference | None
     expansion: Callable[[Call], Sequence[Expression | None]] | None
@@ -149,6 +150,7 @@ def operator(
     name: str,
     *,
     reference: Reference | None,
+    prepare: Callable[..., Reference] | None = None,
     gradient: Gradient | NotDifferentiable,
     domain: str = "",
     since: int = 1,
@@ -166,6 +168,8 @@ def operator(
       come as ``None``, attributes as keyword arguments with the defaults of the schema of that version written in the
       signature. Returns one array, or a tuple with one entry per output. It must not change its inputs. ``None`` serves
       a gradient-only record of an operator whose values ``onnx.reference`` computes.
+    - ``prepare(**attributes)``: a function of the inputs that gives what the reference gives for these attributes, and
+      lets go of the inputs; for what is called between segments again and again. Raises as the reference does.
     - ``gradient(call, *output_grads)``: expressions, one per input (``None`` for those that it does not move with,
       ``not_differentiable("why")`` for those whose part is not provided); an output that nothing was propagated to
       comes as ``None``. Or ``not_differentiable("why")`` altogether.
@@ -180,7 +184,18 @@ def operator(
     - ``host_only``: why the reference works on numpy arrays only, in words that follow "stays on the host:".
     """
     record = Operator(
-        name, domain, since, reference, gradient, infer, expansion, is_view, is_random, tuple(host_inputs), host_only
+        name=name,
+        domain=domain,
+        since=since,
+        reference=reference,
+        prepare=prepare,
+        gradient=gradient,
+        infer=infer,
+        expansion=expansion,
+        is_view=is_view,
+        is_random=is_random,
+        host_inputs=tuple(host_inputs),
+        host_only=host_only,
     )
     versions = REGISTRY.setdefault((domain, name), [])
     if any(known.since == since for known in versions):

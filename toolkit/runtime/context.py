@@ -212,13 +212,14 @@ class Context:
 
     def _run_segments(self, feeds: Mapping[str, Any] | np.ndarray) -> dict[str, Any]:
         arrays = None if self._wanted is None else as_they_are(feeds, self._wanted)
+        is_known = arrays is not None
         if arrays is None:
             checked = named(self.network, feeds)
             check_shapes(self.network, checked, self.shapes)
             arrays = list(checked.values())
         before = silence()
         try:
-            return self._segments.run(arrays)
+            return self._segments.run(arrays, is_known=is_known)
         finally:
             restore(before)
 

@@ -22,7 +22,7 @@ from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.segment import Deferred, Item, Perhaps, Scope, Segment, Several, Unknown, is_carried, parts
 from toolkit.compiler.settled import Settled
-from toolkit.errors import MALFORMED, InputError, ToolkitError, said
+from toolkit.errors import MALFORMED, InputError, ToolkitError, malformed, naming, said
 from toolkit.graph.layer import Graph, Leaf
 from toolkit.graph.network import Network
 from toolkit.operators.inference import explicit_attributes, since_version
@@ -76,8 +76,11 @@ class Stage:
             self.plan = workshop.compile(for_inference(segment.program), given=given, staying=_staying(segment, keeps))
         self.calls = [DataCall(waiting, workshop) for waiting in segment.calls]
         self.carries = segment.carried() if not segment.is_last else []
-        self.gives = [(name, item, name in keeps) for name, item in segment.outputs.items()]
-        self._fed, self._made = list(segment.program.inputs.values()), list(segment.crossing.items())
+        on_host = {item for call in self.calls if call.is_reading for item in call.outputs}
+        self.gives = [(name, item, name in keeps or item in on_host) for name, item in segment.outputs.items()]
+        self._takes, self._fed = tuple(segment.takes), tuple(segment.program.inputs.values())
+        lent = self._lent()
+        self._made = [(name, item, item in lent) for name, item in segment.crossing.items()]
         self._kinds = [
             None if known is None or device != HOST else known for known, device in zip(types, devices, strict=True)
         ]
@@ -93,21 +96,33 @@ class Stage:
 
     def run(self, values: Values) -> dict[Variable | Unknown, Any]:
         """Execute plan and calls; returns every value that lives after them."""
-        held: dict[Variable | Unknown, Any] = dict(zip(self.segment.takes, values, strict=True))
-        if self.plan is not None:
-            if self._workshop.is_profiled != (self.plan.spans is not None):
-                self.plan.profile(self._workshop.is_profiled)
-            self.plan.refresh()
-            self.plan.take([held[item] for item in self._fed])
-            self.plan.run("forward")
-            for name, item in self._made:
-                held[item] = self.plan.givers[name]()
+        held: dict[Variable | Unknown, Any] = {item: values[index] for index, item in enumerate(self._takes)}
+        plan, is_profiled = self.plan, self._workshop.is_profiled
+        if plan is not None:
+            if is_profiled != (plan.spans is not None):
+                plan.profile(is_profiled)
+            plan.refresh()
+            plan.take(values if self._fed == self._takes else [held[item] for item in self._fed])
+            plan.run("forward")
+            for name, item, is_lent in self._made:
+                held[item] = plan.output_arrays[name] if is_lent else plan.givers[name]()
         for call in self.calls:
-            if self._workshop.is_profiled:
+            if is_profiled:
                 call.run_timed(held)
             else:
                 call.run(held)
         return held
+
+    def _lent(self) -> set[Variable | Unknown]:
+        """What the plan computes on the host for calls alone, which let go of it before the plan runs again."""
+        if self.plan is None:
+            return set()
+        segment = self.segment
+        kept = {*self.carries, *(part for item in segment.outputs.values() for part in parts(item))}
+        for waiting, call in zip(segment.calls, self.calls, strict=True):
+            if not call.keeps_nothing:
+                kept.update(waiting.reads())
+        return {item for name, item in segment.crossing.items() if item not in kept and name in self.plan.output_arrays}
 
     def fits(self, values: Values) -> bool:
         """Whether a glance tells that it is the stage for these: arrays of the types that it was bound for."""
@@ -151,10 +166,13 @@ class Segments:
         self._stages: OrderedDict[Hashable, Stage] = OrderedDict()
         self.last: Stage | None = None
 
-    def run(self, values: Values) -> dict[str, Any]:
-        """The outputs by name: arrays, lists for sequences, ``None`` for empty optionals, dicts for maps."""
+    def run(self, values: Values, *, is_known: bool = False) -> dict[str, Any]:
+        """The outputs by name: arrays, lists for sequences, ``None`` for empty optionals, dicts for maps.
+
+        ``is_known``: the values are arrays of the types that ``prepare`` was asked for last.
+        """
         stage = self.last
-        if stage is None or not stage.fits(values):
+        if stage is None or not (is_known or stage.fits(values)):
             values = [as_value(value) for value in values]
             stage = self.prepare([type_of(value) for value in values], [device_of(value) for value in values])
         held = stage.run(values)
@@ -188,12 +206,12 @@ class DataCall:
     def __init__(self, waiting: Deferred, workshop: Workshop) -> None:
         leaf = waiting.leaf
         self.operator, self.layer = leaf.operator, waiting.layer
-        self._is_reading = (leaf.domain, leaf.op_type) not in PASSING_ON
+        self.is_reading = (leaf.domain, leaf.op_type) not in PASSING_ON
         self._inside, self._workshop = waiting.inside, workshop
         self.spans: list[Span] = []
         self._reference: Callable[..., Any]
         self._inputs = [None if not name else waiting.scope[name] for name in leaf.inputs]
-        self._outputs = [waiting.outputs[name] if name else None for name in leaf.outputs]
+        self.outputs = [waiting.outputs[name] if name else None for name in leaf.outputs]
         self.bodies = {
             name: Body(value, waiting, workshop) for name, value in leaf.attributes.items() if isinstance(value, Graph)
         }
@@ -202,7 +220,12 @@ class DataCall:
         self._attributes = {**attributes, **self.bodies}
         version = since_version(leaf.domain, leaf.op_type, leaf.version) or leaf.version
         record = lookup(leaf.domain, leaf.op_type, version)
-        if record is not None and record.reference is not None:
+        self.keeps_nothing = record is not None and record.prepare is not None
+        if record is not None and record.prepare is not None:
+            with naming(lambda why: malformed(self.operator, self.layer, why)):
+                self.kernel, self._reference = "numpy", record.prepare(**self._attributes)
+            self._attributes = {}
+        elif record is not None and record.reference is not None:
             self.kernel, self._reference = "numpy", record.reference
             if record.is_random:
                 self._attributes["random"] = workshop.resources.random
@@ -213,9 +236,10 @@ class DataCall:
 
     def run(self, held: dict[Variable | Unknown, Any]) -> None:
         """Add the outputs to ``held``. Raises ``InputError`` naming the layer when the data does not fit it."""
-        values = [None if item is None else content(item, held) for item in self._inputs]
-        if self._is_reading:
-            values = [value if value.__class__ is np.ndarray else fetched(value) for value in values]
+        values: list[Any] = []
+        for item in self._inputs:
+            value = None if item is None else held[item] if item in held else content(item, held)
+            values.append(fetched(value) if self.is_reading and value.__class__ is not np.ndarray else value)
         for body in self._bodies:
             body.capture(held)
         try:
@@ -224,13 +248,16 @@ class DataCall:
             if isinstance(error, ToolkitError):
                 raise
             raise data_error(self.operator, self.layer, said(error)) from error
-        results = [as_value(item) for item in (result if isinstance(result, tuple) else (result,))]
-        if len(results) < len(self._outputs):
+        results = result if result.__class__ is tuple else (result,)
+        if len(results) < len(self.outputs):
             self._require_all(len(results))
-        held.update({item: value for item, value in zip(self._outputs, results, strict=False) if item is not None})
+        for item, value in zip(self.outputs, results, strict=False):
+            if item is not None:
+                held[item] = as_value(value)
         if self._workshop.decisions is not None:
             times = max((body.times for body in self._bodies), default=0)
-            self._workshop.decisions.record(self._inside, self.layer, values, fetched(results), times)
+            told = [fetched(as_value(value)) for value in results]
+            self._workshop.decisions.record(self._inside, self.layer, values, told, times)
 
     def run_timed(self, held: dict[Variable | Unknown, Any]) -> None:
         """``run``, and remember when and for how long."""
@@ -239,9 +266,9 @@ class DataCall:
         self.spans.append((started, time.perf_counter() - started))
 
     def _require_all(self, count: int) -> None:
-        if any(item is not None for item in self._outputs[count:]):
+        if any(item is not None for item in self.outputs[count:]):
             raise InputError(
-                f"{self.operator} {self.layer!r} gives {count} outputs, the model names {len(self._outputs)}. "
+                f"{self.operator} {self.layer!r} gives {count} outputs, the model names {len(self.outputs)}. "
                 "Export the model again."
             )
 

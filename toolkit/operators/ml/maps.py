@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from toolkit.operators.ml.rows import DOMAIN, as_rows
 from toolkit.operators.record import data_dependent, not_differentiable, operator
 
 CASTS: dict[str, Any] = {"TO_FLOAT": np.float32, "TO_INT64": np.int64, "TO_STRING": object}
+Zipped = Callable[[np.ndarray], list[dict[Any, float]]]
 MISSING: dict[str, Any] = {"TO_FLOAT": 0.0, "TO_INT64": 0, "TO_STRING": "0.f"}  # what onnxruntime fills gaps with
 
 
@@ -20,23 +22,30 @@ def zip_map(
     x: np.ndarray, *, classlabels_int64s: Integers = None, classlabels_strings: Strings = None
 ) -> list[dict[Any, float]]:
     """One dict per row, from label to the value in the label's column, labels in ascending order."""
-    order, names = ORDERED(classlabels_strings, classlabels_int64s)
-    rows = x if x.ndim == 2 else as_rows(x)
-    if rows.shape[1] != len(names):
-        raise ValueError(f"the input must have a column for each of the {len(names)} labels, got {rows.shape[1]}")
-    if order is not None:
-        rows = rows[:, order]
-    return [dict(zip(names, row)) for row in rows.tolist()]  # noqa: B905  # as many as was just looked at
+    return ZIPPED(classlabels_strings, classlabels_int64s)(x)
 
 
-def _ordered(strings: Strings, integers: Integers) -> tuple[np.ndarray | None, list[Any]]:
-    """The order of the labels' columns, ``None`` where they are in order, and the labels in it."""
+def zip_maps(*, classlabels_int64s: Integers = None, classlabels_strings: Strings = None) -> Zipped:
+    """``zip_map`` for the labels of one node."""
+    return _zipped(classlabels_strings, classlabels_int64s)
+
+
+def _zipped(strings: Strings, integers: Integers) -> Zipped:
     labels = labels_of(strings, integers)
-    order = labels.argsort(kind="stable")
-    return None if (order == np.arange(len(order))).all() else order, labels[order].tolist()
+    order, count = labels.argsort(kind="stable"), len(labels)
+    names, is_ordered = labels[order].tolist(), bool((order == np.arange(count)).all())
+
+    def zipped(x: np.ndarray) -> list[dict[Any, float]]:
+        rows = x if x.ndim == 2 else as_rows(x)
+        if rows.shape[1] != count:
+            raise ValueError(f"the input must have a column for each of the {count} labels, got {rows.shape[1]}")
+        lists = rows.tolist() if is_ordered else rows[:, order].tolist()
+        return list(map(dict, map(zip, repeat(names), lists)))  # no bytecode for each row
+
+    return zipped
 
 
-ORDERED: Packing[tuple[np.ndarray | None, list[Any]]] = Packing(_ordered)
+ZIPPED: Packing[Zipped] = Packing(_zipped)
 
 
 def dict_vectorizer(
@@ -92,6 +101,7 @@ operator(
     "ZipMap",
     domain=DOMAIN,
     reference=zip_map,
+    prepare=zip_maps,
     gradient=not_differentiable("its result is a list of dicts"),
     infer=data_dependent("a sequence of maps"),
 )
