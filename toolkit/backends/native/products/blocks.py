@@ -76,7 +76,7 @@ class Factor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Panels:
-    """A packed matrix of known sizes: by blocks of ``DEPTH`` rows, in them by panels."""
+    """A packed matrix of known sizes, panel after panel."""
 
     place: str
     start: Number
@@ -117,8 +117,7 @@ class Blocks:
 
     def _panel(self, packed: Panels, span: Span, number: Number) -> Matrix:
         """Where a panel of a block lies."""
-        before = span.first * (self._panels(packed.columns) * self.width)
-        return Matrix(packed.place, packed.start + before + number * (span.count * self.width), self.width)
+        return Matrix(packed.place, packed.start + (number * packed.depth + span.first) * self.width, self.width)
 
     def _columns(self, source: Matrix, at: Number, count: int) -> Number:
         if source.column_step == 1:
@@ -146,12 +145,20 @@ class Blocks:
 
     def add(self, factor: Matrix, rows: int, panels: Panels, target: Matrix) -> None:
         """Add ``rows`` rows times a packed matrix to a target."""
-        for span in self.spans(panels.depth):
-            part = factor.part(0, span.first)
+        self.add_each(1, lambda index: (factor, target), rows, panels)
 
-            def add(number: Number, count: int, part: Matrix = part, span: Span = span) -> None:
+    def add_each(
+        self, count: Number | int, pair: Callable[[Number], tuple[Matrix, Matrix]], rows: int, panels: Panels
+    ) -> None:
+        """The same for ``count`` factors and their targets, as ``pair`` has them: each panel is read once for all."""
+        for span in self.spans(panels.depth):
+
+            def add(number: Number, columns: int, span: Span = span) -> None:
                 panel = self._panel(panels, span, number)
-                self.add_panel(part, rows, span, panel, count, target.part(0, number * self.width))
+                with self._code.loop(count) as index:
+                    factor, target = pair(index)
+                    part, sums = factor.part(0, span.first), target.part(0, number * self.width)
+                    self.add_panel(part, rows, span, panel, columns, sums)
 
             self.each_panel(panels.columns, self._code.index(0), self._code.index(self._panels(panels.columns)), add)
 

@@ -85,6 +85,31 @@ class GatePanels(Rearranged):
         target[...] = apart.transpose(0, 3, 1, 2, 4)
 
 
+@dataclass(frozen=True, slots=True)
+class LayerPanels(Rearranged):
+    """The same weight by panels of ``width`` columns, for each direction those of all ``parts`` one behind the other.
+
+    A part has so many gates from a first one on, and a column for each hidden unit of them.
+    """
+
+    width: int
+    parts: tuple[tuple[int, int], ...]
+
+    def shape(self, given: tuple[int, ...]) -> tuple[int, ...]:
+        directions, depth, _, hidden = given
+        return directions, sum(-(-gates * hidden // self.width) for _, gates in self.parts), depth, self.width
+
+    def fill(self, target: np.ndarray, source: np.ndarray) -> None:
+        directions, depth, _, _ = source.shape
+        panels = iter(target.swapaxes(0, 1))
+        for first, gates in self.parts:
+            matrix = source[:, :, first : first + gates].reshape(directions, depth, -1)
+            for start in range(0, matrix.shape[-1], self.width):
+                panel, part = next(panels), matrix[:, :, start : start + self.width]
+                panel[..., : part.shape[-1]] = part
+                panel[..., part.shape[-1] :] = 0
+
+
 class Rearrange(Kernel):
     """From rows to another order."""
 

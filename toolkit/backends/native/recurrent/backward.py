@@ -60,10 +60,10 @@ class _Backward:
         ]
         variable = kept_of(node)
         assert variable is not None
-        self.inputs[kept] = Regions(sizes, "", 0, is_kept=True).layout(variable.shape)
+        self.inputs[kept] = Regions(sizes).layout(variable.shape)
         self.outputs = plain_layouts(node.outputs)
         self.walk = walk = Walk(sizes, threads, self.inputs, self.outputs)
-        self._regions = Regions(sizes, walk.given[kept], 0, is_kept=True)
+        self._regions = Regions(sizes, walk.given[kept])
         self._dy, *self._dlast = walk.given[kept + 1 :]
         self._made = dict(zip(wrt, walk.made, strict=True))
         self._panels = walk.reserve(sizes.directions * self._grad_panels(walk.code.index(0), 0).count)
@@ -81,7 +81,7 @@ class _Backward:
         zero, width, hidden = walk.code.index(0), sizes.width, sizes.hidden
         self._r = [
             walk.packed(Matrix(r, zero + first * hidden, width).turned(), hidden * width, gates * hidden, hidden)
-            for first, gates in walk.parts
+            for first, gates in walk.sizes.parts
         ]
         if X in self._made:
             self._w = walk.packed(Matrix(w, zero, width).turned(), sizes.size * width, width, sizes.size)
@@ -157,4 +157,4 @@ class _Backward:
             target = Matrix(self._made[X], row * sizes.size, sizes.size)
             with walk.code.where(direction.equals(0)):
                 walk.fill(target, rows, sizes.size)
-            walk.add(grads, rows, self._w(direction), target)
+            walk.blocks.add(grads, rows, self._w(direction), target)

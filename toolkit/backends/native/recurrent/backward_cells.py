@@ -44,7 +44,7 @@ class BackwardStep:
 
     def add(self, source: Matrix, part: int, target: Matrix) -> None:
         """Take gradients through a part of R."""
-        self.walk.add(source, self.rows, self.weights[part], target)
+        self.walk.blocks.add(source, self.rows, self.weights[part], target)
 
     def sweep(self, body: Callable[[Unit], None]) -> None:
         self.walk.sweep(self.rows, body)
@@ -92,7 +92,7 @@ def _simple(slope: Callable[[Number, Number], Number]) -> Cell:
 def _lstm(step: BackwardStep) -> None:
     def body(unit: Unit) -> None:
         entering, kept, new, leaving = (unit.load(step.gates, gate) for gate in range(4))
-        shown = functions.hyperbolic_tangent(unit.load(step.cell_after))
+        shown = functions.quick_tangent(unit.load(step.cell_after))
         dstate = step.incoming(unit)
         dcell = (dstate * leaving).times_plus(_of_tanh(shown), unit.load(step.dcell))
         grads = (

@@ -42,7 +42,7 @@ class ForwardStep:
 
     def add(self, source: Matrix, part: int, target: Matrix) -> None:
         """Add the product of states with a part of R."""
-        self.walk.add(source, self.rows, self.weights[part], target)
+        self.walk.blocks.add(source, self.rows, self.weights[part], target)
 
     def sweep(self, body: Callable[[Unit], None]) -> None:
         self.walk.sweep(self.rows, body)

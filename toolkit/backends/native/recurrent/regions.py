@@ -2,7 +2,7 @@
 
 For each direction and time there are the gates, rows by sequence; for each direction and moment between two times the
 states, and beside them what a cell has of its own: the cell states of LSTM, the reset states of GRU, or what LinearGRU
-resets. Where nothing is kept, all times are one, and a moment is the same as the next.
+resets. Where nothing is kept, there are the gates of a few steps alone, and a moment is the same as the next.
 """
 
 from __future__ import annotations
@@ -26,12 +26,19 @@ class KeptSteps:
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """Where everything lies in memory that belongs to ``place``, from the element ``start`` on."""
+    """Where everything lies in memory that belongs to ``place``, from the element ``start`` on.
+
+    ``few`` steps share it, unless everything is kept: then that is 0.
+    """
 
     sizes: Sizes
-    place: str
-    start: int
-    is_kept: bool
+    place: str = ""
+    start: int = 0
+    few: int = 0
+
+    @property
+    def is_kept(self) -> bool:
+        return self.few == 0
 
     @property
     def count(self) -> int:
@@ -44,7 +51,7 @@ class Regions:
 
     @property
     def _times(self) -> int:
-        return self.sizes.steps if self.is_kept else 1
+        return self.few or self.sizes.steps
 
     @property
     def _moments(self) -> int:
@@ -63,8 +70,8 @@ class Regions:
         return self._first_states + self._moments * self._states
 
     def gates(self, direction: Number, time: Number | int) -> Matrix:
-        """A row of all gates for each sequence; sequences of the next time follow."""
-        number = direction * self._times + (time if self.is_kept else 0)
+        """A row of all gates for each sequence; ``time`` counts the few steps where there are no others."""
+        number = direction * self._times + time
         return Matrix(self.place, number * (self.sizes.batch * self.sizes.width) + self.start, self.sizes.width)
 
     def states(self, direction: Number, moment: Number | int) -> Matrix:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.assembly.number import Number
@@ -19,7 +20,6 @@ from toolkit.backends.protocol import Layout
 COUNTER = 16  # floats at the beginning of the workspace, of which the barrier uses the first
 LINE = 16  # floats of a line of the caches
 LEAST_SEQUENCES = 2  # of a thread
-PARTS = {"GRU": ((0, 2), (2, 1)), "LinearGRU": ((0, 2), (2, 1))}  # first gate and gates that meet R together
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,11 @@ class Walk:
         self.team = Team(self.code, threads, self.scratch)
         self._groups = 1 if self.team.is_alone else threads
         self._reserved = COUNTER
-        self.parts = PARTS.get(sizes.kind, ((0, sizes.gates),))
+
+    @property
+    def most_rows(self) -> int:
+        """Sequences of a thread, where one has more than another of that one."""
+        return -(-self.sizes.batch // self._groups)
 
     # memory -----------------------------------------------------------------------------------------------------------
 
@@ -92,6 +96,16 @@ class Walk:
     def zero(self) -> Number:
         return self.code.constant(0.0, FLOAT32, self.lanes)
 
+    def known(self, place: str, depth: int, parts: Sequence[tuple[int, int]]) -> list[Callable[[Number], Panels]]:
+        """Where the parts of a weight of a direction lie that was packed before, see ``LayerPanels``."""
+        counts = [gates * self.sizes.hidden for _, gates in parts]
+        starts = list(accumulate((self.blocks.size(depth, count) for count in counts), initial=0))
+
+        def panels(start: int, count: int) -> Callable[[Number], Panels]:
+            return lambda direction: Panels(place, direction * starts[-1] + start, depth, count)
+
+        return [panels(start, count) for start, count in zip(starts, counts, strict=False)]
+
     def packed(self, source: Matrix, step: int, depth: int, columns: int) -> Callable[[Number], Panels]:
         """Pack a matrix of each direction, ``step`` elements apart; returns where that of a direction lies."""
         size = self.blocks.size(depth, columns)
@@ -123,10 +137,6 @@ class Walk:
     def is_reverse(self, direction: Number) -> Number:
         """Whether a direction begins with the last time."""
         return direction >= self.sizes.first_reverse
-
-    def add(self, source: Matrix, rows: int, panels: Panels, target: Matrix) -> None:
-        """See ``Blocks.add``."""
-        self.blocks.add(source, rows, panels, target)
 
     def sweep(self, rows: int, body: Callable[[Unit], None]) -> None:
         """``body`` for all hidden units of some sequences."""

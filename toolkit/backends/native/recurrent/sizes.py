@@ -12,6 +12,7 @@ from toolkit.compiler.program import Node
 from toolkit.operators.standard.recurrent_layer import STATES
 
 FLOAT32 = np.dtype(np.float32)
+PARTS = {"GRU": ((0, 2), (2, 1)), "LinearGRU": ((0, 2), (2, 1))}
 MANY = 8  # sequences from which weights that come from far away serve enough of them
 
 
@@ -39,6 +40,11 @@ class Sizes(NamedTuple):
     @property
     def biases(self) -> int:
         return self.gates + (self.kind == "LinearGRU")
+
+    @property
+    def parts(self) -> tuple[tuple[int, int], ...]:
+        """First gate and gates of what meets R together."""
+        return PARTS.get(self.kind, ((0, self.gates),))
 
     @property
     def products(self) -> int:

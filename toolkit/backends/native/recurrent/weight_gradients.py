@@ -63,7 +63,7 @@ def _groups(walk: Walk, targets: Targets, direction: Number, x: Matrix, regions:
     bias = Matrix(targets.bias, direction * (sizes.biases * hidden), hidden)
     before = regions.states(direction, walk.is_reverse(direction).converted(direction.dtype))
     found = []
-    for part, (first, gates) in enumerate(walk.parts):
+    for part, (first, gates) in enumerate(walk.sizes.parts):
         column = first * hidden
         terms = [_Term(x, sizes.size, w.part(0, column))] if targets.w else []
         of_states = _Term(regions.own(direction, 0) if part and not is_linear else before, hidden, r.part(0, column))
