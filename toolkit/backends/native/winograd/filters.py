@@ -68,7 +68,8 @@ def filter_function(filtering: Filtering, is_backwards: bool) -> str:
     """Filters seen at all points. Places: weight, target; numbers: begin, end, outputs, channels, three distances.
 
     The units from begin to end are made, of which a panel has one for each channel, in whole vectors of them. The
-    distances are those between outputs and between channels in the weight, and the units between points.
+    distances are those between outputs and between channels in the weight, and the units between points. Lines are
+    written past the caches: each point has its own, and reading them all before would take most of the time.
     """
     code = Code(2, numbers=7)
     weight, target = code.places
@@ -88,5 +89,7 @@ def filter_function(filtering: Filtering, is_backwards: bool) -> str:
             found.reverse()
         seen = in_both_axes(filtering.filter, [found[row * taps : (row + 1) * taps] for row in range(taps)])
         for point, value in enumerate(value for line in seen for value in line):
-            code.store(value, target, (apart * point + unit) * width())
+            for lane in range(0, width(), lanes):
+                code.store_past(value.part(lane, lanes), target, (apart * point + unit) * width() + lane)
+    code.settle()
     return compiler().name(code.text())
