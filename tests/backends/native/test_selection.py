@@ -146,8 +146,18 @@ def test_large_products_are_taken_where_they_win(wins: bool, monkeypatch: pytest
     weight = Variable("w", np.dtype(np.float32), (1024, 1024), constant=np.ones((1024, 1024), np.float32))
     large = rig.node("toolkit::FusedMatMul", rig.given(128, 1024), weight)
     rig.node("toolkit::FusedMatMul", large.y, rig.given(1024, 1024))
+    rig.node("toolkit::FusedMatMul", large.y, rig.given(1024, 32))
     rig.node("Relu", large.y)
-    assert rig.taken() == [wins, False, False]
+    assert rig.taken() == [wins, wins, False, False]
+
+
+def test_large_products_are_taken_in_training_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "wins", lambda: True)
+    rig = Rig()
+    large = rig.node("toolkit::FusedMatMul", rig.given(128, 1024), rig.given(1024, 1024), transB=1)
+    rig.node("toolkit::FusedMatMul", large.y, rig.given(1024, 8))
+    rig.node("toolkit::FusedMatMul", large.y, rig.given(128, 1024), transA=1).role = "backward"
+    assert rig.taken() == [True, False, False]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -3,8 +3,8 @@
 Taken are nodes of programs that only compute forward; of those that learn the updates, passes over large tensors, and
 recurrent layers with their gradients; in both large convolutions where fewer multiplications do. What lies in a
 library's own layout (behind convolutions) is left to the library, for every change of layout is a copy, unless a kernel
-does not mind. Where the other choice is numpy, neither that nor size matters. Large products by known matrices, and
-small stacks of products, are taken in inference, on processors for which ours are faster.
+does not mind. Where the other choice is numpy, neither that nor size matters. Large products by one matrix are taken
+in both, and small stacks of products in inference, on processors for which ours are faster.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _take_of_training(program: Program) -> None:
         keeps = node.backend in (LIBRARY, NAME) and _keeps_layout(node, elsewhere)
         if node.op_type in RECURRENT and node.domain == TOOLKIT_DOMAIN:
             is_better_off = _learns_sooner(node)
-        elif node.op_type in OF_TRAINING:
+        elif node.op_type in OF_TRAINING or (node.op_type in PRODUCTS and _is_large_product(node)):
             is_better_off = _is_better_off(node)
         else:
             is_better_off = _passes_sooner(node, any(item in elsewhere for item in node.inputs))

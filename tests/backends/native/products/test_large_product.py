@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
         (small_product, "FEW_ROWS", 0),
         (large_product, "LEAST_PRODUCTS", 0),
         (large_product, "LEAST_ROWS", 0),
+        (large_product, "LEAST_SIDE", 0),
         (selection, "wins", lambda: True),
     ):
         monkeypatch.setattr(module, name, value)
@@ -43,10 +44,15 @@ def given(size: tuple[int, int, int], attributes: Mapping[str, Any], bias: bool,
 
 
 def check(
-    size: tuple[int, int, int], threads: int = 1, bias: bool = False, residual: bool = False, **named: Any
+    size: tuple[int, int, int],
+    threads: int = 1,
+    bias: bool = False,
+    residual: bool = False,
+    known: Sequence[int] = (1, 2),
+    **named: Any,
 ) -> None:
-    """FusedMatMul with a known matrix, against its reference."""
-    check_node("FusedMatMul", given(size, named, bias, residual), named, threads=threads)
+    """FusedMatMul with a matrix that is known, or computed, against its reference."""
+    check_node("FusedMatMul", given(size, named, bias, residual), named, threads=threads, known=known)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -54,6 +60,12 @@ def check(
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_every_size(size: tuple[int, int, int], turned: int, threads: int) -> None:
     check(size, threads, bias=True, transB=turned)
+
+
+@pytest.mark.parametrize("turned", [0, 1])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_a_matrix_that_is_computed_is_packed_block_by_block(size: tuple[int, int, int], turned: int) -> None:
+    check(size, threads=2, bias=True, known=(), transB=turned)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -68,7 +80,8 @@ def test_rows_are_shared_out_where_there_are_many(threads: int, monkeypatch: pyt
 def test_several_passes(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocking, "MOST_PACKED", 1)
     assert blocking.cut(20, 600, 50, threads, 600, 600).passes == 3
-    check((20, 600, 50), threads, bias=True, residual=True, activation="Relu")
+    for known in ((1,), ()):
+        check((20, 600, 50), threads, bias=True, residual=True, known=known, activation="Relu")
 
 
 @pytest.mark.parametrize(("bias", "residual"), [(False, False), (True, True), (False, True)])

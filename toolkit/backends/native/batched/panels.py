@@ -6,11 +6,11 @@ vector has lanes are turned in registers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.assembly.number import Number, joined
+from toolkit.backends.native.assembly.squares import turned
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.blocking import LINE
 from toolkit.backends.native.products.tile import FLOAT32, width
@@ -91,24 +91,6 @@ def _square(
         ]
     for ahead, numbers in enumerate(found):
         code.store(numbers, target, start + (step + ahead) * width())
-
-
-def turned(rows: Sequence[Number]) -> list[Number]:
-    """The columns of a square of vectors, whose number is a power of two."""
-    found, size = list(rows), len(rows) // 2
-    while size:
-        for index in range(len(found)):
-            if index & size:
-                continue
-            one, other = found[index], found[index + size]
-            found[index] = one.picked(
-                other, [lane + (len(found) - size if lane & size else 0) for lane in range(len(found))]
-            )
-            found[index + size] = one.picked(
-                other, [lane + (len(found) if lane & size else size) for lane in range(len(found))]
-            )
-        size //= 2
-    return found
 
 
 def fetch(code: Code, source: Matrix, row: Number, size: int) -> None:

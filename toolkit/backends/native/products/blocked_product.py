@@ -18,7 +18,7 @@ from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.assembly.number import INDEX, Number
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.blocking import Cut
-from toolkit.backends.native.products.factors import Left, Panels, Right, RowsOfLeft
+from toolkit.backends.native.products.factors import Left, Right, RowsOfLeft
 from toolkit.backends.native.products.tile import DEPTH, FLOAT32, Panel, width
 
 FINISHING = 4  # whole numbers that a finishing function is given: row, rows, column, and where the sums begin
@@ -50,30 +50,30 @@ class _Turn(NamedTuple):
 
 
 @cache
-def blocked_function() -> str:
+def blocked_function(right: type[Right]) -> str:
     """The name of a function for ``Code.invoke`` that computes a thread's share of a product.
 
-    - Places: the left factor row by row, the right one in panels of ``width()`` columns, the workspace, the table of
-      the ``Cut``, the ``tile_function`` of its blocks and that of the higher ones, the kernel's table of addresses and
-      its finishing function. That is given the table, and ``FINISHING`` numbers: from ``row`` on ``rows`` rows of sums
-      of ``width()`` columns from ``column`` on lie in the workspace from ``start`` on, one behind the other.
+    - Places: the left factor row by row, the ``right`` one as it lies, the workspace, the table of the ``Cut``, the
+      ``tile_function`` of its blocks and that of the higher ones, the kernel's table of addresses and its finishing
+      function. That is given the table, and ``FINISHING`` numbers: from ``row`` on ``rows`` rows of sums of
+      ``width()`` columns from ``column`` on lie in the workspace from ``start`` on, one behind the other.
     - Numbers: the thread and how many there are.
     """
     code = Code(8, numbers=2)
-    _Writer(code).write()
+    _Writer(code, right).write()
     return compiler().name(code.text())
 
 
 class _Writer:
     """Writes the function."""
 
-    def __init__(self, code: Code) -> None:
+    def __init__(self, code: Code, kind: type[Right]) -> None:
         left, right, self._workspace, table, self._tile, self._higher, self._table, self._finish = code.places
         self._code = code
         self._number, self._count = code.numbers
         self._cut = Cut(*(code.load(table, index, INDEX) for index in range(len(Cut._fields))))
         self._left: Left = RowsOfLeft(code, left, self._cut.left_stride)
-        self._right: Right = Panels(code, right, self._cut.right_stride)
+        self._right = kind(code, right, self._cut)
 
     def write(self) -> None:
         code, cut = self._code, self._cut

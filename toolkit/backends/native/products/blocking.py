@@ -25,10 +25,12 @@ class Cut(NamedTuple, Generic[Whole]):
     - Each thread has a workspace of ``size`` numbers: the packed left factor, ``block_size`` for each block of the
       depth; from ``sums_at`` on sums, ``kept_size`` for each panel; from ``spare_at`` on a block of a panel.
     - ``lines`` lines of the next block are fetched while a block of rows is computed.
-    - ``left_stride`` and ``right_stride`` are how far apart in memory the rows of the factors lie.
+    - ``left_stride`` and ``right_stride`` are how far apart in memory the rows of the factors lie, or where it is
+      their transposes that lie row by row, those of these.
     """
 
     depth: Whole
+    columns: Whole
     panels: Whole
     across: Whole
     along: Whole
@@ -66,6 +68,7 @@ def cut(rows: int, depth: int, columns: int, threads: int, left_stride: int, rig
     spare_at = sums_at + (-(-panels // along) if passes > 1 else 1) * group_rows * width()
     return Cut(
         depth=depth,
+        columns=columns,
         panels=panels,
         across=across,
         along=along,

@@ -85,10 +85,14 @@ class Ending:
         lanes = compiler().lanes(FLOAT32)
         whole, rest = divmod(self.columns, lanes)
         vectors = code.index(whole * lanes) - sums.column
-        with code.loop(vectors.smaller(width), lanes) as position:
-            self._piece(code, sums, position, lanes, addends, target)
-        if rest:
-            with code.where(vectors < width):
+        is_whole = vectors >= width
+        with code.where(is_whole):
+            for vector in range(0, width, lanes):
+                self._piece(code, sums, code.index(vector), lanes, addends, target)
+        with code.where(~is_whole):
+            with code.loop(vectors, lanes) as position:
+                self._piece(code, sums, position, lanes, addends, target)
+            if rest:
                 self._piece(code, sums, vectors, rest, addends, target)
 
     def _piece(self, code: Code, sums: Sums, position: Number, count: int, addends: Sequence[str], target: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from toolkit.backends.native.assembly.code import Code
-from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.assembly.number import Number, joined
+from toolkit.backends.native.assembly.squares import turned
 from toolkit.backends.native.compilation.compiler import compiler
-from toolkit.backends.native.products.blocking import LINE
+from toolkit.backends.native.products.blocking import LINE, Cut
 from toolkit.backends.native.products.tile import FLOAT32, Panel, width
 
 
@@ -22,7 +24,9 @@ class Left(Protocol):
 
 
 class Right(Protocol):
-    """A right factor."""
+    """A right factor, which lies at a place as a product is cut that it belongs to."""
+
+    def __init__(self, code: Code, place: str, cut: Cut[Number]) -> None: ...
 
     def block(self, panel: Number, start: Number, count: Number, spare: Panel) -> Panel:
         """``count`` steps of a panel from the depth ``start`` on, packed to ``spare`` unless they lie so already."""
@@ -53,10 +57,10 @@ class RowsOfLeft:
 
 
 class Panels:
-    """A right factor packed in panels of ``width()`` columns, which lie ``stride`` rows apart."""
+    """A right factor packed in panels of ``width()`` columns, which lie ``right_stride`` rows apart."""
 
-    def __init__(self, code: Code, place: str, stride: Number) -> None:
-        self._code, self._place, self._stride = code, place, stride
+    def __init__(self, code: Code, place: str, cut: Cut[Number]) -> None:
+        self._code, self._place, self._stride = code, place, cut.right_stride
 
     def _at(self, panel: Number, start: Number) -> Number:
         return (panel * self._stride + start) * width()
@@ -66,3 +70,61 @@ class Panels:
 
     def fetch(self, panel: Number, start: Number, line: Number) -> None:
         self._code.prefetch(self._place, self._at(panel, start) + line * LINE, FLOAT32)
+
+
+class RowsOfRight:
+    """A right factor row by row. Columns that are not there repeat the last one."""
+
+    def __init__(self, code: Code, place: str, cut: Cut[Number]) -> None:
+        self._code, self._place, self._stride, self._columns = code, place, cut.right_stride, cut.columns
+
+    def block(self, panel: Number, start: Number, count: Number, spare: Panel) -> Panel:
+        code, lanes, first = self._code, compiler().lanes(FLOAT32), panel * width()
+        is_whole = first + width() <= self._columns
+        with code.where(is_whole), code.loop(count) as step:
+            source = (start + step) * self._stride + first
+            for vector in range(0, width(), lanes):
+                values = code.load(self._place, source + vector, FLOAT32, lanes)
+                code.store(values, spare.place, spare.start + step * width() + vector)
+        with code.where(~is_whole), code.loop(count) as step, code.loop(width()) as lane:
+            column = (first + lane).smaller(self._columns - 1)
+            value = code.load(self._place, (start + step) * self._stride + column, FLOAT32)
+            code.store(value, spare.place, spare.start + step * width() + lane)
+        return spare
+
+    def fetch(self, panel: Number, start: Number, line: Number) -> None:
+        self._code.prefetch(self._place, (start + line) * self._stride + panel * width(), FLOAT32)
+
+
+class ColumnsOfRight:
+    """A right factor whose transpose lies row by row. Columns that are not there repeat the last one."""
+
+    def __init__(self, code: Code, place: str, cut: Cut[Number]) -> None:
+        self._code, self._place, self._stride, self._columns = code, place, cut.right_stride, cut.columns
+
+    def block(self, panel: Number, start: Number, count: Number, spare: Panel) -> Panel:
+        code, lanes = self._code, compiler().lanes(FLOAT32)
+        first, last = panel * width(), self._columns - 1
+        sources = [(first + lane).smaller(last) * self._stride + start for lane in range(width())]
+        squares = count - (count & (lanes - 1))
+
+        def store(values: Number, step: Number, vector: int) -> None:
+            code.store(values, spare.place, spare.start + step * width() + vector)
+
+        with code.loop(squares, lanes) as step:
+            for vector in range(0, width(), lanes):
+                loaded = self._loaded(sources[vector : vector + lanes], step, lanes)
+                for ahead, values in enumerate(turned(loaded)):
+                    store(values, step + ahead, vector)
+        with code.loop(count, start=squares) as step:
+            for vector in range(0, width(), lanes):
+                store(joined(self._loaded(sources[vector : vector + lanes], step, 1)), step, vector)
+        return spare
+
+    def _loaded(self, sources: Sequence[Number], step: Number, count: int) -> list[Number]:
+        return [self._code.load(self._place, source + step, FLOAT32, count) for source in sources]
+
+    def fetch(self, panel: Number, start: Number, line: Number) -> None:
+        piece = line / width()
+        column = panel * width() + (line - piece * width())
+        self._code.prefetch(self._place, column * self._stride + start + piece * LINE, FLOAT32)

@@ -1,4 +1,8 @@
-"""Large products of rows with a matrix that is known beforehand, with everything that is fused behind them."""
+"""Large products of rows with one matrix, with everything that is fused behind them.
+
+A matrix that is known beforehand is packed once. What is computed, or changes with each step of training, is packed
+block by block while it is multiplied.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,9 @@ from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.products.blocked_product import FINISHING, blocked_function
 from toolkit.backends.native.products.blocking import cut, workspace_nbytes
 from toolkit.backends.native.products.ending import Ending, Sums, overwritten
+from toolkit.backends.native.products.factors import ColumnsOfRight, Panels, Right, RowsOfRight
 from toolkit.backends.native.products.panel_packing import LargePanels
-from toolkit.backends.native.products.small_product import has_known_matrix
+from toolkit.backends.native.products.small_product import has_known_matrix, has_one_matrix
 from toolkit.backends.native.products.tile import FLOAT32, MOST_ROWS, tile_function, width
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
@@ -25,14 +30,18 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 LEAST_PRODUCTS = 1 << 22  # multiplications, a tenth of a millisecond, below which blocks cost what they save
 LEAST_ROWS = 16  # below, reading the matrix takes the time
+LEAST_SIDE = 64  # rows, columns, and products for a sum, which repay that the matrix is packed for them
 VECTOR = 32  # bytes; for wider vectors the library has kernels that keep the processor busy
 
 
 def is_large_product(node: Node) -> bool:
-    """Whether the node is a large product of rows with one matrix that is known beforehand."""
-    if not has_known_matrix(node):
+    """Whether the node is a large product of rows with one matrix."""
+    if not has_one_matrix(node) or products(node) < LEAST_PRODUCTS:
         return False
-    return products(node) >= LEAST_PRODUCTS and node.y.size >= LEAST_ROWS * node.y.shape[-1]
+    columns = node.y.shape[-1]
+    if has_known_matrix(node):
+        return node.y.size >= LEAST_ROWS * columns
+    return min(node.y.size // columns, node.x.shape[-1], columns) >= LEAST_SIDE
 
 
 def wins() -> bool:
@@ -44,12 +53,17 @@ def wins() -> bool:
 @kernel(TOOLKIT_DOMAIN, "FusedMatMul", accepts=is_large_product)
 def lower_large_product(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """``activation(alpha * a @ b + bias + residual)``; the residual is overwritten where nobody reads it later."""
-    depth, columns = node.x.shape[-1], node.y.shape[-1]
-    found = cut(node.y.size // columns, depth, columns, resources.threads, depth, depth)
+    depth, columns, matrix = node.x.shape[-1], node.y.shape[-1], node.inputs[1]
+    assert matrix is not None
+    is_turned = bool(node.attributes.get("transB"))
+    right: type[Right] = ColumnsOfRight if is_turned else RowsOfRight
     layouts = plain_layouts(node.inputs)
-    layouts[1] = LargePanels(width(), bool(node.attributes.get("transB"))).layout(node.inputs[1])
+    if matrix.constant is not None or (has_known_matrix(node) and not resources.training):
+        right, layouts[1] = Panels, LargePanels(width(), is_turned).layout(matrix)
+    apart = columns if right is RowsOfRight else depth
+    found = cut(node.y.size // columns, depth, columns, resources.threads, depth, apart)
     return CompiledKernel(
-        _code(Ending.of(node), found.height, resources.threads),
+        _code(right, Ending.of(node), found.height, resources.threads),
         layouts,
         [plain(FLOAT32, node.y.shape)],
         in_place=overwritten(node),
@@ -59,7 +73,7 @@ def lower_large_product(node: Node, inputs: Sequence[Layout | None], resources: 
 
 
 @cache
-def _code(ending: Ending, height: int, threads: int) -> Code:
+def _code(kind: type[Right], ending: Ending, height: int, threads: int) -> Code:
     """The kernel of all products with the same ending: the factors, what is added, the result, workspace, and table."""
     code = Code(2 + len(ending.have_rows) + 3)
     team = Team(code, threads)
@@ -67,7 +81,7 @@ def _code(ending: Ending, height: int, threads: int) -> Code:
     tiles = [code.pointer(tile_function(rows), 3, 1) for rows in (height, min(height + 1, MOST_ROWS))]
     finish = code.pointer(_finishing(ending), 1, FINISHING)
     places = [left, right, workspace, table, *tiles, TABLE, finish]
-    code.invoke(blocked_function(), places, [team.number, team.count])
+    code.invoke(blocked_function(kind), places, [team.number, team.count])
     return code
 
 

@@ -38,10 +38,16 @@ FEW_ROWS, MOST_WEIGHTS = 8, 1 << 21  # up to so many rows memory decides, and th
 
 def has_known_matrix(node: Node) -> bool:
     """Whether the node is a product of rows as they lie with one matrix that is known beforehand."""
+    b = node.inputs[1]
+    return b is not None and is_static(b) and has_one_matrix(node)
+
+
+def has_one_matrix(node: Node) -> bool:
+    """Whether the node is a product of rows as they lie with one matrix."""
     a, b = node.inputs[:2]
     if a is None or b is None or not is_of_float32(node):
         return False
-    if len(a.shape) < 2 or len(b.shape) != 2 or not is_static(b) or not is_usual_ending(node):
+    if len(a.shape) < 2 or len(b.shape) != 2 or not is_usual_ending(node):
         return False
     return not any(node.attributes.get(name) for name in ("transA", "swapA", "swapB", "swapY"))
 
