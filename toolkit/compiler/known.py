@@ -7,6 +7,8 @@ from typing import Any
 from toolkit.compiler.program import Node, Variable
 from toolkit.operators.standard.slicing import slices
 
+FAR = 12  # nodes in a row: a weight that is scaled by statistics, which are computed from others, and quantised
+
 
 def known_input(node: Node, name: str, index: int) -> tuple[bool, Any]:
     """Whether an attribute, or the input that newer versions have instead, is known or absent; and its content."""
@@ -33,8 +35,8 @@ def dropped_share(node: Node) -> float | None:
     return share if 0.0 < share < 1.0 else None
 
 
-def is_static(variable: Variable, depth: int = 4) -> bool:
-    """Whether the content follows from constants and parameters alone (looking a few nodes back)."""
+def is_static(variable: Variable, depth: int = FAR) -> bool:
+    """Whether the content follows from constants and parameters alone (looking ``depth`` nodes back)."""
     if variable.constant is not None or variable.parameter is not None:
         return True
     if variable.producer is None or depth == 0:

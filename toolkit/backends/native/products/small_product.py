@@ -29,11 +29,11 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 FLOAT32 = np.dtype(np.float32)
 ACCUMULATORS = 8  # vectors: enough for the latency of an addition, and registers are left for the factors
-MOST_ROWS = 4  # of the result at once
+MOST_ROWS, MOST_ACCUMULATORS = 4, 12  # of the result at once: with those factors all of sixteen registers are taken
 MOST_PARTS = 4  # of a sum
 WORTH_A_THREAD = 1 << 18  # multiplications, about eight microseconds, from which others help
 MOST_PRODUCTS = 1 << 21  # multiplications, from which the library wins, which blocks for the caches
-FEW_ROWS, MOST_WEIGHTS = 8, 1 << 21  # up to so many rows memory decides, and the panels are read straight through
+FEW_ROWS, MOST_WEIGHTS = 16, 1 << 21  # up to so many rows memory decides, and the panels are read straight through
 
 
 def has_known_matrix(node: Node) -> bool:
@@ -87,7 +87,8 @@ class _Sums:
         self._columns, self._depth = node.y.shape[-1], node.x.shape[-1]
         self._rows = node.y.size // self._columns
         self._together = evenly(self._rows, MOST_ROWS)
-        self._vectors = evenly(-(-self._columns // self._lanes), ACCUMULATORS // self._together)
+        most = MOST_ACCUMULATORS if self._together == MOST_ROWS else ACCUMULATORS
+        self._vectors = evenly(-(-self._columns // self._lanes), most // self._together)
         self.width = self._vectors * self._lanes
         self.repeats_rows = self._rows % self._together != 0
         self._a, self._b, *self._addends, self._target = self.code.places
