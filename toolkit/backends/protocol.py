@@ -11,10 +11,11 @@ from __future__ import annotations
 import ctypes
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, NamedTuple, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -168,12 +169,14 @@ class Resources:
     """What a context lends to kernels when they are lowered and bound: threads, a source of randomness, its mode.
 
     ``strict``: products of float32 are computed in float32; without it a device may round the factors (TF32).
+    ``kernels`` are those that the contexts of a network share, by what they were made for.
     """
 
     threads: int
     seed: int = 0
     training: bool = False
     strict: bool = True
+    kernels: MutableMapping[Hashable, Kernel] = field(default_factory=WeakValueDictionary, repr=False, compare=False)
     _owned: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -202,6 +205,8 @@ class Kernel(ABC):
     - ``is_free``: nothing to execute (a view).
     - ``is_capturable``: the step may become part of a fused one, see ``Backend.fuse``; not if it waits for its device,
       allocates, or chooses by values.
+    - ``is_shared``: one may serve several nodes and contexts, also at once: it owns nothing that its steps write, and
+      lending it randomness or a device's queue was not needed to make it.
     """
 
     name: str = ""
@@ -213,6 +218,7 @@ class Kernel(ABC):
     aliases: Sequence[tuple[int, int]] = ()
     is_free: bool = False
     is_capturable: bool = True
+    is_shared: bool = False
 
     @abstractmethod
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any], workspace: Any) -> Step:

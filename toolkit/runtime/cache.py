@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
+from toolkit.backends.protocol import Kernel
 from toolkit.compiler.program import Program
 from toolkit.graph.network import Network
 
@@ -15,7 +16,7 @@ KEPT_CONTEXTS = 8
 
 @dataclass(eq=False)
 class NetworkState:
-    """``packed`` holds packed weights, ``programs`` what was compiled, as long as a context uses them.
+    """``packed`` holds packed weights, ``programs`` what was compiled, ``kernels`` of it, as long as contexts use them.
 
     A context of sizes that another one has is planned from the same program. ``contexts`` are the last ones that
     ``run`` picked.
@@ -23,6 +24,7 @@ class NetworkState:
 
     packed: Any = field(default_factory=WeakValueDictionary)
     programs: WeakValueDictionary[Any, Program] = field(default_factory=WeakValueDictionary)
+    kernels: WeakValueDictionary[Any, Kernel] = field(default_factory=WeakValueDictionary)
     contexts: OrderedDict[Any, Any] = field(default_factory=OrderedDict)
     revision: int = 0
 

@@ -90,6 +90,7 @@ class Context:
         self._backends = resolve(backend)
         self._dims = dict(dims or {})
         self.resources = resources(threads, seed, self.is_training, precision != RELAXED)
+        self.resources.kernels = state_of(network).kernels
         self.is_profiled = self._is_streaming = False
         self.decisions: Decisions | None = None
         self._outputs = outputs

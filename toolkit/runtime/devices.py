@@ -17,6 +17,7 @@ import numpy as np
 from toolkit.backends.host import HostBackend, HostBuffer, HostMemory
 from toolkit.backends.protocol import HOST, Backend, Crossing, Kernel, Layout, Mark, Resources, Step, plain
 from toolkit.errors import BackendError
+from toolkit.runtime.kernels import conversion_for
 from toolkit.runtime.tensors import AnyBuffer, Task, Tensor, host_buffer
 
 BYTE = np.dtype(np.uint8)
@@ -100,7 +101,7 @@ class Devices:
         device = target.device if source.device == HOST else source.device
         here = (backend for backend in self.backends.values() if backend.device == device)
         backend = next((item for item in here if item.owns(source) or item.owns(target)), self._first[device])
-        return backend, backend.reorder(source, target, self.resources)
+        return backend, conversion_for(backend, source, target, self.resources)
 
     def crossing(self, device: str) -> Crossing | None:
         """A way for one tensor over the border of a device, beside its work; ``None`` where it has none."""

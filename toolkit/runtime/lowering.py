@@ -17,6 +17,7 @@ from toolkit.compiler.program import UPDATE_ROLES, Node, Program, Variable
 from toolkit.errors import malformed, naming
 from toolkit.runtime.border import Border
 from toolkit.runtime.devices import Devices
+from toolkit.runtime.kernels import kernel_for
 from toolkit.runtime.store import Store
 from toolkit.runtime.tensors import Task, Tensor, host_buffer
 
@@ -131,7 +132,7 @@ class Lowering:
         backend = self.devices.backends[node.backend]
         layouts = [None if item is None else self._shown(item, backend.device) for item in node.inputs]
         with naming(lambda why: malformed(f"{node.operator}-{node.version}", node.layer, why)):
-            kernel = backend.lower(node, layouts, self.devices.resources)
+            kernel = kernel_for(backend, node, layouts, self.devices.resources)
         inputs = [
             None if item is None or wanted is None else self.tensor(item, wanted, _role_of_reading(node, item))
             for item, wanted in zip(node.inputs, kernel.inputs, strict=True)

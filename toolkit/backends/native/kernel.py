@@ -44,6 +44,7 @@ class CompiledKernel(Kernel):
     """
 
     name = "compiled"
+    is_shared = True
 
     def __init__(
         self,

@@ -41,6 +41,7 @@ class ApproximateGelu(Kernel):
     """The function of whatever lies in memory, padding included; a result may take the memory of what it is of."""
 
     in_place = ((0, 0),)
+    is_shared = True
 
     def __init__(self, layout: Layout, input_count: int = 1) -> None:
         self.inputs, self.outputs = [layout, *[None] * (input_count - 1)], [layout]
@@ -68,7 +69,7 @@ class FollowedByGelu(Kernel):
         self._kernel, self._gelu = kernel, ApproximateGelu(layout)
         self.name, self.inputs, self.outputs = kernel.name, kernel.inputs, kernel.outputs
         self.in_place, self.accumulates = kernel.in_place, kernel.accumulates
-        self.workspace = max(kernel.workspace, self._gelu.workspace)
+        self.workspace, self.is_shared = max(kernel.workspace, self._gelu.workspace), kernel.is_shared
 
     def bind(self, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], workspace: Any) -> Step:
         first = self._kernel.bind(inputs, outputs, workspace)

@@ -268,6 +268,7 @@ class PrimitiveKernel(Kernel):
         self.fixed = dict(fixed or {})
         self.primitive = Primitive(described)
         self.name = self.primitive.implementation
+        self.is_shared = not self.fixed
         self.workspace = self.primitive.scratch_nbytes
         self._unread: dict[int, tuple[Descriptor, int]] = {}
         for argument, descriptor in (unread or {}).items():

@@ -58,6 +58,7 @@ class _Copy(Kernel):
     """A plain copy, a cast included."""
 
     name = "copy"
+    is_shared = True
 
     def __init__(self, source: Layout, target: Layout) -> None:
         self.inputs, self.outputs = [source], [target]
@@ -73,6 +74,7 @@ class _TwoStep(Kernel):
     """Through row-major order in scratch memory, where the two sides group axes differently."""
 
     name = "reorder twice"
+    is_shared = True
 
     def __init__(self, source: Layout, target: Layout) -> None:
         self.inputs, self.outputs = [source], [target]

@@ -76,7 +76,7 @@ class Alone(Kernel):
     def __init__(self, kernel: Kernel, threads: int) -> None:
         self._kernel, self._bracket = kernel, _one_thread(threads)
         self.name, self.inputs, self.outputs = kernel.name, kernel.inputs, kernel.outputs
-        self.workspace, self.is_free = kernel.workspace, kernel.is_free
+        self.workspace, self.is_free, self.is_shared = kernel.workspace, kernel.is_free, kernel.is_shared
         self.in_place, self.accumulates, self.aliases = kernel.in_place, kernel.accumulates, kernel.aliases
 
     def bind(self, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], workspace: Any) -> Step:

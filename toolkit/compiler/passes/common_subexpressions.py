@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from toolkit.compiler.program import UPDATE_ROLES, Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite
+from toolkit.operators.standard.elementwise_region import Line
 
 
 def share_common_subexpressions(program: Program) -> None:
@@ -56,4 +58,11 @@ def attribute_key(value: Any) -> Any:
         return (value.dtype.str, value.shape, value.tobytes() if value.dtype != object else id(value))
     if isinstance(value, (list, tuple)):
         return tuple(attribute_key(item) for item in value)
+    if isinstance(value, Mapping):
+        return tuple(sorted((name, attribute_key(item)) for name, item in value.items()))
+    if isinstance(value, Line):
+        named = value.op_type, value.domain, value.version, value.operands
+        return (*named, attribute_key(value.attributes), attribute_key(value.types))
+    if value is None or isinstance(value, np.dtype):
+        return value
     return (type(value).__name__, value) if isinstance(value, (int, float, str, bytes)) else id(value)

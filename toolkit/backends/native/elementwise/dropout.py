@@ -44,6 +44,8 @@ def lower_dropout(node: Node, inputs: Sequence[Layout | None], resources: Resour
 class _Dropout(CompiledKernel):
     """A key is drawn, then the code executed."""
 
+    is_shared = False
+
     def __init__(self, node: Node, resources: Resources) -> None:
         self._key, self._draw = np.zeros(1, UINT64), resources.random.bit_generator.random_raw
         super().__init__(

@@ -114,6 +114,7 @@ class Rearrange(Kernel):
     """From rows to another order."""
 
     name = "pack"
+    is_shared = True
 
     def __init__(self, source: Layout, target: Layout) -> None:
         assert source.is_plain and isinstance(target.opaque, Rearranged), "only what lies in rows is packed"
