@@ -46,7 +46,7 @@ class StepReport(NamedTuple):
 class Explanation:
     """What a plan does; ``str()`` gives the table, ``steps`` the rows, ``arenas`` the bytes planned on each device.
 
-    A run executes all steps in ``turns``, each for a part of the batch.
+    ``lent_nbytes`` of these lie in the memory of gradients that are not computed yet. A run executes all steps in ``turns``, each for a part of the batch.
     """
 
     steps: list[StepReport]
@@ -54,6 +54,7 @@ class Explanation:
     prepared: int
     arenas: dict[str, int] = field(default_factory=dict)
     turns: int = 1
+    lent_nbytes: int = 0
 
     def __str__(self) -> str:
         is_segmented = any(step.segment for step in self.steps)
@@ -88,6 +89,8 @@ class Explanation:
         arenas = [f"{self.arena_nbytes / 2**20:.2f} MiB arena"]
         if any(device != HOST for device in self.arenas):
             arenas = [f"{nbytes / 2**20:.2f} MiB arena on {device}" for device, nbytes in self.arenas.items()]
+        if self.lent_nbytes:
+            arenas[-1] += f" ({self.lent_nbytes / 2**20:.2f} MiB in the memory of gradients)"
         foot = f"{len(self.steps)} steps, {', '.join(arenas)}, {self.prepared} tensors prepared once"
         foot += f", {self.turns} turns, each for a part of the batch" if self.turns > 1 else ""
         return "\n".join([*lines, foot + (f", {total:.3f} ms" if total else "")])
@@ -95,7 +98,7 @@ class Explanation:
 
 def explain(plan: Plan) -> Explanation:
     """Describe a plan; views, which execute nothing, have no row."""
-    return Explanation(_steps(plan), plan.arena_nbytes, len(plan.static), plan.arenas, plan.turns)
+    return Explanation(_steps(plan), plan.arena_nbytes, len(plan.static), plan.arenas, plan.turns, plan.lent_nbytes)
 
 
 def explain_segments(path: Sequence[Stage]) -> Explanation:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.backends.protocol import HOST, Backend, Bracketed, Resources, Step, plain
+from toolkit.backends.protocol import HOST, Backend, Bracketed, Layout, Resources, Step, plain
+from toolkit.compiler.memory import Lifetime
 from toolkit.compiler.program import Program, Variable
 from toolkit.compiler.settled import Settled
 from toolkit.errors import BackendError
@@ -67,7 +68,7 @@ class Plan:
         self._binding = Binding(self._devices, self.store)
         self.inputs, self.outputs, self.tasks = found.inputs, lowering.outputs, found.tasks
         self.static = [task for task in lowering.static if not task.kernel.is_free]
-        self.arenas = found.arenas
+        self.arenas, self.lent_nbytes = found.needed, found.nbytes - sum(found.arenas.values())
         self.execution = Execution(self.tasks, self._devices, self._reach)
         self._place(found)
         self._clock = -1
@@ -81,13 +82,17 @@ class Plan:
         """Give every root its buffer."""
         devices = self._devices
         self.blocks = {device: devices.block(device, nbytes) for device, nbytes in found.arenas.items()}
+
+        def made(layout: Layout, life: Lifetime) -> AnyBuffer:
+            lent = None if life.region is None else found.blocks[layout.device][life.region].block
+            return devices.buffer(layout, self.blocks[layout.device] if lent is None else lent, life.offset)
+
         for root, life in found.lifetimes.items():
-            root.buffer = devices.buffer(root.layout, self.blocks[root.layout.device], life.offset)
+            root.buffer = made(root.layout, life)
         self._scratch: list[AnyBuffer | None] = []
         for task, item in zip(found.tasks, found.scratch, strict=True):
             layout = plain(BYTE, (0 if item is None else item.nbytes,), task.device)
-            made = None if item is None else devices.buffer(layout, self.blocks[task.device], item.offset)
-            self._scratch.append(made)
+            self._scratch.append(None if item is None else made(layout, item))
 
     @property
     def arena_nbytes(self) -> int:

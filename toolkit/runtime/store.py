@@ -9,7 +9,7 @@ for each kind on each device.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,18 @@ from toolkit.runtime.tensors import AnyBuffer
 GRADIENT = "gradient"
 
 
+class GradientBlock(NamedTuple):
+    """The memory of the gradients of a group on a device: ``nbytes``, and at which offset each lies, by its key.
+
+    ``block`` is ``None`` in an imitation of a store.
+    """
+
+    device: str
+    nbytes: int
+    offsets: dict[Hashable, int]
+    block: Any
+
+
 class Nowhere(NamedTuple):
     """What an imitation of a store has in the place of a buffer."""
 
@@ -32,7 +44,8 @@ class Nowhere(NamedTuple):
 class Store:
     """Kept tensors by key: a ``Parameter``, or (slot name, ``Parameter``) for what an optimizer remembers.
 
-    ``gradient_regions`` are the gradients of all parameters as flat buffers, as few as possible.
+    ``gradient_regions`` are the gradients of all parameters as flat buffers, as few as possible, and ``gradient_blocks``
+    the memory that they lie in.
     """
 
     def __init__(self, devices: Devices, *, is_imitation: bool = False) -> None:
@@ -41,6 +54,7 @@ class Store:
         self.buffers: dict[Hashable, AnyBuffer] = {}
         self.gradients: dict[Hashable, AnyBuffer] = {}
         self.gradient_regions: list[AnyBuffer] = []
+        self.gradient_blocks: list[GradientBlock] = []
         self._is_imitation = is_imitation
         self._seen: dict[Parameter, int] = {}
 
@@ -87,7 +101,11 @@ class Store:
                 self.gradients[item] = buffer
             else:
                 self.buffers[(kind, item) if kind else item] = buffer
-        if kind == GRADIENT and region is not None:
+        if kind != GRADIENT:
+            return
+        keys = {item: offset for (item, _), offset in zip(rows, offsets, strict=False)}
+        self.gradient_blocks.append(GradientBlock(device, offsets[-1], keys, region))
+        if region is not None:
             for start, end in _without_padding([layout.nbytes for _, layout in rows], alignment):
                 flat = plain(rows[0][1].dtype, ((end - start) // rows[0][1].dtype.itemsize,), device)
                 self.gradient_regions.append(self.devices.buffer(flat, region, start))
