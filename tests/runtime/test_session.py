@@ -214,6 +214,26 @@ def test_gradients_are_those_of_the_weights_as_they_are():
         np.testing.assert_allclose(found["cpu"][name], expected, rtol=1e-3, atol=1e-4)
 
 
+def test_what_a_step_keeps_lies_in_the_memory_of_its_gradients():
+    net = mlp()
+    made = session(net)
+    made.step(*batch(net, 2, 4), 1)
+    explanation = made.explain()
+    assert 0 < explanation.lent_nbytes <= explanation.arena_nbytes
+    assert "in the memory of gradients" in str(explanation)
+
+
+def test_gradients_that_a_step_does_not_compute_lend_no_memory():
+    net = mlp()
+    made, data = session(net), batch(net, 2, 4)
+    made.step(*data, 1)
+    first, *_ = net.parameters.values()
+    kept = made._devices.to_host(made._store.gradients[first])
+    first.requires_grad = False
+    made.step(*data, 2)
+    np.testing.assert_array_equal(made._devices.to_host(made._store.gradients[first]), kept)
+
+
 def test_explain_needs_a_step():
     with pytest.raises(GraphError, match="Nothing is compiled yet"):
         session(mlp()).explain()
