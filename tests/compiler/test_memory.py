@@ -39,9 +39,7 @@ def test_lent_memory_is_used_while_its_owners_do_not_need_it(
     regions = []
     for rows in (gradients[:cut], gradients[cut:]):
         starts = [sum(align(nbytes) for nbytes, _ in rows[:index]) for index in range(len(rows) + 1)]
-        owners = [
-            Lifetime(nbytes, first, 41, start) for (nbytes, first), start in zip(rows, starts[:-1], strict=True)
-        ]
+        owners = [Lifetime(nbytes, first, 41, start) for (nbytes, first), start in zip(rows, starts[:-1], strict=True)]
         regions.append(Region(starts[-1], owners))
     size = plan_arena(items, regions=regions)
     require_apart([item for item in items if item.region is None], size)
