@@ -46,7 +46,8 @@ class StepReport(NamedTuple):
 class Explanation:
     """What a plan does; ``str()`` gives the table, ``steps`` the rows, ``arenas`` the bytes planned on each device.
 
-    ``lent_nbytes`` of these lie in the memory of gradients that are not computed yet. A run executes all steps in ``turns``, each for a part of the batch.
+    ``lent_nbytes`` of these lie in the memory of gradients that are not computed yet. A run executes all steps in
+    ``turns``, each for a part of the batch.
     """
 
     steps: list[StepReport]

@@ -44,8 +44,8 @@ class Nowhere(NamedTuple):
 class Store:
     """Kept tensors by key: a ``Parameter``, or (slot name, ``Parameter``) for what an optimizer remembers.
 
-    ``gradient_regions`` are the gradients of all parameters as flat buffers, as few as possible, and ``gradient_blocks``
-    the memory that they lie in.
+    ``gradient_regions`` are the gradients of all parameters as flat buffers, as few as possible; ``gradient_blocks``
+    are the memory that they lie in.
     """
 
     def __init__(self, devices: Devices, *, is_imitation: bool = False) -> None:
