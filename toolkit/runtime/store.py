@@ -103,7 +103,7 @@ class Store:
                 self.buffers[(kind, item) if kind else item] = buffer
         if kind != GRADIENT:
             return
-        keys = {item: offset for (item, _), offset in zip(rows, offsets, strict=False)}
+        keys: dict[Hashable, int] = {item: offset for (item, _), offset in zip(rows, offsets, strict=False)}
         self.gradient_blocks.append(GradientBlock(device, offsets[-1], keys, region))
         if region is not None:
             for start, end in _without_padding([layout.nbytes for _, layout in rows], alignment):
