@@ -8,6 +8,7 @@ import pytest
 from tests.cases import all_cases
 from tests.support.case import Case
 from tests.support.interpret import apply, interpret
+from toolkit.compiler.passes.fusion import fuse
 from toolkit.compiler.passes.quantised_arithmetic import use_float_arithmetic
 from toolkit.compiler.program import Program, Variable
 
@@ -88,6 +89,10 @@ def test_a_chain_leaves_no_integers() -> None:
     use_float_arithmetic(program)
     assert {item.dtype for node in program.nodes for item in node.outputs if item is not None} == {x.dtype}
     assert any(node.op_type == "GridConv" for node in program.nodes)
+    np.testing.assert_array_equal(interpret(program, feeds, [program.outputs["y"]])[0], expected)
+    fuse(program, training=False)
+    last = program.outputs["y"].producer
+    assert last is not None and last.op_type == "GridConv" and len(last.inputs) == 5
     np.testing.assert_array_equal(interpret(program, feeds, [program.outputs["y"]])[0], expected)
 
 

@@ -45,6 +45,7 @@ def test_transposed_padding_follows_from_the_output_shape() -> None:
 
 
 GEOMETRY = {"strides": [1], "pads": [0, 0], "dilations": [1], "group": 1}
+GRID = {**GEOMETRY, "low": 0.0, "high": 255.0}
 UPDATE = {"count": 1, "rule": ("Add t1 t2",), "results": ("v0",), "targets": (2,)}
 BOX = {"kernel_shape": [2], "strides": [1], "pads": [0, 0], "dilations": [1], "ceil_mode": 0}
 REFUSED: list[tuple[str, Any]] = [
@@ -57,6 +58,8 @@ REFUSED: list[tuple[str, Any]] = [
     ("strides must be 1 positive", lambda: append("Conv", (1, 3, 9), (4, 3, 3), strides=[0])),
     ("auto_pad must be", lambda: append("Conv", (1, 3, 9), (4, 3, 3), auto_pad="SAME")),
     ("residual must have", lambda: own("FusedConv", (1, 3, 9), (4, 3, 3), None, (1, 4, 9), **GEOMETRY)),
+    ("vectors of 4 channels", lambda: own("GridConv", (1, 3, 9), (4, 3, 3), None, (3,), **GRID)),
+    ("scale must be a number, got", lambda: own("GridConv", (1, 3, 9), (4, 3, 3), None, (4,), (1,), **GRID)),
     ("must both be", lambda: append("ConvTranspose", (1, 3, 9), (3, 4, 3, 3))),
     ("expects 4 input channels.*got 3", lambda: append("ConvTranspose", (1, 3, 9), (4, 3, 3))),
     ("output_padding must be", lambda: append("ConvTranspose", (1, 3, 9), (3, 4, 3), output_padding=[-1])),

@@ -60,6 +60,24 @@ def test_large_nodes_stay_with_the_library_but_not_with_numpy() -> None:
     assert rig.taken() == [False, True]
 
 
+@pytest.mark.parametrize(("count", "is_taken"), [(1, False), (200, True)])
+def test_small_nodes_beside_many_products_are_taken_where_they_are_most_nodes(count: int, is_taken: bool) -> None:
+    rig = Rig()
+    rig.convolution(rig.given(1, 64, 64, 64), 64)
+    for _ in range(count):
+        rig.node("Relu", rig.given(3, 4))
+    assert rig.taken()[-1] == is_taken
+
+
+def test_rows_joined_with_as_much_of_a_library_are_taken() -> None:
+    for rows, is_taken in ((8, True), (4, False)):
+        rig = Rig()
+        made = rig.node("MaxPool", rig.given(1, 8, 64, 64), kernel_shape=[64, 64])
+        laid = rig.node("Conv", made.y, rig.given(8, 8, 1, 1))
+        rig.node("Concat", laid.y, rig.given(1, rows, 1, 1), axis=1)
+        assert rig.taken()[-1] == is_taken
+
+
 def test_what_no_kernel_serves_and_what_is_elsewhere_stays() -> None:
     rig = Rig()
     rig.node("Det", rig.given(3, 3), backend="numpy")

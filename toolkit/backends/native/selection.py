@@ -24,6 +24,7 @@ from toolkit.operators.standard.fused_attention import ATTENTION, ATTENTION_GRAD
 
 MOST_ELEMENTS = 1 << 18  # of a tensor; what is larger is bound by memory, whoever computes it
 MANY_PRODUCTS = 1 << 27  # multiplications of a program, milliseconds, beside which compiling its small nodes is no gain
+FOR_EACH_NODE = 1 << 20  # or rather of a node, some ten microseconds: small nodes are most of what has fewer
 MOST_OF_ROWS = 1 << 15  # of a tensor that is gone through more than once: twice that keeps two threads busy
 LEAST_PRODUCTS = 1 << 22  # multiplications of a layer that learns, from which steps repay half a second of compiling
 LIBRARY, SLOW = "cpu", "numpy"
@@ -60,18 +61,25 @@ def take_small_nodes(program: Program) -> None:
     if any(node.role != "forward" for node in program.nodes):
         _take_of_training(program)
         return
-    is_large = sum(map(products, program.nodes)) > MANY_PRODUCTS
+    is_large = sum(map(products, program.nodes)) > max(MANY_PRODUCTS, FOR_EACH_NODE * len(program.nodes))
     elsewhere: set[Variable] = set()  # what lies as the library likes it
     for node in program.nodes:
         if node.backend == NAME:
             if node.op_type in (*CONVOLUTIONS, *STATISTICS):
                 elsewhere.add(node.y)  # in a layout of the library, whose convolutions are beside it
             continue
-        is_free = node.backend == SLOW or not any(item in elsewhere for item in node.inputs)
-        if is_free and _is_better_off(node) and not (is_large and _is_brief(node)):
+        if _is_free(node, elsewhere) and _is_better_off(node) and not (is_large and _is_brief(node)):
             node.backend = NAME
         elif node.backend == LIBRARY and _keeps_layout(node, elsewhere):
             elsewhere.update(item for item in node.outputs if item is not None)
+
+
+def _is_free(node: Node, elsewhere: set[Variable]) -> bool:
+    """Whether the node works on rows whoever has it; so does the library where it joins rows with as much of its own."""
+    laid = [item for item in node.inputs if item in elsewhere]
+    if node.backend == SLOW or not laid:
+        return True
+    return node.op_type == "Concat" and 2 * sum(item.size for item in laid if item is not None) <= node.y.size
 
 
 def _draws(node: Node) -> bool:

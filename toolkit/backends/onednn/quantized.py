@@ -73,16 +73,22 @@ def on_grid(node: Node, inputs: Sequence[Layout | None], resources: Resources) -
 
 @kernel(TOOLKIT_DOMAIN, "GridConv", accepts=lambda node: is_float32(node) and convolves(node))
 def grid_convolution(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
-    """Sums, multiplier, limits and rounding in one primitive; oneDNN chooses the layouts."""
-    weight, bias, multiplier = optional(node, 1), optional(node, 2), optional(node, 3)
+    """Sums, multiplier, limits, rounding and scale in one primitive; oneDNN chooses the layouts."""
+    weight, bias, multiplier, scale = (optional(node, at) for at in (1, 2, 3, 4))
     assert weight is not None and multiplier is not None
     terms = Terms.of(node.x.shape, weight.shape, node.y.shape, node.attributes)
     by_channel = dense(FLOAT32, (1, multiplier.shape[0], *(1,) * len(terms.axes)))
+    one = dense(FLOAT32, (1,) * len(node.y.shape))
     after = [Binary(MULTIPLY, by_channel), *_rounding(node)]
+    if scale is not None:
+        after.append(Binary(MULTIPLY, one))
     described = terms.forward(None if bias is None else FLOAT32, False, after)
     source, weights, target = (described.argument(number) for number in (SRC, WEIGHTS, DST))
     operands = [reads(SRC, 0, source), reads(WEIGHTS, 1, weights), writes(DST, 0, target)]
     operands.append(reads(post_operand(0), 3, by_channel))
+    if scale is not None:
+        operands.append(reads(post_operand(len(after) - 1), 4, one))
     layouts: list[Layout | None] = [terms.layout(source, node.x.shape), layout_of(weights, weight.shape)]
     layouts += [plain_operand(operands, BIAS, 2, bias), plain(FLOAT32, multiplier.shape)]
+    layouts += [] if scale is None else [plain(FLOAT32, scale.shape)]
     return PrimitiveKernel(described, layouts, [terms.layout(target, node.y.shape)], operands)

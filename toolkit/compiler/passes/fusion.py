@@ -4,7 +4,8 @@ Cases, each only where nobody else reads the intermediate value:
 
 - Add of a per-channel (convolution) or per-column (matrix product) vector becomes the bias;
 - Add of a tensor of the output's shape becomes the residual;
-- an activation becomes the activation; afterwards nothing more is fused.
+- an activation becomes the activation; afterwards nothing more is fused;
+- Mul of a quantised convolution by a number becomes the scale of its grid.
 
 In training only activations whose gradient follows from their output are taken, so that nothing extra must be kept.
 """
@@ -34,6 +35,8 @@ def fuse(program: Program, *, training: bool) -> None:
             return None
         if node.op_type == "Add" and not node.domain:
             return _fuse_add(program, node, uses)
+        if node.op_type == "Mul" and not node.domain:
+            return _fuse_scale(program, node, uses)
         activation = as_activation(node)
         if activation is None or (training and activation["activation"] not in FROM_OUTPUT):
             return None
@@ -102,6 +105,17 @@ def _fuse_add(program: Program, node: Node, uses: Any) -> Replacement | None:
             return _merge(program, before, node, [*before.inputs[:2], vector], {}, uses)
         if residual is None and other.shape == node.y.shape and other.dtype == node.y.dtype:
             return _merge(program, before, node, [*before.inputs[:2], bias, other], {}, uses)
+    return None
+
+
+def _fuse_scale(program: Program, node: Node, uses: Any) -> Replacement | None:
+    for made, other in (node.inputs, node.inputs[::-1]):
+        before = None if made is None else made.producer
+        if made is None or other is None or before is None or before.op_type != "GridConv" or uses[made] != 1:
+            continue
+        if len(before.inputs) < 5 and other.size == 1 and made.shape == node.y.shape:
+            scale = reshape(program.expression(other), ()).variable
+            return _merge(program, before, node, [*before.inputs, scale], {}, uses)
     return None
 
 

@@ -32,6 +32,7 @@ def grid_conv(
     w: np.ndarray,
     b: np.ndarray | None,
     multiplier: np.ndarray,
+    scale: np.ndarray | None = None,
     *,
     strides: Sequence[int],
     pads: Sequence[int],
@@ -40,11 +41,15 @@ def grid_conv(
     low: float,
     high: float,
 ) -> np.ndarray:
-    """The sums of a convolution and its bias, times ``multiplier`` (of all channels, or one each), on the grid."""
+    """The sums of a convolution and its bias, times ``multiplier`` (of all channels, or one each), on the grid.
+
+    With ``scale``, a number, the steps of the grid are that long; else they are counted.
+    """
     sums = convolve(x, w, {"strides": strides, "pads": pads, "dilations": dilations, "group": group})
     if b is not None:
         sums += per_channel(b, sums.ndim)
-    return on_grid(sums, per_channel(multiplier, sums.ndim), low=low, high=high, is_multiplied=1)
+    steps = on_grid(sums, per_channel(multiplier, sums.ndim), low=low, high=high, is_multiplied=1)
+    return steps if scale is None else steps * scale
 
 
 def _infer(types: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
@@ -56,11 +61,13 @@ def _infer(types: Sequence[TensorType | None], attributes: dict[str, Any], _: An
 
 
 def _infer_convolution(types: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
-    x, w, b, multiplier = types
+    x, w, b, multiplier, scale = (*types, None)[:5]
     assert x is not None and w is not None and multiplier is not None
     channels = w[1][0]
     if multiplier[1] not in ((1,), (channels,)) or (b is not None and b[1] != (channels,)):
         raise ShapeError(f"bias and multiplier must be vectors of {channels} channels, got {b} and {multiplier[1]}")
+    if scale is not None and scale[1]:
+        raise ShapeError(f"scale must be a number, got the shape {scale[1]}")
     return [(x[0], convolved_shape(attributes, x[1], w[1]))]
 
 
@@ -75,11 +82,12 @@ def _expansion(call: Call) -> list[Expression | None]:
 
 
 def _convolution_expansion(call: Call) -> list[Expression | None]:
-    multiplier = call.inputs[3]
+    multiplier, scale = (*call.inputs[3:], None)[:2]
     assert multiplier is not None
     sums = emit("Conv", *call.inputs[:3], **{name: call.attributes[name] for name in GEOMETRY})
     by_channel = reshape(multiplier, (multiplier.shape[0], *(1,) * (sums.ndim - 2)))
-    return _rounded(sums * by_channel, call.attributes)
+    steps = _rounded(sums * by_channel, call.attributes)
+    return steps if scale is None or steps[0] is None else [steps[0] * scale]
 
 
 operator("OnGrid", domain=TOOLKIT_DOMAIN, reference=on_grid, gradient=ROUNDS, infer=_infer, expansion=_expansion)
