@@ -75,11 +75,9 @@ def take_small_nodes(program: Program) -> None:
 
 
 def _is_free(node: Node, elsewhere: set[Variable]) -> bool:
-    """Whether the node works on rows whoever has it; so does the library where it joins rows with as much of its own."""
-    laid = [item for item in node.inputs if item in elsewhere]
-    if node.backend == SLOW or not laid:
-        return True
-    return node.op_type == "Concat" and 2 * sum(item.size for item in laid if item is not None) <= node.y.size
+    """Whether the node works on rows, whoever has it; so does a library that joins rows with as much of its own."""
+    laid = sum(item.size for item in node.inputs if item is not None and item in elsewhere)
+    return node.backend == SLOW or not laid or (node.op_type == "Concat" and 2 * laid <= node.y.size)
 
 
 def _draws(node: Node) -> bool:
