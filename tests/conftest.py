@@ -21,6 +21,7 @@ from hypothesis import settings  # noqa: E402
 
 from toolkit.operators import load_everything  # noqa: E402
 
+gc.disable()  # until all tests are listed: what that makes stays, and would be visited again and again
 settings.register_profile("repository", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("repository")
 load_everything()
@@ -42,3 +43,4 @@ def pytest_collection_finish() -> None:
     """What collecting has made lives to the end, millions of objects: the garbage collector need not visit them."""
     gc.collect()
     gc.freeze()
+    gc.enable()

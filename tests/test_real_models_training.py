@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not NAMES, reason="needs the assets beside the repository (../shared/assets)"),
 ]
-STEPS, RATE = 20, 1e-5
+STEPS, RATE = 10, 1e-5
 
 # The learning rate of Adam where the usual one is too much for a steep loss, or too little to be seen.
 RATES = {

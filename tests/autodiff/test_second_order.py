@@ -10,6 +10,7 @@ import pytest
 
 from tests.cases import all_cases
 from tests.support.case import Case
+from tests.support.rows import each_row
 from tests.support.second_differences import assert_second_gradient_matches, differentiate_twice
 
 # Operators whose gradient ends in a fused one that has no derivative of its own, by the name of that one.
@@ -35,12 +36,12 @@ SMOOTH = [case for case in CASES if not ends(case) and not case.operator.startsw
 ENDING = {case.operator: case for case in CASES if ends(case)}
 
 
-@pytest.mark.parametrize("case", SMOOTH, ids=[case.id for case in SMOOTH])
+@each_row(SMOOTH)
 def test_second_gradient_is_slope_of_first(case: Case) -> None:
     assert_second_gradient_matches(case, BATCH)
 
 
-@pytest.mark.parametrize("case", LONG[::ONE_IN], ids=[case.id for case in LONG[::ONE_IN]])
+@each_row(LONG[::ONE_IN])
 def test_second_gradient_through_time_is_slope_of_first(case: Case) -> None:
     assert_second_gradient_matches(case, BATCH)
 

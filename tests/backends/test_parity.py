@@ -10,6 +10,7 @@ import pytest
 from tests.cases import all_cases
 from tests.support.case import BATCH_SIZES, Case, Given, constant, integers, spread, uniform
 from tests.support.interpret import apply
+from tests.support.rows import each_row
 from toolkit.backends import onednn
 
 if not onednn.available():
@@ -258,14 +259,11 @@ def check(case: Case, variant: Variant, batch: int) -> None:
 ROWS = [case for case in (*all_cases(), *EXTRA) if is_met(case, VARIANTS[0], 3)]
 
 
-@EVERY_VARIANT
-@pytest.mark.parametrize("case", ROWS, ids=lambda case: case.id)
-def test_cpu_computes_what_the_reference_says(case: Case, variant: Variant) -> None:
-    met = [batch for batch in BATCH_SIZES if is_met(case, variant, batch)]
-    if not met:
+@each_row(ROWS, VARIANTS, BATCH_SIZES)
+def test_cpu_computes_what_the_reference_says_of_what_it_takes(case: Case, variant: Variant, batch: int) -> None:
+    if not is_met(case, variant, batch):
         pytest.skip("placed on numpy")
-    for batch in met:
-        check(case, variant, batch)
+    check(case, variant, batch)
 
 
 def test_most_rows_are_met() -> None:
@@ -297,7 +295,7 @@ LEFT_TO_NUMPY = [
 ]
 
 
-@pytest.mark.parametrize("case", LEFT_TO_NUMPY, ids=lambda case: case.id)
+@each_row(LEFT_TO_NUMPY)
 def test_what_onednn_would_get_wrong_is_left_to_numpy(case: Case) -> None:
     assert not is_met(case, VARIANTS[0], 3)
 

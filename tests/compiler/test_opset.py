@@ -9,6 +9,7 @@ import pytest
 from tests.cases import all_cases
 from tests.support.case import Case, is_float, uniform
 from tests.support.interpret import apply, build, interpret
+from tests.support.rows import each_row
 from toolkit.compiler.passes.expansion import expand_own_operators
 from toolkit.compiler.passes.opset import restate
 from toolkit.errors import UnsupportedOperatorError
@@ -53,7 +54,7 @@ def check(case: Case, opset: int) -> None:
             np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("case", OLD, ids=[case.id for case in OLD])
+@each_row(OLD)
 def test_what_an_old_opset_says_the_new_one_says_too(case: Case) -> None:
     try:
         check(case, NEW)
@@ -65,7 +66,7 @@ def rows(operator: str, version: int) -> list[Case]:
     return [case for case in all_cases() if (case.domain, case.operator, case.version) == ("", operator, version)]
 
 
-@pytest.mark.parametrize("case", rows("GroupNormalization", 18), ids=lambda case: case.id)
+@each_row(rows("GroupNormalization", 18))
 def test_scales_of_groups_become_scales_of_channels(case: Case) -> None:
     check(case, NEW)
 
@@ -97,7 +98,7 @@ def test_the_size_of_a_recurrent_layer_is_written_out(operator: str, gates: int)
     assert node.attributes["hidden_size"] == 2
 
 
-@pytest.mark.parametrize("case", RECENT, ids=[case.id for case in RECENT])
+@each_row(RECENT)
 def test_what_a_new_opset_says_an_old_one_says_too_or_is_asked_in_vain(case: Case) -> None:
     try:
         check(case, 13)

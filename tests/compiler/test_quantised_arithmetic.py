@@ -8,6 +8,7 @@ import pytest
 from tests.cases import all_cases
 from tests.support.case import Case
 from tests.support.interpret import apply, interpret
+from tests.support.rows import each_row
 from toolkit.compiler.passes.fusion import fuse
 from toolkit.compiler.passes.quantised_arithmetic import use_float_arithmetic
 from toolkit.compiler.program import Program, Variable
@@ -36,7 +37,7 @@ def known_but_the_first(case: Case, arrays: list[np.ndarray | None]) -> tuple[Pr
     return program, operands
 
 
-@pytest.mark.parametrize("case", ROWS, ids=lambda case: case.id)
+@each_row(ROWS)
 def test_the_same_numbers_come_out(case: Case) -> None:
     arrays, attributes = case.arrays(3), case.bound_attributes(3)
     program, operands = known_but_the_first(case, arrays)

@@ -16,6 +16,7 @@ from tests.cuda.nodes import Somewhere, entry_of, lowered, node_of
 from tests.cuda.recorder import Recorder
 from tests.support.case import Case, Given, dtype_of
 from tests.support.interpret import apply
+from tests.support.rows import each_row
 from toolkit.backends.cuda.arrays import ReferenceKernel
 from toolkit.backends.cuda.attention import backward, forward, serves
 from toolkit.backends.cuda.layouts import on_device
@@ -44,8 +45,7 @@ def lowering(node: Node) -> Any:
     return backward if node.op_type.endswith("Gradient") else forward
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("case", FLOAT32, ids=lambda case: case.id)
+@each_row(FLOAT32, ("float16", "bfloat16"))
 def test_graphs_compute_the_reference(case: Case, dtype: str) -> None:
     row = narrowed(case, dtype)
     for batch in (1, 3):

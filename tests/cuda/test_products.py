@@ -6,13 +6,13 @@ import ctypes
 from typing import Any
 
 import numpy as np
-import pytest
 
 from tests.cuda.nodes import Somewhere, entry_of, lowered, node_of
 from tests.cuda.recorder import Recorder
 from tests.cuda.test_recorded import rows
 from tests.support.case import Case
 from tests.support.interpret import apply
+from tests.support.rows import each_row
 from toolkit.backends.cuda.cublaslt import Epilogue
 from toolkit.backends.cuda.layouts import on_device
 from toolkit.backends.cuda.parts import GraphPart, PartsKernel
@@ -90,7 +90,7 @@ def run(case: Case, batch: int) -> np.ndarray | None:
 FLOATS = [case for case in rows("linear") if node_of(case, 3).y.dtype == np.float32]
 
 
-@pytest.mark.parametrize("case", FLOATS, ids=lambda case: case.id)
+@each_row(FLOATS)
 def test_products_are_those_of_the_reference(case: Case) -> None:
     for batch in (1, 3):
         found = run(case, batch)

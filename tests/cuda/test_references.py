@@ -13,6 +13,7 @@ from tests.cases import all_cases
 from tests.cuda.strict_array import StrictArray, Toll, watched
 from tests.support.case import BATCH_SIZES, Case
 from tests.support.interpret import build
+from tests.support.rows import each_row
 from toolkit.backends.cuda.arrays import refusal
 from toolkit.backends.cuda.uncapturable import CALLS_LIBRARY, COPIES, UNCAPTURABLE, WAITS
 from toolkit.compiler.program import Node
@@ -67,10 +68,9 @@ def tolls_of(case: Case, batch: int) -> frozenset[Toll] | None:
     return frozenset(tolls)
 
 
-@pytest.mark.parametrize("number", range(len(CASES)), ids=[case.id for case in CASES])
-def test_reference_computes_on_strict_arrays(number: int) -> None:
-    for batch in BATCH_SIZES:
-        _tolls(number, batch)
+@each_row(zip(CASES, range(len(CASES)), strict=True), BATCH_SIZES)
+def test_reference_computes_on_strict_arrays(case: Case, number: int, batch: int) -> None:
+    _tolls(number, batch)
 
 
 def records() -> Iterator[Operator]:

@@ -85,8 +85,8 @@ class Worker:
             self._errors = None
 
 
-def answers(jobs: Iterable[Job], workers: int = 2) -> list[tuple[Job, Answer]]:
-    """Every job with its answer, done by several workers at once."""
+def answers(jobs: Iterable[Job]) -> list[tuple[Job, Answer]]:
+    """Every job with its answer, done by as many workers at once as there are cores for them."""
     waiting, lock = iter(jobs), threading.Lock()
     done: list[tuple[Job, Answer]] = []
 
@@ -101,7 +101,7 @@ def answers(jobs: Iterable[Job], workers: int = 2) -> list[tuple[Job, Answer]]:
                 with lock:
                     done.append((job, answer))
 
-    threads = [threading.Thread(target=work) for _ in range(workers)]
+    threads = [threading.Thread(target=work) for _ in os.sched_getaffinity(0)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -11,6 +11,7 @@ Nothing may take more than ``MEMORY`` further bytes of address space or ``SECOND
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
 import os
 import resource
@@ -47,6 +48,7 @@ def main() -> None:
     try:
         for seed in WARM_UP:
             judged({"content": content_of(seed).hex()}, folder)
+        gc.freeze()  # what is there now stays
         _limit_memory()
         answers.write(json.dumps({"verdict": "ready"}) + "\n")
         for line in sys.stdin:

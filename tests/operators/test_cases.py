@@ -13,13 +13,12 @@ from tests.support.differences import assert_gradient_matches
 from tests.support.interpret import apply
 from tests.support.interpret import build as build_program
 from tests.support.judge import assert_same, judged
+from tests.support.rows import each_row
 from toolkit.errors import ShapeError
 from toolkit.operators import REGISTRY
 from toolkit.operators.record import DataDependentTypes, NotDifferentiable, Operator
 
 CASES = all_cases()
-EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
-EVERY_BATCH = pytest.mark.parametrize("batch", BATCH_SIZES)
 DIFFERENTIABLE = [case for case in CASES if case.differentiable_inputs()]
 COVERED = {id(case.record) for case in CASES}
 DIFFERENTIATED = {id(case.record) for case in DIFFERENTIABLE}
@@ -31,8 +30,7 @@ def named(record: Operator) -> str:
     return f"{record.domain}.{record.name}-{record.since}"
 
 
-@EVERY_CASE
-@EVERY_BATCH
+@each_row(CASES, BATCH_SIZES)
 def test_reference_has_the_inferred_type_and_agrees_with_judge(case: Case, batch: int) -> None:
     arrays = case.arrays(batch)
     outputs = apply(case.domain, case.operator, case.version, arrays, case.bound_attributes(batch))[: case.outputs]
@@ -60,8 +58,7 @@ def _are_tensors(case: Case, values: Sequence[Value]) -> bool:
     return all(given is None or isinstance(value, np.ndarray) for given, value in pairs)
 
 
-@pytest.mark.parametrize("case", DIFFERENTIABLE, ids=[case.id for case in DIFFERENTIABLE])
-@EVERY_BATCH
+@each_row(DIFFERENTIABLE, BATCH_SIZES)
 def test_gradient_is_slope_of_reference(case: Case, batch: int) -> None:
     assert_gradient_matches(case, batch)
 

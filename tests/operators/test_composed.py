@@ -11,6 +11,7 @@ from onnx import GraphProto
 from tests.cases import all_cases
 from tests.support.case import BATCH_SIZES, Case
 from tests.support.interpret import apply, build, interpret
+from tests.support.rows import each_row
 from toolkit.autodiff import differentiate
 from toolkit.compiler.program import Program, Variable
 from toolkit.errors import NotDifferentiableError, ShapeError
@@ -34,8 +35,7 @@ def is_expanded(case: Case) -> bool:
 EXPANDED = [case for case in all_cases() if is_expanded(case)]
 
 
-@pytest.mark.parametrize("case", EXPANDED, ids=[case.id for case in EXPANDED])
-@pytest.mark.parametrize("batch", BATCH_SIZES)
+@each_row(EXPANDED, BATCH_SIZES)
 def test_expansion_in_a_program_computes_what_the_reference_computes(case: Case, batch: int) -> None:
     arrays = case.arrays(batch)
     program, node = build(case, arrays, batch)

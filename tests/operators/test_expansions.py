@@ -8,6 +8,7 @@ import pytest
 from tests.cases import all_cases
 from tests.support.case import BATCH_SIZES, Case, is_float, uniform
 from tests.support.interpret import apply, build, interpret
+from tests.support.rows import each_row
 from toolkit.autodiff import differentiate
 from toolkit.compiler.passes.expansion import expand_own_operators
 from toolkit.compiler.program import Variable
@@ -47,8 +48,7 @@ FUSED = [
 WITH_FUSED_GRADIENT = [case for case in all_cases() if case.operator in FUSED and case.differentiable_inputs()]
 
 
-@pytest.mark.parametrize("case", EXPANDED, ids=[case.id for case in EXPANDED])
-@pytest.mark.parametrize("batch", BATCH_SIZES)
+@each_row(EXPANDED, BATCH_SIZES)
 def test_expansion_computes_what_the_reference_computes(case: Case, batch: int) -> None:
     arrays = case.arrays(batch)
     program, node = build(case, arrays, batch)
@@ -73,7 +73,7 @@ def test_expansion_computes_what_the_reference_computes(case: Case, batch: int) 
         np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance / 10)
 
 
-@pytest.mark.parametrize("case", WITH_FUSED_GRADIENT, ids=[case.id for case in WITH_FUSED_GRADIENT])
+@each_row(WITH_FUSED_GRADIENT)
 def test_a_gradient_computes_the_same_when_it_is_expanded(case: Case) -> None:
     arrays = case.arrays(3)
     program, node = build(case, arrays, 3)

@@ -13,6 +13,7 @@ import pytest
 from tests.cases import all_cases
 from tests.support.case import BATCH_SIZES, Case, constant, uniform
 from tests.support.interpret import apply, build, interpret
+from tests.support.rows import each_row
 from toolkit.errors import ShapeError
 from toolkit.operators.record import Call
 
@@ -20,8 +21,7 @@ OF_TODAY = 14  # from this opset on, operators with an expansion are not former 
 EXPANDED = [case for case in all_cases() if not case.domain and case.record.expansion and case.record.since < OF_TODAY]
 
 
-@pytest.mark.parametrize("case", EXPANDED, ids=[case.id for case in EXPANDED])
-@pytest.mark.parametrize("batch", BATCH_SIZES)
+@each_row(EXPANDED, BATCH_SIZES)
 def test_expansion_computes_what_the_reference_computes(case: Case, batch: int) -> None:
     arrays = case.arrays(batch)
     program, node = build(case, arrays, batch)

@@ -18,6 +18,7 @@ from tests.cases import all_cases
 from tests.support.case import Case
 from tests.support.interpret import apply
 from tests.support.judge import CANNOT_RUN, assert_same, by_onnxruntime, one_node_model
+from tests.support.rows import each_row
 from toolkit.operators import lookup
 from toolkit.operators.record import Operator
 from toolkit.operators.schema import Signature, attribute_defaults, signature
@@ -136,7 +137,7 @@ SHARED = [
 ]
 
 
-@pytest.mark.parametrize(("case", "version"), SHARED, ids=[f"{case.id}-as-{version}" for case, version in SHARED])
+@each_row(SHARED)
 def test_versions_that_share_a_record_say_the_same(case: Case, version: int) -> None:
     """A row of one version, asked of onnxruntime as another version that the same record serves."""
     arrays = case.arrays(3)

@@ -7,6 +7,7 @@ import pytest
 from tests.cases import all_cases
 from tests.support.case import BATCH_SIZES, Case
 from tests.support.placed import agrees, is_planned, placed
+from tests.support.rows import each_row
 from toolkit.backends import native
 from toolkit.backends.native.backend import NativeBackend
 from toolkit.backends.native.registry import KERNELS
@@ -20,10 +21,9 @@ ROWS = [case for case in all_cases() if is_planned(case) and KERNELS.entries(cas
 LEAST = 160  # rows that are taken for three items
 
 
-@pytest.mark.parametrize("case", ROWS, ids=lambda case: case.id)
-def test_native_computes_what_the_reference_says(case: Case) -> None:
-    taken = [agrees(case, BACKENDS, batch=batch) for batch in BATCH_SIZES]
-    if not any(taken):
+@each_row(ROWS, BATCH_SIZES)
+def test_native_computes_what_the_reference_says_of_what_it_takes(case: Case, batch: int) -> None:
+    if not agrees(case, BACKENDS, batch=batch):
         pytest.skip("left to numpy")
 
 

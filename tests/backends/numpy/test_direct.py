@@ -10,6 +10,7 @@ import pytest
 from tests.backends.parity import assert_close, reference_of
 from tests.cases import all_cases
 from tests.support.case import BATCH_SIZES, Case, constant, integers, uniform, variable
+from tests.support.rows import each_row
 from toolkit.backends.numpy.backend import DirectKernel, NumpyKernel, ViewKernel
 from toolkit.backends.numpy.direct import direct_of
 from toolkit.backends.protocol import Resources, plain
@@ -111,34 +112,32 @@ def lowered(node: Node) -> Any:
     return numpy_backend().lower(node, layouts, Resources(1))
 
 
-@pytest.mark.parametrize("is_known", [False, True], ids=["data", "known"])
-@pytest.mark.parametrize("case", [*ROWS, *EDGES, *SAME], ids=lambda case: case.id)
-def test_kernel_writes_what_the_reference_returns(case: Case, is_known: bool) -> None:
-    for batch in BATCH_SIZES:
-        program, node, feeds = built(case, batch, is_known=is_known)
-        program.outputs.update({f"y{index}": item for index, item in enumerate(node.outputs) if item is not None})
-        plan = Plan(program, [numpy_backend()], Resources(1), packed={})
-        for block in plan.blocks.values():
-            block.fill(0xFF)  # NaN everywhere: no kernel may count on what it has not written
-        for _ in range(2):  # a kernel in place must leave what a second run needs
-            for name, array in plan.input_arrays.items():
-                np.copyto(array, feeds[name])
-            plan.run("forward")
-        for found, expected in zip(plan.output_arrays.values(), reference_of(case, batch), strict=True):
-            assert_close(found, expected)
+@each_row([*ROWS, *EDGES, *SAME], BATCH_SIZES, (False, True))
+def test_kernel_writes_what_the_reference_returns(case: Case, batch: int, is_known: bool) -> None:
+    program, node, feeds = built(case, batch, is_known=is_known)
+    program.outputs.update({f"y{index}": item for index, item in enumerate(node.outputs) if item is not None})
+    plan = Plan(program, [numpy_backend()], Resources(1), packed={})
+    for block in plan.blocks.values():
+        block.fill(0xFF)  # NaN everywhere: no kernel may count on what it has not written
+    for _ in range(2):  # a kernel in place must leave what a second run needs
+        for name, array in plan.input_arrays.items():
+            np.copyto(array, feeds[name])
+        plan.run("forward")
+    for found, expected in zip(plan.output_arrays.values(), reference_of(case, batch), strict=True):
+        assert_close(found, expected)
 
 
-@pytest.mark.parametrize("case", EDGES[:-1], ids=lambda case: case.id)
+@each_row(EDGES[:-1])
 def test_edge_is_no_affair_of_the_reference(case: Case) -> None:
     assert isinstance(lowered(built(case, 2)[1]), DirectKernel)
 
 
-@pytest.mark.parametrize("case", SAME, ids=lambda case: case.id)
+@each_row(SAME)
 def test_what_changes_nothing_is_a_view(case: Case) -> None:
     assert isinstance(lowered(built(case, 2)[1]), ViewKernel)
 
 
-@pytest.mark.parametrize("case", REFERRED, ids=lambda case: case.id)
+@each_row(REFERRED)
 def test_what_no_kernel_claims_is_left_to_the_reference(case: Case) -> None:
     assert isinstance(lowered(built(case, 2)[1]), NumpyKernel)
 
