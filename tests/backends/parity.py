@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -151,6 +152,7 @@ def node_of(case: Case, batch: int, variant: Variant) -> tuple[Rig, Node]:
     return rig, node
 
 
+@lru_cache(maxsize=2)  # for all variants
 def reference_of(case: Case, batch: int) -> tuple[np.ndarray, ...]:
     """What the numpy reference makes of the case."""
     attributes = case.bound_attributes(batch)

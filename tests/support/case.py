@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import ml_dtypes
@@ -105,9 +106,9 @@ def plain(content: Any, kind: str | None = None) -> Given:
     return Given(lambda random, batch: content(batch) if callable(content) else content, type=kind)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """One row.
+    """One row; two are never the same.
 
     - ``inputs``: ``None`` where an optional input is left out.
     - ``attributes``: plain values; a ``GraphProto`` is a body, which references get as a callable (``onnx.reference``
@@ -161,8 +162,7 @@ class Case:
 
     def arrays(self, batch: int, seed: int = 0) -> list[Value]:
         """The inputs at a batch size; arrays are read-only, because a reference must not write to them."""
-        random = np.random.default_rng([seed, batch])
-        return [None if given is None else _read_only(given.make(random, batch)) for given in self.inputs]
+        return [_read_only(value) for value in _made(self, batch, seed)]
 
     def differentiable_inputs(self) -> list[int]:
         """Indices of the inputs whose gradient is checked."""
@@ -176,6 +176,12 @@ class Case:
             for index, (given, array) in enumerate(zip(self.inputs, arrays, strict=True))
             if given is not None and not given.is_constant and isinstance(array, np.ndarray) and is_float(array.dtype)
         ]
+
+
+@lru_cache(maxsize=4)  # a check asks for the same inputs again and again
+def _made(case: Case, batch: int, seed: int) -> tuple[Value, ...]:
+    random = np.random.default_rng([seed, batch])
+    return tuple(None if given is None else given.make(random, batch) for given in case.inputs)
 
 
 def _read_only(value: Value) -> Value:

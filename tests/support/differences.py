@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tests.support.case import Case, is_float
+from tests.support.case import BATCH_SIZES, Case, is_float
 from tests.support.interpret import apply, build, interpret
 from toolkit.operators.record import Call, NotDifferentiable
 
 STEP = 1e-6
-PROJECTIONS = 3
+PROJECTIONS = 2
 
 
 def assert_gradient_matches(case: Case, batch: int) -> None:
-    """Check every differentiable input of the case, each asked for alone and all of them together."""
+    """Check every differentiable input of the case, all of them together, and at one batch size each alone."""
     arrays = [_in_double(array) for array in case.arrays(batch)]
     wrt = case.differentiable_inputs()
     random = np.random.default_rng(batch)
@@ -26,7 +26,7 @@ def assert_gradient_matches(case: Case, batch: int) -> None:
     together = _gradients(case, arrays, batch, seeds, wrt)
     for index in wrt:
         grad = together[index]
-        if len(wrt) > 1:
+        if len(wrt) > 1 and batch == BATCH_SIZES[-1]:
             alone = _gradients(case, arrays, batch, seeds, [index])[index]
             title = f"{case.id} input {index} asked alone"
             np.testing.assert_allclose(alone, grad, rtol=1e-12, atol=1e-12, err_msg=title)
