@@ -109,7 +109,9 @@ def damage_message(model: ModelProto, chance: random.Random) -> None:
 def damage_value(model: ModelProto, chance: random.Random) -> None:
     """Change an operator, a number it is given, a size or an element type; names and structure stay."""
     graphs = [item for item in messages(model) if isinstance(item, GraphProto)]
-    graph = chance.choice(graphs)  # there always is one: nothing is removed here
+    if not graphs or not model.opset_import:  # nothing is removed here, but other damage may come before
+        return
+    graph = chance.choice(graphs)
     match chance.randrange(6):
         case 0 if graph.node:
             chance.choice(graph.node).op_type = chance.choice(operators())
