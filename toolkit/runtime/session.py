@@ -16,35 +16,28 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.autodiff import Rematerialise, Shortfall, rematerialise, require_rematerialise, told
-from toolkit.backends.protocol import Resources, Step
+from toolkit.autodiff import Rematerialise, Shortfall, require_rematerialise, told
 from toolkit.backends.registry import resolve
 from toolkit.compiler.bind import bind
 from toolkit.compiler.decisions import Decisions
-from toolkit.compiler.limits import require_affordable
 from toolkit.compiler.passes.precision import RELAXED, precision_named
 from toolkit.compiler.passes.straight_through import OFFERED
-from toolkit.compiler.pipeline import compute_in, optimise_for_inference
-from toolkit.compiler.placement import place
+from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.program import Program
 from toolkit.compiler.training_choices import Asked, training_choices
 from toolkit.errors import GraphError, NonFiniteLossError
 from toolkit.graph.network import Network
 from toolkit.graph.parameter import Parameter
-from toolkit.runtime.arrangement import Groups, Pins, arrange
-from toolkit.runtime.cache import state_of
 from toolkit.runtime.context import resources
-from toolkit.runtime.devices import Devices
 from toolkit.runtime.door import Door
 from toolkit.runtime.explain import Explanation, explain
 from toolkit.runtime.feeds import named, sizes
 from toolkit.runtime.plan import Plan
 from toolkit.runtime.scout import Scout, Sizes
+from toolkit.runtime.step_compiler import StepCompiler
 from toolkit.runtime.step_plan import LossScale, StepPlan, first_non_finite
 from toolkit.runtime.step_result import Results, StepResult
-from toolkit.runtime.store import Store
 from toolkit.runtime.training_program import (
-    LOSS,
     LOSS_SCALE,
     Labels,
     Loss,
@@ -88,13 +81,10 @@ class TrainingSession:
         accumulates: bool = False,
         loss_scale: LossScale | None = None,
     ) -> None:
-        self._precision = precision_named(precision)
-        self._rematerialise = require_rematerialise(rematerialise)
+        narrow, rematerialised = precision_named(precision), require_rematerialise(rematerialise)
         self._asked = straight_through, batch_statistics
         training_choices(network, *self._asked)
         self.network, self.loss, self.optimizer = network, loss, optimizer
-        self._backends = resolve(backend)
-        self._loss_backends = None if loss_backend is None else resolve(loss_backend)
         is_strict = precision != RELAXED
         self._resources = resources(threads, seed, training=True, strict=is_strict)
         self._judging = resources(threads, seed, training=False, strict=is_strict)
@@ -106,8 +96,15 @@ class TrainingSession:
         self._door: Door[StepPlan] = Door()
         self._last_key = ""
         self._coming: tuple[Mapping[str, Any], Labels] | None = None
-        self._devices = Devices([*self._backends, *(self._loss_backends or ())], self._resources)
-        self._store = Store(self._devices)
+        self._compiler = StepCompiler(
+            network,
+            resolve(backend),
+            None if loss_backend is None else resolve(loss_backend),
+            self._resources,
+            precision=narrow,
+            rematerialised=rematerialised,
+        )
+        self._devices, self._store = self._compiler.devices, self._compiler.store
         self._outputs = outputs
         self._plans: OrderedDict[Hashable, StepPlan] = OrderedDict()
         self._evaluations: OrderedDict[Hashable, Plan] = OrderedDict()
@@ -190,7 +187,7 @@ class TrainingSession:
             program = optimise_for_inference(self._bind(bound, decisions), literal=False)
             if labels is not None:
                 append_loss(program, self.loss, self.judged_outputs())
-            return self._compile(program, self._judging)
+            return self._compiler.evaluation(program, self._judging)
 
         key = repr((bound, self.network.revision, labels is None))
         plan = self._scout.plan(self._evaluations, key, bound, arrays, build)
@@ -314,39 +311,7 @@ class TrainingSession:
             scales=self._loss_scale is not None,
         )
         self._note(step.shortfalls)
-        groups = [(group.parameters, group.slots) for group in step.groups]
-        gradients = [pair for group in step.groups for pair in group.gradients()]
-        self._save_memory(step.program, groups, gradients)
-        plan = self._compile(step.program, self._resources, groups, gradients)
-        factors = [(group.rate, group.decay) for group in step.groups]
-        return StepPlan(plan, step.trained, step.statistics, factors, self._guard(plan))
-
-    def _guard(self, plan: Plan) -> list[Step] | None:
-        """What stands between the passes of a plan and its update, where the results outlive that."""
-        loss = plan.output_buffer(LOSS)
-        if loss is None or not plan.keeps_outputs:
-            return None
-        return self._devices.guard([loss, *self._store.gradient_regions])
-
-    def _save_memory(self, program: Program, groups: Groups, gradients: Pins) -> None:
-        """Rematerialise as was asked for, measured by what this session would need."""
-        backends = [*self._backends, *(self._loss_backends or ())]
-
-        def measure(changed: Program) -> int:
-            place(changed, self._backends, self._loss_backends)
-            store = self._store.imitation()
-            return arrange(changed, backends, self._resources, store=store, groups=groups, gradients=gradients).nbytes
-
-        layers = [leaf.path for leaf in self.network.graph.leaves]
-        rematerialise(program, self._rematerialise, measure, layers)
-
-    def _compile(self, program: Program, lent: Resources, groups: Any = (), gradients: Any = ()) -> Plan:
-        require_affordable(program)
-        place(compute_in(program, self._precision, self._backends), self._backends, self._loss_backends)
-        store = self._store if lent is self._resources else None
-        packed = state_of(self.network).packed
-        backends = [*self._backends, *(self._loss_backends or ())]
-        return Plan(program, backends, lent, packed=packed, store=store, groups=groups, gradients=gradients)
+        return self._compiler.step(step)
 
     # watching -----------------------------------------------------------------------------------------------------
 
