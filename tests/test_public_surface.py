@@ -108,6 +108,20 @@ def test_running_models_imports_neither_training_nor_authoring_nor_other_devices
     assert done.stdout.strip() == "[]"
 
 
+def test_running_models_imports_nothing_heavy_that_it_has_no_use_for():
+    needless = ["rich", "secrets", "asyncio", "multiprocessing", "unittest", "onnx.reference", "onnx.backend"]
+    needless += [f"numpy.{name}" for name in ("ma", "testing", "polynomial", "random", "fft")]
+    code = (
+        "import sys, numpy as np, toolkit, importers\n"
+        "from onnx.parser import parse_model\n"
+        """text = '<ir_version: 10, opset_import: ["" : 21]> g (float[N,3] x) => (float[N,3] y) { y = Relu(x) }'\n"""
+        "importers.load(parse_model(text)).run({'x': np.ones((2, 3), np.float32)})\n"
+        f"print([name for name in {needless} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_what_is_imported_later_is_listed_from_the_start():
     code = (
         "import toolkit; print(set(toolkit.__all__) <= set(dir(toolkit)), toolkit.Trainer is toolkit.training.Trainer)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ def replacing(path: str | os.PathLike[str], *, lasting: bool = True) -> Iterator
     ``lasting`` waits until its content is on the disk; what can be made again need not survive a power cut.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
+    temporary = target.with_name(f".{target.name}.{os.urandom(6).hex()}")
     try:
         with open(temporary, "xb") as file:
             yield file

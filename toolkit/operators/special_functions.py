@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 SATURATION = 6.0  # 1 - erf(6) is below half a unit in the last place of float64
+DEGREE_FLOAT32, DEGREE_FLOAT64 = 10, 24  # of the polynomials that reach the last place of these types
 FOLD = 2.0  # the map u = (x - FOLD) / (x + FOLD) spreads exp(x^2) erfc(x) evenly
 
 
+@cache
 def _coefficients(degree: int) -> np.ndarray:
     """A polynomial in u in [-1, 0.5] that equals exp(x^2) erfc(x) on [0, SATURATION], highest power first."""
     middle, half = (_folded(SATURATION) - 1.0) / 2.0, (_folded(SATURATION) + 1.0) / 2.0
@@ -45,14 +48,13 @@ def _folded(x: Any) -> Any:
     return (x - FOLD) / (x + FOLD)
 
 
-ERF_FLOAT32 = _coefficients(10)
-ERF_FLOAT64 = _coefficients(24)
-
-
 def erf(x: np.ndarray) -> np.ndarray:
     """The error function of every element; the absolute error is a few units in the last place of 1 in ``x``'s type."""
     magnitude = np.minimum(np.abs(x), SATURATION)
-    coefficients = ERF_FLOAT64 if x.dtype == np.float64 else ERF_FLOAT32.astype(np.float32)
+    if x.dtype == np.float64:
+        coefficients = _coefficients(DEGREE_FLOAT64)
+    else:
+        coefficients = _coefficients(DEGREE_FLOAT32).astype(np.float32)
     low, high = -1.0, float(_folded(SATURATION))
     node = (_folded(magnitude) - (low + high) / 2.0) * (2.0 / (high - low))
     value = np.full_like(node, coefficients[0])
