@@ -118,8 +118,9 @@ def gelu(x: Number) -> Number:
 
 
 def gelu_tanh(x: Number) -> Number:
-    inner = (x * x * 0.044715 + 1.0) * x * math.sqrt(2 / math.pi)
-    return x * (functions.hyperbolic_tangent(inner) + 1.0) * 0.5
+    """Half of ``1 + tanh(u)`` is the sigmoid of ``2 u``, which takes one exponential and loses no digits below zero."""
+    factor = -2.0 * math.sqrt(2 / math.pi)
+    return x / (functions.exponential((x * x).times_plus(0.044715 * factor, factor) * x) + 1.0)
 
 
 def mish(x: Number) -> Number:
