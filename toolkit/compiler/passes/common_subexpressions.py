@@ -54,15 +54,17 @@ def identity(variable: Variable | None) -> Any:
 
 def attribute_key(value: Any) -> Any:
     """A hashable form of an attribute value; graphs are the same only when they are one."""
+    if isinstance(value, (int, float, str, bytes)):
+        return (type(value).__name__, value)
     if isinstance(value, np.ndarray):
         return (value.dtype.str, value.shape, value.tobytes() if value.dtype != object else id(value))
     if isinstance(value, (list, tuple)):
         return tuple(attribute_key(item) for item in value)
-    if isinstance(value, Mapping):
-        return tuple(sorted((name, attribute_key(item)) for name, item in value.items()))
+    if value is None or isinstance(value, np.dtype):
+        return value
     if isinstance(value, Line):
         named = value.op_type, value.domain, value.version, value.operands
         return (*named, attribute_key(value.attributes), attribute_key(value.types))
-    if value is None or isinstance(value, np.dtype):
-        return value
-    return (type(value).__name__, value) if isinstance(value, (int, float, str, bytes)) else id(value)
+    if isinstance(value, Mapping):
+        return tuple(sorted((name, attribute_key(item)) for name, item in value.items()))
+    return id(value)
