@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from tests.support.case import Case, Given, constant, dtype_of, uniform
 from tests.support.numeric import numeric_gradients
 
 HEADS, QUERIES, KEYS, SIZE, WIDTH = 2, 3, 4, 8, 16
+RATIO = 0.3
 HIDDEN = [[0, 0, 0, -1e4]] * QUERIES
 
 
@@ -18,14 +20,24 @@ def seen(x: Any, swap: int) -> Any:
 
 
 def naive(
-    q: Any, k: Any, v: Any, mask: Any = None, *, scale: Any = 1, is_causal: Any = 0, **swaps: int
+    q: Any,
+    k: Any,
+    v: Any,
+    mask: Any = None,
+    kept: Any = 1,
+    *,
+    ratio: float = 0.0,
+    scale: Any = 1,
+    is_causal: Any = 0,
+    **swaps: int,
 ) -> tuple[Any, Any]:
     """Attention by the definition; only for small scores."""
     q, k, v = (seen(item, swaps.get(f"swap{letter}", 0)) for item, letter in zip((q, k, v), "QKV", strict=True))
     powers = np.exp(scale * np.einsum("...qd,...kd->...qk", q, k) + (0 if mask is None else mask))
     powers = np.tril(powers) if is_causal else powers
     total = powers.sum(-1, keepdims=True)
-    return seen(np.einsum("...qk,...kd->...qd", powers / total, v), swaps.get("swapY", 0)), np.log(total)
+    weights = powers / total * kept / (1 - ratio)
+    return seen(np.einsum("...qk,...kd->...qd", weights, v), swaps.get("swapY", 0)), np.log(total)
 
 
 def judge(*arrays: Any, **attributes: Any) -> Any:
@@ -38,9 +50,9 @@ def judge_result(*arrays: Any, **attributes: Any) -> Any:
     return naive(*arrays, **attributes)[0]
 
 
-def judge_gradient(g: Any, q: Any, k: Any, v: Any, y: Any, logarithm: Any, mask: Any = None, **attributes: Any) -> Any:
+def judge_gradient(g: Any, q: Any, k: Any, v: Any, y: Any, logarithm: Any, *behind: Any, **attributes: Any) -> Any:
     """By brute force; y and the logarithm follow from the others here."""
-    return numeric_gradients(lambda q, k, v: naive(q, k, v, mask, **attributes)[0], [q, k, v], g)
+    return numeric_gradients(lambda q, k, v: naive(q, k, v, *behind, **attributes)[0], [q, k, v], g)
 
 
 def laid(length: int, size: int, swap: int, rank: int = 4) -> tuple[Any, ...]:
@@ -67,13 +79,13 @@ def fixed(number: int, shape: tuple[Any, ...], dtype: str = "float32") -> Given:
     return Given(make)
 
 
-def result(index: int, given: list[Given], mask: list[Given], attributes: dict[str, Any]) -> Given:
+def result(index: int, given: list[Given], behind: Sequence[Given | None], attributes: dict[str, Any]) -> Given:
     """An output of the forward operator on the same operands."""
 
     def make(random: np.random.Generator, batch: int) -> np.ndarray:
-        arrays = [item.make(random, batch) for item in (*given, *mask)]
-        found = naive(*(item.astype(np.float64) for item in arrays), **attributes)[index]
-        return np.asarray(found, np.float32 if index else arrays[0].dtype)
+        arrays = [None if item is None else item.make(random, batch) for item in (*given, *behind)]
+        found = naive(*(None if item is None else item.astype(np.float64) for item in arrays), **attributes)[index]
+        return np.asarray(found, np.float32)
 
     return Given(make)
 
@@ -100,6 +112,32 @@ def rows(note: str, mask: list[Given] | None = None, rank: int = 4, **attributes
     ]
 
 
+def kept_of(random: np.random.Generator, batch: int) -> np.ndarray:
+    """Which weights are kept, the same whenever it is asked for."""
+    return np.random.default_rng(9).random((batch, HEADS, QUERIES, KEYS)) >= RATIO
+
+
+def dropping(note: str, mask: list[Given] | None = None, **attributes: Any) -> list[Case]:
+    """Forward, which draws, and the gradient of what was kept."""
+    settings = {"scale": 0.35, "ratio": RATIO, **attributes}
+    given, behind = operands(settings), [*(mask or [None]), Given(kept_of)]
+    g = uniform(*laid(QUERIES, WIDTH, settings.get("swapY", 0)), low=-1, high=1)
+    made = [result(index, given, behind, settings) for index in (0, 1)]
+    common: dict[str, Any] = {"domain": "toolkit", "version": 1, "note": note, "gradient_tolerance": 1e-4}
+    return [
+        Case("DroppingAttention", [*given, *(mask or [])], settings, outputs=3, seeded=[0], **common),
+        Case(
+            "ScaledDotProductAttentionGradient",
+            [g, *given, *made, *behind],
+            settings,
+            outputs=3,
+            judge=judge_gradient,
+            tolerance=1e-4,
+            **common,
+        ),
+    ]
+
+
 LAID_LAST = {f"swap{letter}": 1 for letter in "QKVY"}
 CASES = [
     *rows("heads first"),
@@ -108,6 +146,8 @@ CASES = [
     *rows("mask", [constant(HIDDEN)], swapQ=1, swapV=1),
     *rows("mask by sample", [fixed(3, ("N", 1, 1, KEYS))], **LAID_LAST),
     *rows("no batch axis", rank=3, **LAID_LAST),
+    *dropping("dropped"),
+    *dropping("dropped and mask", [constant(HIDDEN)], **LAID_LAST),
     Case(
         "ScaledDotProductAttention",
         operands(LAID_LAST),

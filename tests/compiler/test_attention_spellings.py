@@ -37,6 +37,7 @@ SEEN = "yes = ConstantOfShape <value = float[1] {1.0}> (grid) low = Trilu <upper
 KEPT = "axes = Constant <value = int64[2] {1, 2}> () wide = Unsqueeze(keep, axes) "
 ONES = "k = Cast <to = 1> (wide) r = Sub(one, k) h = Mul(r, huge) "
 FORWARD, BACKWARD = "ScaledDotProductAttention", "ScaledDotProductAttentionGradient"
+DROPPING = "DroppingAttention"
 
 
 class Spelling(NamedTuple):
@@ -88,6 +89,7 @@ OTHERS = [
     Spelling("a mask that is multiplied", "m = MatMul(q, kt) n = Add(m, mask) s = Mul(n, scale)"),
     Spelling("something else between", "m = MatMul(q, kt) s = Tanh(m)"),
 ]
+DROPPED = "r = Softmax <axis = -1> (s) ratio = Constant <value = float {0.4}> () p = Dropout (r, ratio)"
 EVERY_SPELLING = pytest.mark.parametrize("case", SPELLINGS, ids=[case.name for case in SPELLINGS])
 
 
@@ -163,6 +165,26 @@ def test_training(case: Spelling) -> None:
     assert not operators(program)["SoftmaxGradient"]
     for found, wanted in zip(outputs_of(program), expected, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_dropped_weights() -> None:
+    """The reference draws what Dropout draws, so both do the same."""
+    case = SPELLINGS[5]._replace(behind=DROPPED)
+    plain = differentiated(case.network())
+    expected = outputs_of(plain)
+    program = formed(plain)
+    node = the(program, BACKWARD)
+    assert node.attributes["ratio"] == the(program, DROPPING).attributes["ratio"] == pytest.approx(0.4)
+    assert node.inputs[7] is the(program, DROPPING).outputs[2]
+    assert not operators(program).keys() & {"Softmax", "SoftmaxGradient", "Dropout", "MaskedScale"}
+    for found, wanted in zip(outputs_of(program), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_dropped_stays_where_somebody_else_asks_for_it() -> None:
+    program = differentiated(SPELLINGS[5]._replace(behind=DROPPED).network())
+    program.outputs["kept"] = the(program, "Dropout").outputs[1]
+    assert operators(formed(program))["Dropout"] == 1
 
 
 @pytest.mark.parametrize("case", OTHERS, ids=[case.name for case in OTHERS])

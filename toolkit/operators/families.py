@@ -55,7 +55,9 @@ RARE_FAMILIES: dict[str, str] = {
         "Affine ConstantFill Crop DynamicSlice GivenTensorFill ImageScaler ParametricSoftplus Scale ScaledTanh"
     ),
     "standard.flex_attention": "ai.onnx.preview::FlexAttention",
-    "standard.fused_attention": "toolkit::ScaledDotProductAttention toolkit::ScaledDotProductAttentionGradient",
+    "standard.fused_attention": (
+        "toolkit::DroppingAttention toolkit::ScaledDotProductAttention toolkit::ScaledDotProductAttentionGradient"
+    ),
     "standard.gated_activation": "SwiGLU",
     "standard.global_pooling": "GlobalAveragePool GlobalLpPool GlobalMaxPool",
     "standard.grid_sample": "AffineGrid GridSample toolkit::GridSampleGridGradient toolkit::GridSampleInputGradient",

@@ -1,7 +1,7 @@
 """Attention and its gradient on cuDNN's flash engines, for float16 and bfloat16.
 
 Heads and positions are read in either order through strides. Refused, and so left in products and a softmax: float32,
-sizes of heads that are no multiple of 8 or above 128, masks that say the same of all keys. A device for which cuDNN has
+sizes of heads that are no multiple of 8 or above 128, masks that say the same of all keys, weights that are dropped. A device for which cuDNN has
 no engine computes the reference.
 """
 
@@ -35,6 +35,8 @@ MASK = {ATTENTION: 3, ATTENTION_GRADIENT: 6}
 
 def serves(node: Node) -> bool:
     """Whether attention, or its gradient, is computed here."""
+    if node.op_type not in FIRST or node.attributes.get("ratio"):
+        return False
     first = FIRST[node.op_type]
     q, _, v = operands = node.inputs[first : first + 3]
     assert q is not None and v is not None

@@ -2,7 +2,7 @@
 
 With P the weights and g the gradient of the result: dV = P' g, dP = g V', dS the gradient of the softmax, with zeros
 where keys were hidden, dQ = scale dS K and dK = scale dS' Q. Each of dQ, dK and dV may be missing; those that are there
-lie as what they are the gradient of.
+lie as what they are the gradient of. Where weights are dropped, dV is of those that are left, and dP is masked.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from math import isclose
 
 import numpy as np
 
+from toolkit.compiler.known import dropped_share
 from toolkit.compiler.passes.operand_views import is_product, scaled
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.operators.precision import HALF_WIDTH
@@ -47,11 +48,20 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Attention as it stands in a program; ``weighted`` is the product of weights and values."""
+    """Attention as it stands in a program; ``weighted`` is the product of weights and values.
+
+    ``dropout`` is between them where weights are dropped.
+    """
 
     scores: Scores
     softmax: Node
     weighted: Node
+    dropout: Node | None = None
+
+    @property
+    def weights(self) -> Variable:
+        """What the values are multiplied by."""
+        return (self.dropout or self.softmax).y
 
     @property
     def operands(self) -> tuple[Variable, Variable, Variable]:
@@ -163,20 +173,37 @@ def _is_of_values(node: Node, found: Attention) -> bool:
     """Whether a product is dV = P' g."""
     swaps = found.swaps
     is_right = is_seen(node, transA=1, swapB=swaps["Y"], swapY=swaps["V"]) and is_bare(node)
-    return is_right and alpha_of(node) == 1.0 and uncast(node.x) is uncast(found.softmax.y)
+    return is_right and alpha_of(node) == 1.0 and uncast(node.x) is uncast(found.weights)
 
 
 def _product_before(softmax: Node, found: Attention, readers: Readers) -> Node | None:
     """dP = g V', which a gradient of the softmax begins with."""
     if softmax.attributes.get("log", 0) or uncast(softmax.inputs[1]) is not uncast(found.softmax.y):
         return None
-    node = readers.before(softmax.x)
-    while node is not None and is_cast(node):
-        node = readers.before(node.x)
+    node = _before_casts(softmax.x, readers)
+    if found.dropout is not None:
+        if node is None or not _masks(node, found.dropout, readers):
+            return None
+        node = _before_casts(node.x, readers)
     if node is None or not is_seen(node, transB=1, swapA=found.swaps["Y"], swapB=found.swaps["V"]):
         return None
     is_right = is_bare(node) and alpha_of(node) == 1.0 and uncast(node.inputs[1]) is uncast(found.operands[2])
     return node if is_right else None
+
+
+def _before_casts(variable: Variable, readers: Readers) -> Node | None:
+    node = readers.before(variable)
+    while node is not None and is_cast(node):
+        node = readers.before(node.x)
+    return node
+
+
+def _masks(node: Node, dropout: Node, readers: Readers) -> bool:
+    """Whether a node does to a gradient what the dropout did, and nobody else reads what that kept."""
+    share, kept = dropped_share(dropout), (*dropout.outputs, None)[1]
+    if share is None or kept is None or node.op_type != "MaskedScale" or readers.of(kept) != [node]:
+        return False
+    return isclose(float(node.attributes["scale"]), 1.0 / (1.0 - share), rel_tol=1e-5)
 
 
 def _of_queries_and_keys(

@@ -7,9 +7,9 @@ only where nobody else reads what is between:
   scores, Casts, and a mask that the product adds are seen through, several masks are added up;
 - Where with a number for hidden keys becomes a mask; one that is known and hides what comes later makes the node
   causal, and so does such a mask;
-- in training the gradient of it (see ``attention_gradients``).
+- in training the gradient of it (see ``attention_gradients``), and Dropout on the weights with that.
 
-Refused: dropout on the weights, masks that learn, other readers of scores and weights.
+Refused: masks that learn, other readers of scores and weights.
 
 What a query gets whose keys are all hidden depends on the backend. Keys are hidden by ``FLOOR``, no more: half width
 holds it, no score makes up for it, and such a query gets numbers, though not those that it would have got. A backend
@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.compiler.known import dropped_share
 from toolkit.compiler.passes.attention_gradients import (
     Attention,
     Gradient,
@@ -45,7 +46,7 @@ from toolkit.compiler.passes.operand_views import is_product, scaled
 from toolkit.compiler.passes.polynomials import number
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.operators.expression import OPSET, TOOLKIT_DOMAIN
-from toolkit.operators.standard.fused_attention import ATTENTION, ATTENTION_GRADIENT
+from toolkit.operators.standard.fused_attention import ATTENTION, ATTENTION_GRADIENT, DROPPING
 from toolkit.operators.standard.linear import swapped
 
 FLOOR = -30000.0
@@ -89,12 +90,16 @@ class _Forming:
         scores = self._scores(softmax.x, softmax.y.shape) if readers and _is_over_last_axis(softmax) else None
         if readers is None or scores is None:
             return
-        weighted = [node for node in readers if node.role == softmax.role and _is_weighted_sum(node, softmax.y)]
-        if len(weighted) != 1 or not _agree(found := Attention(scores, softmax, weighted[0])):
+        dropout = next((node for node in readers if _drops(node)), None)
+        if dropout is not None:
+            readers = [*(self.readers.of(dropout.y) or ()), *(node for node in readers if node is not dropout)]
+        weights = (dropout or softmax).y
+        weighted = [node for node in readers if node.role == softmax.role and _is_weighted_sum(node, weights)]
+        if len(weighted) != 1 or not _agree(found := Attention(scores, softmax, weighted[0], dropout)):
             return
         others = [node for node in readers if node is not found.weighted]
         gradient = find_gradient(found, others, self.readers) if others else None
-        if gradient is None and others:
+        if gradient is None and (others or dropout is not None):
             return
         if self.is_exact:
             kept = _as_they_are(scores, is_learnt=gradient is not None)
@@ -154,13 +159,20 @@ class _Forming:
         behind = [] if mask is None else [mask]
         swaps = {f"swap{letter}": 1 for letter, flag in found.swaps.items() if flag}
         attributes = {"scale": scores.scale, **({"is_causal": 1} if scores.is_causal else {}), **swaps}
-        node = self._node(ATTENTION, [*found.operands, *behind], [weighted.y], weighted, attributes)
-        paths = (scores.product.layer, *scores.product.fused, found.softmax.layer, *weighted.fused)
+        dropped = () if found.dropout is None else (found.dropout.layer,)
+        if found.dropout is not None:
+            attributes["ratio"] = dropped_share(found.dropout)
+        kind = DROPPING if dropped else ATTENTION
+        node = self._node(kind, [*found.operands, *behind], [weighted.y], weighted, attributes)
+        paths = (scores.product.layer, *scores.product.fused, found.softmax.layer, *dropped, *weighted.fused)
         node.fused = tuple(dict.fromkeys(path for path in paths if path != node.layer))
-        instead = {weighted: [*made, node]}
+        instead: dict[Node, list[Node]] = {weighted: [*made, node]}
         if gradient is not None:
             rows = (*found.softmax.y.shape[:-1], 1)
             node.outputs.append(Variable(self.program.fresh(f"{weighted.layer}/logarithm"), FLOAT32, rows))
+            if found.dropout is not None:
+                node.outputs.append(found.dropout.outputs[1])
+                instead[found.dropout] = []
             instead |= self._backward(found, gradient, node, behind)
         formed = [item for nodes in instead.values() for item in nodes if item not in made]
         if all(map(self.accepts, formed)):
@@ -178,7 +190,8 @@ class _Forming:
         """The gradient node, where the first of what it replaces stood."""
         products = [item for item in gradient.products if item is not None]
         first = min(products, key=self.program.nodes.index)
-        inputs = [gradient.g, *found.operands, *forward.outputs, *mask]
+        y, logarithm, *kept = forward.outputs
+        inputs = [gradient.g, *found.operands, y, logarithm, *(mask or [None] * len(kept)), *kept]
         outputs = [None if item is None else item.y for item in gradient.products]
         node = self._node(ATTENTION_GRADIENT, inputs, outputs, first, dict(forward.attributes))
         node.fused = forward.fused
@@ -272,6 +285,12 @@ def _product_of_two(node: Node) -> Scores | None:
     flags = {name: int(node.attributes.get(name, 0)) for name in ("swapA", "swapB")}
     masks = tuple(Mask(item) for item in node.inputs[2:] if item is not None)
     return Scores(node, alpha_of(node), masks=masks) if is_seen(node, transB=1, **flags) else None
+
+
+def _drops(node: Node) -> bool:
+    """Whether a node is a Dropout whose ratio is known, and which the file gives no seed."""
+    is_dropout = node.op_type == "Dropout" and not node.domain and len(node.outputs) > 1
+    return is_dropout and "seed" not in node.attributes and dropped_share(node) is not None
 
 
 def _is_weighted_sum(node: Node, weights: Variable) -> bool:

@@ -74,12 +74,13 @@ def _dropout(
     share = 0.5 if ratio is None else float(ratio)
     if training_mode is None or not bool(training_mode) or share == 0.0:
         return x.copy(), np.ones(x.shape, bool, like=x)
-    mask = _draw(x.shape, seed, random) >= share
+    mask = draw(x.shape, seed, random) >= share
     scale = np.asarray(1.0 / (1.0 - share) if share < 1.0 else 0.0, x.dtype)
     return x * mask * scale, mask
 
 
-def _draw(shape: tuple[int, ...], seed: int | None, random: np.random.Generator | None) -> Any:
+def draw(shape: tuple[int, ...], seed: int | None, random: np.random.Generator | None) -> Any:
+    """Numbers from 0 on below 1; what is dropped are those below the ratio."""
     if seed is not None:
         return np.random.RandomState(seed).uniform(0.0, 1.0, shape)
     return (random or np.random.default_rng()).random(shape, np.float32)

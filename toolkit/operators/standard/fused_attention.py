@@ -8,6 +8,9 @@ the query of its number. What a query gets that sees no key at all is not define
 The second output, the logarithm of what the softmax divides by, is all that the gradient needs of the scores. It lies
 as (batch, heads, queries, 1) and is never of half width. The gradient takes dy, q, k, v, y, that logarithm and the
 mask; it gives dq, dk and dv, each lying as what it is the gradient of.
+
+DroppingAttention drops weights as Dropout does: each with the probability ``ratio``, the others are scaled up. Its third
+output says which it kept, (batch, heads, queries, keys), and is the last input of the gradient, which is told the ratio.
 """
 
 from __future__ import annotations
@@ -17,15 +20,17 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.errors import ShapeError
+from toolkit.errors import NotDifferentiableError, ShapeError
 from toolkit.operators.composed import argument, gradient_through
-from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, indices, reduce_sum, transpose
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, indices, reduce_sum, transpose, where
 from toolkit.operators.precision import HALF_WIDTH, in_float32
 from toolkit.operators.record import Call, TensorType, operator
+from toolkit.operators.standard.dropout import draw
 from toolkit.operators.standard.linear import swapped
 from toolkit.operators.standard.scaled_dot_product import bias_of, window
 
 ATTENTION, ATTENTION_GRADIENT = "ScaledDotProductAttention", "ScaledDotProductAttentionGradient"
+DROPPING = "DroppingAttention"
 FLOAT32 = np.dtype(np.float32)
 
 
@@ -64,12 +69,42 @@ def _attention(
     swapV: int = 0,
     swapY: int = 0,
 ) -> tuple[np.ndarray, ...]:
-    scores = _scores(_seen(q, swapQ), _seen(k, swapK), mask, scale, is_causal)
+    weights, logarithm = _weights(_scores(_seen(q, swapQ), _seen(k, swapK), mask, scale, is_causal))
+    return _laid(np.matmul(weights, _seen(v, swapV)), swapY), logarithm
+
+
+def _weights(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The softmax, and the logarithm of what it divides by."""
     largest = scores.max(axis=-1, keepdims=True)
     powers = np.exp(scores - largest)
     total = powers.sum(axis=-1, keepdims=True)
-    y = np.matmul(powers / total, _seen(v, swapV))
-    return _laid(y, swapY), largest + np.log(total)
+    return powers / total, largest + np.log(total)
+
+
+@in_float32(keep=(1,))
+def _dropping_attention(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    mask: np.ndarray | None = None,
+    *,
+    ratio: float,
+    scale: float = 1.0,
+    is_causal: int = 0,
+    swapQ: int = 0,
+    swapK: int = 0,
+    swapV: int = 0,
+    swapY: int = 0,
+    random: np.random.Generator | None = None,
+) -> tuple[np.ndarray, ...]:
+    weights, logarithm = _weights(_scores(_seen(q, swapQ), _seen(k, swapK), mask, scale, is_causal))
+    kept = draw(weights.shape, None, random) >= ratio
+    y = np.matmul(_dropped(weights, kept, ratio), _seen(v, swapV))
+    return _laid(y, swapY), logarithm, kept
+
+
+def _dropped(weights: np.ndarray, kept: np.ndarray | None, ratio: float) -> np.ndarray:
+    return weights if kept is None else weights * kept * weights.dtype.type(1.0 / (1.0 - ratio))
 
 
 @in_float32
@@ -81,7 +116,9 @@ def _attention_gradient(
     y: np.ndarray,
     logarithm: np.ndarray,
     mask: np.ndarray | None = None,
+    kept: np.ndarray | None = None,
     *,
+    ratio: float = 0.0,
     scale: float = 1.0,
     is_causal: int = 0,
     swapQ: int = 0,
@@ -92,8 +129,8 @@ def _attention_gradient(
     g, y = _seen(g, swapY), _seen(y, swapY)
     q, k, v = _seen(q, swapQ), _seen(k, swapK), _seen(v, swapV)
     weights = np.exp(_scores(q, k, mask, scale, is_causal) - logarithm)
-    dv = np.matmul(weights.swapaxes(-1, -2), g)
-    slopes = np.matmul(g, v.swapaxes(-1, -2)) - (g * y).sum(axis=-1, keepdims=True)
+    dv = np.matmul(_dropped(weights, kept, ratio).swapaxes(-1, -2), g)
+    slopes = _dropped(np.matmul(g, v.swapaxes(-1, -2)), kept, ratio) - (g * y).sum(axis=-1, keepdims=True)
     slopes *= weights
     slopes *= q.dtype.type(scale)
     dq, dk = np.matmul(slopes, k), np.matmul(slopes.swapaxes(-1, -2), q)
@@ -135,10 +172,21 @@ def _infer(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: A
     return [(q[0], y), (FLOAT32 if q[0] in HALF_WIDTH else q[0], (*seen_q[:-1], 1))]
 
 
+def _infer_dropping(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
+    if not 0.0 < float(attributes["ratio"]) < 1.0:
+        raise ShapeError(f"ratio must lie between 0 and 1, got {attributes['ratio']}")
+    y, logarithm = _infer(inputs, attributes, _)
+    seen_q, seen_k, _ = _shapes(*inputs[:3], attributes)
+    return [y, logarithm, (np.dtype(np.bool_), (*seen_q[:-1], seen_k[-2]))]
+
+
 def _infer_gradient(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
-    g, q, k, v, y, logarithm, mask = (*inputs, None)[:7]
+    g, q, k, v, y, logarithm, mask, kept = (*inputs, None, None)[:8]
     seen_q, seen_k, seen_v = _shapes(q, k, v, attributes)
     _require_mask(mask, (*seen_q[:-1], seen_k[-2]))
+    scores = (*seen_q[:-1], seen_k[-2])
+    if kept is not None and kept != (np.dtype(np.bool_), scores):
+        raise ShapeError(f"what was kept must be boolean and of the shape {scores}, got {kept[1]} of {kept[0]}")
     wanted = swapped((*seen_q[:-1], seen_v[-1]), attributes.get("swapY", 0), "Y")
     for name, item, shape in (("g", g, wanted), ("y", y, wanted), ("the logarithm", logarithm, (*seen_q[:-1], 1))):
         if item is None or item[1] != shape:
@@ -178,17 +226,41 @@ def _expansion(call: Call) -> list[Expression | None]:
     return [_exchanged(call, y, "Y"), emit("ReduceLogSumExp", scores, indices(scores, [-1]), keepdims=1)]
 
 
+def _expand_dropping(call: Call) -> list[Expression | None]:
+    q, k, v = (_exchanged(call, item, letter) for item, letter in zip(call.inputs[:3], "QKV", strict=True))
+    scores = _masked_scores(call, q, k, argument(call, 3))
+    ratio = np.asarray(call.attributes["ratio"], np.float32)
+    weights, kept = emit("Dropout", emit("Softmax", scores, axis=-1), ratio, np.asarray(True), outputs=2)
+    logarithm = emit("ReduceLogSumExp", scores, indices(scores, [-1]), keepdims=1)
+    return [_exchanged(call, weights @ v, "Y"), logarithm, kept]
+
+
+def _expand_kept(call: Call) -> list[Expression | None]:
+    """The same, where it is known what was kept."""
+    q, k, v = (_exchanged(call, item, letter) for item, letter in zip(call.inputs[:3], "QKV", strict=True))
+    scores = _masked_scores(call, q, k, argument(call, 3))
+    weights = _kept_part(call, emit("Softmax", scores, axis=-1), call.outputs[2])
+    return [_exchanged(call, weights @ v, "Y"), emit("ReduceLogSumExp", scores, indices(scores, [-1]), keepdims=1)]
+
+
+def _kept_part(call: Call, x: Expression, kept: Expression | None) -> Expression:
+    """``x`` scaled up where it was kept, zero elsewhere."""
+    return x if kept is None else where(kept, x * (1.0 / (1.0 - float(call.attributes["ratio"]))), 0.0)
+
+
 def _gradient_expansion(call: Call) -> list[Expression | None]:
     g, q, k, v, y = (_exchanged(call, item, letter) for item, letter in zip(call.inputs[:5], "YQKVY", strict=True))
     logarithm = call.inputs[5]
     assert logarithm is not None
     weights = emit("Exp", _masked_scores(call, q, k, argument(call, 6)) - logarithm)
-    slopes = weights * (g @ _turned(v) - reduce_sum(g * y, [-1])) * float(call.attribute("scale", 1.0))
-    found = {"Q": slopes @ k, "K": _turned(slopes) @ q, "V": _turned(weights) @ g}
+    kept = argument(call, 7)
+    slopes = _kept_part(call, g @ _turned(v), kept) - reduce_sum(g * y, [-1])
+    slopes = weights * slopes * float(call.attribute("scale", 1.0))
+    found = {"Q": slopes @ k, "K": _turned(slopes) @ q, "V": _turned(_kept_part(call, weights, kept)) @ g}
     return [_exchanged(call, part, letter) for letter, part in found.items()]
 
 
-_through_expansion = gradient_through(_expansion)
+_through_expansion, _through_kept = gradient_through(_expansion), gradient_through(_expand_kept)
 
 
 def _gradient(call: Call, *grads: Expression | None) -> Sequence[Any]:
@@ -210,7 +282,24 @@ def _gradient(call: Call, *grads: Expression | None) -> Sequence[Any]:
     return [*found, None][: len(call.inputs)]
 
 
+def _gradient_of_dropping(call: Call, *grads: Expression | None) -> Sequence[Any]:
+    if len(call.outputs) < 3 or call.outputs[2] is None:
+        raise NotDifferentiableError(
+            f"{DROPPING} has no gradient without what it kept: connect its third output."
+        )
+    return _through_kept(call, *grads)
+
+
 operator(ATTENTION, domain=TOOLKIT_DOMAIN, reference=_attention, gradient=_gradient, infer=_infer, expansion=_expansion)
+operator(
+    DROPPING,
+    domain=TOOLKIT_DOMAIN,
+    reference=_dropping_attention,
+    gradient=_gradient_of_dropping,
+    infer=_infer_dropping,
+    expansion=_expand_dropping,
+    is_random=True,
+)
 operator(
     ATTENTION_GRADIENT,
     domain=TOOLKIT_DOMAIN,

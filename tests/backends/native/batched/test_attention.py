@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.backends.native.checked import check_node
+from tests.backends.native.checked import check_node, execute, planned
+from tests.support.interpret import apply
 from toolkit.backends import native
 from toolkit.backends.native import backend
 from toolkit.backends.native.backend import NativeBackend
 from toolkit.backends.native.batched import attention, heads
 from toolkit.compiler.program import Program, Variable
-from toolkit.operators.standard.fused_attention import ATTENTION
+from toolkit.operators.standard.fused_attention import ATTENTION, DROPPING
 
 if native.unavailable_reason() is not None:
     pytest.skip("needs llvmlite", allow_module_level=True)
@@ -53,6 +54,31 @@ def test_every_way_to_lie(flags: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (50, 17, 8, 16), (97, 40, 5, 3), (8, 300, 33, 9)], ids=str)
 def test_sizes(sizes: tuple[int, int, int, int]) -> None:
     check(operands((3,), sizes), outputs=1)
+
+
+@pytest.mark.parametrize("keys", [7, 16, 40, 70])
+def test_weights_that_are_dropped(keys: int) -> None:
+    arrays, named = operands((2, 3), (13, keys, 7, 21), "KY"), {"scale": 0.4, "swapK": 1, "swapY": 1}
+    plan = planned(DROPPING, arrays, {**named, "ratio": 0.3}, known=(), threads=2, outputs=3)
+    execute(plan, arrays)
+    y, logarithm, kept = (plan.output_arrays[name].copy() for name in "012")
+    assert abs(kept.mean() - 0.7) < 4 * np.sqrt(0.21 / kept.size)
+    ones = np.broadcast_to(np.eye(keys, dtype=np.float32), (2, 3, keys, keys))
+    weights, expected = apply("toolkit", ATTENTION, 1, [*arrays[:2], ones], {**named, "swapY": 0})
+    wanted = (weights * kept / 0.7 @ arrays[2]).swapaxes(1, 2)
+    np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(logarithm, expected, rtol=1e-5, atol=1e-5)
+    execute(plan, arrays)
+    assert (plan.output_arrays["2"] != kept).any()
+
+
+def test_what_is_dropped_follows_from_the_seed_whatever_the_threads() -> None:
+    arrays, kept = operands((2, 3), (13, 40, 7, 21)), []
+    for threads in (1, 2):
+        plan = planned(DROPPING, arrays, {"ratio": 0.5}, known=(), threads=threads, outputs=3)
+        execute(plan, arrays)
+        kept.append(plan.output_arrays["2"].copy())
+    np.testing.assert_array_equal(*kept)
 
 
 def test_blocks_become_lower_where_there_are_many_keys(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from tests.support.interpret import apply
 from toolkit.backends import native
 from toolkit.backends.native.batched import attention_gradient, heads
 from toolkit.compiler.program import Program, Variable
-from toolkit.operators.standard.fused_attention import ATTENTION, ATTENTION_GRADIENT
+from toolkit.operators.standard.fused_attention import ATTENTION, ATTENTION_GRADIENT, DROPPING
 
 if native.unavailable_reason() is not None:
     pytest.skip("needs llvmlite", allow_module_level=True)
@@ -76,6 +76,16 @@ def test_queries_without_keys_have_the_gradient_of_a_softmax(value: float) -> No
     execute(plan, hidden)
     for name, found in plan.output_arrays.items():
         np.testing.assert_allclose(found, wanted[int(name)], rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize("mask", [None, np.asarray([0.0] * 19 + [-9.0], np.float32)], ids=["bare", "masked"])
+def test_dropped_weights(mask: np.ndarray | None) -> None:
+    arrays = operands((2, 3), (9, 20, 8, 8), "QV")
+    named = {"scale": 0.4, "ratio": 0.3, "swapQ": 1, "swapV": 1}
+    y, logarithm, kept = apply("toolkit", DROPPING, 1, [*arrays, mask], named)
+    g = np.random.default_rng(5).standard_normal(y.shape, np.float32)
+    behind = [g, *arrays, y, logarithm, mask, kept]
+    check_node(ATTENTION_GRADIENT, behind, named, known=(), threads=2, outputs=3, tolerance=2e-5)
 
 
 @pytest.mark.parametrize("wanted", [(0,), (0, 1), (0, 2)], ids=str)

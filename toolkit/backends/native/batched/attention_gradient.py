@@ -15,7 +15,7 @@ from itertools import accumulate
 from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.assembly.folding import SUM, folded, joined_lanes, lanes_for
 from toolkit.backends.native.assembly.functions import exponential_of_negative
-from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.assembly.number import BOOLEAN, Number
 from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.batched.heads import Heads, serves_attention
 from toolkit.backends.native.batched.panels import Matrix, pack, panels_of
@@ -98,7 +98,8 @@ class _Writer:
         self._multiply(q, rows, heads.size, heads.keys, self._turned_keys, partial(self._weigh, found, first))
         self._correct(found, first, rows)
         if self._has_slopes:
-            self._multiply(g, rows, heads.values, heads.keys, self._turned_values, self._slope)
+            slope = partial(self._slope, found.get("kept"), first)
+            self._multiply(g, rows, heads.values, heads.keys, self._turned_values, slope)
         if "dq" in found:
             store = partial(self._store, found["dq"]._replace(start=found["dq"].at(first, 0)), None)
             self._multiply(self._slopes, rows, heads.keys, heads.size, self._keys, store)
@@ -164,13 +165,20 @@ class _Writer:
 
             code.pieces(size, lanes, write)
 
-    def _slope(self, piece: Piece) -> None:
+    def _slope(self, kept: Matrix | None, first: Number, piece: Piece) -> None:
+        """The slopes of scores; and of weights what was kept, which is all that the values met."""
         code, at = self.code, self._weights.at(piece.row, piece.column)
         lanes = compiler().lanes(FLOAT32)
         place, start = self._sums
         less = code.load(place, start + piece.row, FLOAT32).spread(lanes)
         weights = code.load(self._weights.place, at, FLOAT32, lanes)
-        slopes = (piece.sums - less) * weights * self._heads.scale
+        sums = piece.sums
+        if kept is not None:
+            place, up = kept.place, 1.0 / (1.0 - self._heads.dropped)
+            is_kept = code.load_some(place, kept.at(first + piece.row, piece.column), BOOLEAN, piece.lanes, lanes)
+            sums = is_kept.choose(sums * up, 0.0)
+            code.store(is_kept.choose(weights * up, 0.0), self._weights.place, at)
+        slopes = (sums - less) * weights * self._heads.scale
         code.store(slopes, self._slopes.place, self._slopes.at(piece.row, piece.column))
 
     def _store(self, target: Matrix, is_first: Number | None, piece: Piece) -> None:

@@ -7,26 +7,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from toolkit.backends.native.assembly.code import Code
-from toolkit.backends.native.assembly.number import Number, joined
+from toolkit.backends.native.assembly.number import BOOLEAN, Number, joined
 from toolkit.backends.native.batched.panels import Matrix
 from toolkit.backends.native.batched.rows import Piece
 from toolkit.backends.native.batched.stack import Stack, Stacks
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.tile import FLOAT32
-from toolkit.backends.native.registry import is_of_float32
 from toolkit.compiler.program import Node
-from toolkit.operators.standard.fused_attention import ATTENTION, ATTENTION_GRADIENT
+from toolkit.operators.standard.fused_attention import ATTENTION_GRADIENT
 
-NAMES = ("q", "k", "v", "mask"), ("y", "logarithm")
-GRADIENT_NAMES = ("g", "q", "k", "v", "y", "logarithm", "mask"), ("dq", "dk", "dv")
+NAMES = ("q", "k", "v", "mask"), ("y", "logarithm", "kept")
+GRADIENT_NAMES = ("g", "q", "k", "v", "y", "logarithm", "mask", "kept"), ("dq", "dk", "dv")
 LETTERS = {"q": "Q", "k": "K", "v": "V", "y": "Y", "g": "Y", "dq": "Q", "dk": "K", "dv": "V"}
 LEAST_QUERIES = 8  # below, packing keys and values takes as long as the products
-LEAST_SCORES = 1 << 20  # of a gradient: fewer stay in the last cache until it needs them, and need not be made again
+LEAST_SCORES = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
 class Heads:
     """``queries`` meet ``keys`` in vectors of ``size``; there are ``values`` numbers for each key.
+
+    Of the weights a share of ``dropped`` is.
 
     ``names`` are the tensors that are there, in the order of a kernel's places, and ``shapes`` their strides.
     """
@@ -37,6 +38,7 @@ class Heads:
     size: int
     values: int
     scale: float
+    dropped: float
     is_causal: bool
     names: tuple[str, ...]
     shapes: tuple[Stack, ...]
@@ -44,7 +46,7 @@ class Heads:
     @staticmethod
     def of(node: Node) -> Heads:
         """Those of an attention, or of its gradient."""
-        given, made = NAMES if node.op_type == ATTENTION else GRADIENT_NAMES
+        given, made = GRADIENT_NAMES if node.op_type == ATTENTION_GRADIENT else NAMES
         items = [*zip(given, node.inputs, strict=False), *zip(made, node.outputs, strict=False)]
         tensors = {name: item for name, item in items if item is not None}
         rank = len(tensors["q"].shape)
@@ -67,6 +69,7 @@ class Heads:
             size,
             seen("v")[-1],
             float(node.attributes.get("scale", 1.0)),
+            float(node.attributes.get("ratio", 0.0)),
             bool(node.attributes.get("is_causal", 0)),
             tuple(tensors),
             tuple(stacks.values()),
@@ -108,13 +111,14 @@ class Heads:
 
 
 def serves_attention(node: Node) -> bool:
-    """Whether attention, or its gradient, is of float32 throughout, of enough queries to repay the packing.
+    """Whether attention, or its gradient, is of float32, and of enough queries to repay the packing.
 
     Refused: gradients of keys and values alone, and of scores so few that reading them costs less than a product.
     """
     if node.outputs[0] is None:
         return False
-    if not is_of_float32(node):
+    tensors = [item for item in (*node.inputs, *node.outputs) if item is not None]
+    if not all(item.dtype in (FLOAT32, BOOLEAN) for item in tensors):
         return False
     heads = Heads.of(node)
     if node.op_type == ATTENTION_GRADIENT and heads.scores < LEAST_SCORES:
