@@ -183,7 +183,9 @@ def test_dropped_weights() -> None:
 
 def test_what_is_dropped_stays_where_somebody_else_asks_for_it() -> None:
     program = differentiated(SPELLINGS[5]._replace(behind=DROPPED).network())
-    program.outputs["kept"] = the(program, "Dropout").outputs[1]
+    kept = the(program, "Dropout").outputs[1]
+    assert kept is not None
+    program.outputs["kept"] = kept
     assert operators(formed(program))["Dropout"] == 1
 
 

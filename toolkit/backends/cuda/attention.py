@@ -1,8 +1,8 @@
 """Attention and its gradient on cuDNN's flash engines, for float16 and bfloat16.
 
 Heads and positions are read in either order through strides. Refused, and so left in products and a softmax: float32,
-sizes of heads that are no multiple of 8 or above 128, masks that say the same of all keys, weights that are dropped. A device for which cuDNN has
-no engine computes the reference.
+sizes of heads that are no multiple of 8 or above 128, masks that say the same of all keys, weights that are dropped. A
+device for which cuDNN has no engine computes the reference.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ class _Forming:
         made, mask = self._mask(scores.masks, weighted)
         behind = [] if mask is None else [mask]
         swaps = {f"swap{letter}": 1 for letter, flag in found.swaps.items() if flag}
-        attributes = {"scale": scores.scale, **({"is_causal": 1} if scores.is_causal else {}), **swaps}
+        attributes: dict[str, Any] = {"scale": scores.scale, **({"is_causal": 1} if scores.is_causal else {}), **swaps}
         dropped = () if found.dropout is None else (found.dropout.layer,)
         if found.dropout is not None:
             attributes["ratio"] = dropped_share(found.dropout)
@@ -191,7 +191,8 @@ class _Forming:
         products = [item for item in gradient.products if item is not None]
         first = min(products, key=self.program.nodes.index)
         y, logarithm, *kept = forward.outputs
-        inputs = [gradient.g, *found.operands, y, logarithm, *(mask or [None] * len(kept)), *kept]
+        behind = [*mask, *kept] if mask or not kept else [None, *kept]
+        inputs = [gradient.g, *found.operands, y, logarithm, *behind]
         outputs = [None if item is None else item.y for item in gradient.products]
         node = self._node(ATTENTION_GRADIENT, inputs, outputs, first, dict(forward.attributes))
         node.fused = forward.fused

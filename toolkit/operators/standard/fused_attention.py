@@ -9,8 +9,9 @@ The second output, the logarithm of what the softmax divides by, is all that the
 as (batch, heads, queries, 1) and is never of half width. The gradient takes dy, q, k, v, y, that logarithm and the
 mask; it gives dq, dk and dv, each lying as what it is the gradient of.
 
-DroppingAttention drops weights as Dropout does: each with the probability ``ratio``, the others are scaled up. Its third
-output says which it kept, (batch, heads, queries, keys), and is the last input of the gradient, which is told the ratio.
+DroppingAttention drops weights as Dropout does: each with the probability ``ratio``, the others are scaled up. Its
+third output says which it kept, as (batch, heads, queries, keys). That is the last input of the gradient then, which is
+told the ratio.
 """
 
 from __future__ import annotations
@@ -176,7 +177,8 @@ def _infer_dropping(inputs: Sequence[TensorType | None], attributes: dict[str, A
     if not 0.0 < float(attributes["ratio"]) < 1.0:
         raise ShapeError(f"ratio must lie between 0 and 1, got {attributes['ratio']}")
     y, logarithm = _infer(inputs, attributes, _)
-    seen_q, seen_k, _ = _shapes(*inputs[:3], attributes)
+    q, k, v = inputs[:3]
+    seen_q, seen_k, _ = _shapes(q, k, v, attributes)
     return [y, logarithm, (np.dtype(np.bool_), (*seen_q[:-1], seen_k[-2]))]
 
 
@@ -284,9 +286,7 @@ def _gradient(call: Call, *grads: Expression | None) -> Sequence[Any]:
 
 def _gradient_of_dropping(call: Call, *grads: Expression | None) -> Sequence[Any]:
     if len(call.outputs) < 3 or call.outputs[2] is None:
-        raise NotDifferentiableError(
-            f"{DROPPING} has no gradient without what it kept: connect its third output."
-        )
+        raise NotDifferentiableError(f"{DROPPING} has no gradient without what it kept: connect its third output.")
     return _through_kept(call, *grads)
 
 

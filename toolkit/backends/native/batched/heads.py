@@ -20,7 +20,7 @@ NAMES = ("q", "k", "v", "mask"), ("y", "logarithm", "kept")
 GRADIENT_NAMES = ("g", "q", "k", "v", "y", "logarithm", "mask", "kept"), ("dq", "dk", "dv")
 LETTERS = {"q": "Q", "k": "K", "v": "V", "y": "Y", "g": "Y", "dq": "Q", "dk": "K", "dv": "V"}
 LEAST_QUERIES = 8  # below, packing keys and values takes as long as the products
-LEAST_SCORES = 1 << 15
+LEAST_SCORES = 1 << 19  # of a gradient: reading fewer again costs less than to make them again
 
 
 @dataclass(frozen=True, slots=True)
