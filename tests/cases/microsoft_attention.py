@@ -6,23 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.case import Case, Given, uniform, variable
+from tests.support.case import Case, Given, contributed, uniform, variable
 
 
-def row(name: str, *inputs: Given | None, note: str = "", **given: Any) -> Case:
-    """One row; settings of the case are told from attributes by their names."""
-    settings = {key: given.pop(key) for key in ("judge", "outputs", "seeded", "tolerance") if key in given}
-    attributes = {"num_heads": 2, **given}
-    return Case(
-        name,
-        list(inputs),
-        attributes,
-        version=1,
-        domain="com.microsoft",
-        note=note,
-        gradient_tolerance=1e-4,
-        **settings,
-    )
+def row(name: str, *inputs: Given | None, **given: Any) -> Case:
+    return contributed(name, *inputs, **{"num_heads": 2, **given})
 
 
 def judge_packed(query: Any, packed: Any = None, *, num_heads: int) -> np.ndarray:

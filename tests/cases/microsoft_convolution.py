@@ -6,16 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.case import Case, Given, constant, integers, spread, uniform
+from tests.support.case import Case, Given, constant, contributed, integers, spread, uniform
 
 
-def row(name: str, *inputs: Given | None, note: str = "", **given: Any) -> Case:
-    """One row; settings of the case are told from attributes by their names."""
-    settings = {key: given.pop(key) for key in ("judge", "differentiable") if key in given}
-    return Case(
-        name, list(inputs), given, version=1, domain="com.microsoft", note=note, gradient_tolerance=1e-4,
-        tolerance=1e-4, **settings,
-    )  # fmt: skip
+def row(name: str, *inputs: Given | None, **given: Any) -> Case:
+    return contributed(name, *inputs, tolerance=1e-4, **given)
 
 
 def judge_nhwc(x: Any, w: Any, bias: Any, addend: Any = 0.0, *, strides: Any, activation: str = "") -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.case import Case, Given, spread, uniform
+from tests.support.case import Case, Given, contributed, spread, uniform
 
 ROUTER = spread("N", 4)
 
@@ -16,11 +16,8 @@ def layers(fused: int = 1) -> list[Given]:
     return [uniform(4, fused * 6, 3), uniform(4, fused * 6), uniform(4, 3, 6), uniform(4, 3)]
 
 
-def row(*inputs: Given | None, note: str, judge: Any = None, **given: Any) -> Case:
-    return Case(
-        "MoE", list(inputs), given, version=1, domain="com.microsoft", note=note, judge=judge, tolerance=1e-4,
-        gradient_tolerance=1e-4,
-    )  # fmt: skip
+def row(*inputs: Given | None, **given: Any) -> Case:
+    return contributed("MoE", *inputs, tolerance=1e-4, **given)
 
 
 def judge_swiglu(

@@ -7,21 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.case import Case, Given, uniform
+from tests.support.case import contributed as row
+from tests.support.case import uniform
 from toolkit.operators.special_functions import erf
-
-
-def row(name: str, *inputs: Given | None, note: str = "", judge: Any = None, **attributes: Any) -> Case:
-    return Case(
-        name,
-        list(inputs),
-        attributes,
-        version=1,
-        domain="com.microsoft",
-        note=note,
-        judge=judge,
-        gradient_tolerance=1e-4,
-    )
 
 
 def judge_activation(a: Any, b: Any, *, alpha: float, transB: int, activation: str, activation_alpha: float) -> Any:

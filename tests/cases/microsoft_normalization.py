@@ -6,15 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.case import Case, Given, integers, uniform, variable
-
-
-def row(name: str, *inputs: Given | None, note: str = "", **given: Any) -> Case:
-    """One row; settings of the case are told from attributes by their names."""
-    settings = {key: given.pop(key) for key in ("judge", "outputs", "seeded", "tolerance") if key in given}
-    return Case(
-        name, list(inputs), given, version=1, domain="com.microsoft", note=note, gradient_tolerance=1e-4, **settings
-    )
+from tests.support.case import contributed as row
+from tests.support.case import integers, uniform, variable
 
 
 def judge_groups(

@@ -11,6 +11,16 @@ TIES = [[-1.25, -0.75, -0.25, 0.25, 0.75, 1.25, 300.0, -300.0, np.nan, np.inf, -
 NARROW = {"int2": (-2, 2), "uint2": (0, 4), "int4": (-8, 8), "uint4": (0, 16)}
 
 
+def place_of_scale(place, scale, axis, block_size):
+    """Where the scale of a number lies: there is one for all, for each slice along an axis, or for each block on it."""
+    if scale.ndim < 2:
+        return place[axis] if scale.ndim else ()
+    if not block_size:
+        return place
+    axis = (axis or 0) % len(place)
+    return (*place[:axis], place[axis] // block_size, *place[axis + 1 :])
+
+
 def on_grid(kind, precision="float32"):
     """A judge that quantises one number at a time to a type that other judges cannot give back."""
 
@@ -18,13 +28,7 @@ def on_grid(kind, precision="float32"):
         low, high = NARROW.get(kind, (None, 0))
         y = np.empty(x.shape, getattr(ml_dtypes, kind, None) or kind)
         for place in np.ndindex(x.shape):
-            where = place if scale.ndim else ()
-            if scale.ndim == 1:
-                where = place[axis]
-            elif block_size:
-                where = tuple(
-                    at // block_size if number == (axis or 0) % x.ndim else at for number, at in enumerate(place)
-                )
+            where = place_of_scale(place, scale, axis, block_size)
             quotient = float(np.asarray(float(x[place]) / float(scale[where])).astype(precision))
             offset = 0 if zero_point is None else float(zero_point[where])
             y[place] = quotient + offset if low is None else min(max(round(quotient) + offset, low), high - 1)
@@ -39,13 +43,7 @@ def from_grid(kind="float32"):
     def judge(x, scale, zero_point=None, axis=1, block_size=0, **_):
         y = np.empty(x.shape, getattr(ml_dtypes, kind, None) or kind)
         for place in np.ndindex(x.shape):
-            where = place if scale.ndim else ()
-            if scale.ndim == 1:
-                where = place[axis]
-            elif block_size:
-                where = tuple(
-                    at // block_size if number == (axis or 0) % x.ndim else at for number, at in enumerate(place)
-                )
+            where = place_of_scale(place, scale, axis, block_size)
             offset = 0 if zero_point is None else float(zero_point[where])
             y[place] = (float(x[place]) - offset) * float(scale[where])
         return y

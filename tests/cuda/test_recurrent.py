@@ -33,6 +33,7 @@ from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.placement import place
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.training_pipeline import prepare_for_training, tidy_after_differentiation
+from toolkit.graph import Network
 from toolkit.runtime.arrangement import Arrangement, arrange
 
 STEPS, BATCH, SIZE, HIDDEN = 5, 3, 6, 20
@@ -252,6 +253,17 @@ def arranged(program: Program) -> Arrangement:
     return arrange(program, [backend], resources)
 
 
+def learning(network: Network) -> Program:
+    """The network with the gradients of its parameters, given that of its output."""
+    program = prepare_for_training(bind(network, BATCH))
+    (y,) = program.outputs.values()
+    seed = program.inputs["seed"] = Variable("seed", y.dtype, y.shape)
+    wrt = program.trainable()
+    grads = differentiate(program, {y: seed}, wrt)
+    program.outputs.update((item.name, grads[item]) for item in wrt)
+    return tidy_after_differentiation(program)
+
+
 def test_weights_that_stay_are_packed_before_the_first_run() -> None:
     network = layers.Sequential([layers.LSTM(HIDDEN)]).network((STEPS, SIZE))
     found = arranged(optimise_for_inference(bind(network, BATCH)))
@@ -262,13 +274,7 @@ def test_weights_that_stay_are_packed_before_the_first_run() -> None:
 
 def test_a_layer_learns_by_what_its_forward_pass_has_kept() -> None:
     network = layers.Sequential([layers.GRU(HIDDEN, bidirectional=True)]).network((STEPS, SIZE))
-    program = prepare_for_training(bind(network, BATCH))
-    (y,) = program.outputs.values()
-    seed = program.inputs["seed"] = Variable("seed", y.dtype, y.shape)
-    wrt = program.trainable()
-    grads = differentiate(program, {y: seed}, wrt)
-    program.outputs.update((item.name, grads[item]) for item in wrt)
-    names = [task.kernel.name for task in arranged(tidy_after_differentiation(program)).tasks]
+    names = [task.kernel.name for task in arranged(learning(network)).tasks]
     forward, backward = (next(name for name in names if word in name) for word in ("Forward", "Backward"))
     assert forward == "cudnnRNNForward"
     assert backward == (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.cuda.test_recurrent import GATES, Lowered, arranged, check, needs_compiler
+from tests.cuda.test_recurrent import GATES, Lowered, arranged, check, learning, needs_compiler
 from tests.support.interpret import interpret
 from toolkit import layers
 from toolkit.autodiff import differentiate
@@ -18,7 +18,7 @@ from toolkit.backends.cuda.recurrent_weights import weights_of
 from toolkit.compiler.bind import bind
 from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.program import Node, Program, Variable
-from toolkit.compiler.training_pipeline import prepare_for_training, tidy_after_differentiation
+from toolkit.compiler.training_pipeline import tidy_after_differentiation
 
 STEPS, BATCH, SIZE, HIDDEN = 4, 3, 5, 6
 Array = np.ndarray
@@ -135,13 +135,7 @@ def test_states_that_are_zero_do_not_keep_layers_apart() -> None:
 def test_a_stack_is_one_step_of_a_plan_and_its_gradient_another(bidirectional: bool) -> None:
     network = layers.Sequential([layers.LSTM(HIDDEN, 3, bidirectional)]).network((STEPS, SIZE))
     assert names_of(optimise_for_inference(bind(network, BATCH))) == ["cudnnRNNForward"]
-    program = prepare_for_training(bind(network, BATCH))
-    (y,) = program.outputs.values()
-    seed = program.inputs["seed"] = Variable("seed", y.dtype, y.shape)
-    wrt = program.trainable()
-    grads = differentiate(program, {y: seed}, wrt)
-    program.outputs.update((item.name, grads[item]) for item in wrt)
-    names = names_of(tidy_after_differentiation(program))
+    names = names_of(learning(network))
     assert [name.split()[0] for name in names] == ["cudnnRNNForward", "cudnnRNNBackwardData"]
 
 

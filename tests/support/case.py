@@ -184,6 +184,16 @@ def _made(case: Case, batch: int, seed: int) -> tuple[Value, ...]:
     return tuple(None if given is None else given.make(random, batch) for given in case.inputs)
 
 
+SETTINGS = ("judge", "outputs", "seeded", "differentiable", "tolerance", "gradient_tolerance")
+
+
+def contributed(name: str, *inputs: Given | None, note: str = "", **given: Any) -> Case:
+    """A row of onnxruntime's own domain; settings of the row are told from attributes by their names."""
+    settings = {key: given.pop(key) for key in SETTINGS if key in given}
+    settings = {"version": 1, "domain": "com.microsoft", "gradient_tolerance": 1e-4, **settings}
+    return Case(name, list(inputs), given, note=note, **settings)
+
+
 def _read_only(value: Value) -> Value:
     """The value with every array in it frozen; lists and dicts are copied."""
     if isinstance(value, list):
