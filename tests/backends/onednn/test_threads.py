@@ -67,7 +67,15 @@ def test_an_alone_step_changes_the_number_and_changes_it_back(monkeypatch: pytes
     monkeypatch.setattr(threads, "load", lambda: SimpleNamespace(set_thread_count=told.append))
     threads._one_thread.cache_clear()
     inner: Any = SimpleNamespace(
-        name="it", inputs=[], outputs=[], workspace=0, is_free=False, in_place=(), accumulates=None, aliases=()
+        name="it",
+        inputs=[],
+        outputs=[],
+        workspace=0,
+        is_free=False,
+        is_shared=True,
+        in_place=(),
+        accumulates=None,
+        aliases=(),
     )
     inner.bind = lambda *_: lambda: told.append(0) or 7
     assert Alone(inner, 5).bind([], [], None)() == 7
