@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.backends.onednn.driver import BACKEND, node_of, run
-from toolkit.backends.onednn.convolution_terms import Terms
+from toolkit.backends.onednn.convolution_terms import STRIDED, Terms
 
 # batch, channels, filters, spatial size, kernel, stride, pad, dilation, group, spatial axes
 Sizes = int | tuple[int, ...]
@@ -153,6 +153,15 @@ def test_padding_along_an_axis_of_one_is_told() -> None:
 def test_channels_one_by_one_have_a_kernel_of_their_own(name: str) -> None:
     x, w, b, attributes = given(SHAPES[name])
     assert "dw" in check("FusedConv", [x, w, b], {**attributes, "activation": "Relu"}).kernel.name
+
+
+@pytest.mark.parametrize(("filters", "window"), [(64, 3), (48, 1)])
+def test_gradients_of_strided_windows_lie_as_other_convolutions_do(filters: int, window: int) -> None:
+    x, w = made(2, 32, 12, 12), made(filters, 32, window, window)
+    attributes = {"strides": [2, 2], "pads": [window // 2] * 4, "dilations": [1, 1], "group": 1}
+    g = made(*node_of("FusedConv", [x, w], attributes, domain="toolkit").y.shape)
+    found = check("ConvInputGradient", [g, w], {**attributes, "input_shape": list(x.shape)})
+    assert found.kernel.name != STRIDED
 
 
 def test_asymmetric_pads() -> None:

@@ -146,7 +146,7 @@ def _forward(
                 passes = value > (-math.inf if low is None else low)
                 _store_mask(apply, passes if high is None else passes & (value < high), apply.places[10], at)
             found = value if low is None else value.larger(low)
-            apply.store(found if high is None else found.smaller(high), apply.places[5], at)
+            writer.write(found if high is None else found.smaller(high), 5, at)
 
     writer.each_chunk(gather, chunk)
     writer.each_block(channels)
@@ -207,7 +207,7 @@ def _backward(
             at = first + vector * geometry.step
             bent = (writer.vector(apply, 1, at) - middle) * tilt
             value = (slope(apply, at) - level - bent) * factor
-            apply.store(value, apply.places[first_result], at)
+            writer.write(value, first_result, at)
 
     writer.each_chunk(gather, chunk)
     writer.each_block(channels)

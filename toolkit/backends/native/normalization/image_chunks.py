@@ -22,6 +22,7 @@ from toolkit.backends.protocol import Kernel, Layout
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 CHUNK = 1 << 13  # elements, half of the nearest cache
 TOGETHER = 4  # vectors, so that an addition need not wait for the one before
+BEYOND_CACHES = 1 << 23  # bytes of an image of which the next kernel finds next to nothing in a cache
 WORTH_A_THREAD = 1 << 14  # elements from which others help
 MASKS: dict[int, np.dtype] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16)}  # as many bits as a vector has lanes
 
@@ -86,6 +87,7 @@ class ChunkWriter:
     def __init__(self, geometry: Geometry, places: int, sums: int, factors: int, threads: int) -> None:
         self.geometry = geometry
         size = geometry.items * geometry.blocks * geometry.positions * geometry.width
+        self._is_large = size * FLOAT32.itemsize >= BEYOND_CACHES
         self._threads = threads if size >= WORTH_A_THREAD else 1
         self.gather, self.follow, self.apply = (Code(places + 1) for _ in range(3))
         self.present = geometry.width
@@ -174,6 +176,11 @@ class ChunkWriter:
         """A vector of the image at a place, from element ``at`` on."""
         return code.load(code.places[place], at, FLOAT32, self.geometry.lanes)
 
+    def write(self, value: Number, place: int, at: Number) -> None:
+        """Store a vector of an image that results, past the caches where these would not hold it anyway."""
+        store = self.apply.store_past if self._is_large else self.apply.store
+        store(value, self.apply.places[place], at)
+
     def by_channel(self, place: int, block: Number) -> Number:
         """What a tensor of numbers by channel has for a block, in float64."""
         code, width = self.follow, self.geometry.width
@@ -195,5 +202,7 @@ class ChunkWriter:
 
     def kernel(self, inputs: Sequence[Layout | None], outputs: Sequence[Layout | None]) -> Kernel:
         """The kernel; its first result may take the memory of its first input."""
+        if self._is_large:
+            self.apply.settle()
         after = [self.follow, self.apply]
         return CompiledKernel(self.gather, inputs, outputs, in_place=[(0, 0)], workspace=self.workspace, after=after)
