@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from toolkit.backends.host import HostBackend, HostBuffer
+from toolkit.backends.native.batched.product import stacks_win
 from toolkit.backends.native.elementwise.region import shapes_of
 from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.normalization.clipping import take_in_clips
 from toolkit.backends.native.optimization.gradients import finiteness, guard
-from toolkit.backends.native.products.large_product import wins
 from toolkit.backends.native.products.packing import Packed
 from toolkit.backends.native.registry import KERNELS
 from toolkit.backends.native.selection import LIBRARY, SLOW, take_small_nodes
@@ -38,7 +38,7 @@ class NativeBackend(HostBackend):
 
     def arrange(self, program: Program) -> None:
         """Form attention, take over what is small, let normalisations clip, and form regions of it."""
-        if wins():
+        if stacks_win():
             form_attention(program, self.name, _is_served, (LIBRARY, SLOW), is_exact=True)
         take_small_nodes(program)
         take_in_clips(program, self.name)

@@ -4,12 +4,12 @@ Taken are nodes of programs that only compute forward; of those that learn the u
 recurrent layers with their gradients; in both large convolutions where fewer multiplications do. What lies in a
 library's own layout (behind convolutions) is left to the library, for every change of layout is a copy, unless a kernel
 does not mind. Where the other choice is numpy, neither that nor size matters. Large products by one matrix are taken
-in both, and small stacks of products in inference, on processors for which ours are faster.
+in both, and small stacks of products in inference, each on processors for which ours are faster.
 """
 
 from __future__ import annotations
 
-from toolkit.backends.native.batched.product import is_batched_product
+from toolkit.backends.native.batched.product import is_batched_product, stacks_win
 from toolkit.backends.native.elementwise.region import is_uniform_work
 from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.products.large_product import is_large_product, wins
@@ -167,7 +167,9 @@ def _is_served(node: Node) -> bool:
 def _is_better_off(node: Node) -> bool:
     if not _is_served(node):
         return False
-    if _is_large_product(node) or _is_batched_product(node):
+    if _is_batched_product(node):
+        return stacks_win()
+    if _is_large_product(node):
         return wins()
     if node.backend == SLOW or node.op_type in (WITH_LIMITS | OF_TRAINING | {"Dropout"}):
         return True

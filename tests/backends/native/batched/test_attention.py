@@ -115,7 +115,7 @@ def test_queries_without_keys_get_what_a_softmax_makes_of_them() -> None:
 
 @pytest.mark.parametrize("is_faster", [True, False])
 def test_the_spelling_is_taken_over_where_kernels_win(is_faster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "wins", lambda: is_faster)
+    monkeypatch.setattr(backend, "stacks_win", lambda: is_faster)
     program = Program(layer="spelt")
     q, k, v = (Variable(name, np.dtype(np.float32), (2, 3, 16, 8)) for name in "qkv")
     program.inputs = {item.name: item for item in (q, k, v)}

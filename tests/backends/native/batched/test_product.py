@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.backends.native.checked import check_node, planned
+from tests.backends.native.checked import check_node, check_sums, planned
 from toolkit.backends import native
 from toolkit.backends.native.batched import product as batched
 from toolkit.backends.native.batched.rows import Division
-from toolkit.backends.native.products.tile import MOST_ROWS
+from toolkit.backends.native.compilation.compiler import compiler
+from toolkit.backends.native.products.tile import ROWS, most_rows
 
 if native.unavailable_reason() is not None:
     pytest.skip("needs llvmlite", allow_module_level=True)
@@ -77,12 +78,27 @@ def test_what_is_added_lies_as_the_result(swap: int) -> None:
 def test_long_sums_round_no_more_than_their_parts() -> None:
     random = np.random.default_rng(1)
     arrays = [random.uniform(0.5, 1, shape).astype(np.float32) for shape in ((2, 6, 4096), (2, 4096, 16))]
-    check_node("FusedMatMul", arrays, {}, known=(), tolerance=1e-6)
+    check_sums(arrays, known=())
 
 
 @pytest.mark.parametrize("height", [1, 5, 6, 7, 13, 47, 48, 49, 200])
 def test_rows_are_divided_once_each(height: int) -> None:
     division = Division(height)
     heights = [division.height + (tile < division.higher) for tile in range(division.tiles)]
-    assert sum(heights) == height and max(heights) <= MOST_ROWS
+    assert sum(heights) == height and max(heights) <= most_rows()
     assert division.most_rows >= max(heights) * min(division.together, division.tiles)
+
+
+@pytest.mark.parametrize("most", [4, 6, 12])
+def test_tiles_as_high_as_the_processor_has_registers_for(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heights of other processors than this one; whatever their registers, the sums are the same."""
+    monkeypatch.setitem(ROWS, compiler().vector_nbytes, most)
+    for trans in (0, 1):
+        shapes = laid((2, 3), 31, 19, 0, trans), (2, 3, 19, 40)
+        check_node("FusedMatMul", filled(*shapes), {"transA": trans}, known=(), threads=2)
+
+
+@pytest.mark.parametrize(("nbytes", "wins"), [(16, False), (32, True), (64, True)])
+def test_stacks_win_with_vectors_that_are_wide(nbytes: int, wins: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler(), "vector_nbytes", nbytes)
+    assert batched.stacks_win() == wins

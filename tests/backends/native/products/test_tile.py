@@ -8,13 +8,13 @@ import pytest
 from tests.backends.native.compiled import run
 from toolkit.backends import native
 from toolkit.backends.native.assembly.code import Code
-from toolkit.backends.native.products.tile import DEPTH, MOST_ROWS, tile_function, width
+from toolkit.backends.native.products.tile import DEPTH, FEW_ROWS, ROWS, tile_function, width
 
 if native.unavailable_reason() is not None:
     pytest.skip("needs llvmlite", allow_module_level=True)
 
 
-@pytest.mark.parametrize("rows", range(1, MOST_ROWS + 1))
+@pytest.mark.parametrize("rows", range(1, max(FEW_ROWS, *ROWS.values()) + 1))
 @pytest.mark.parametrize("depth", [1, 3, 4, 255, 256])
 def test_sums_are_added_to(rows: int, depth: int) -> None:
     random = np.random.default_rng(depth)

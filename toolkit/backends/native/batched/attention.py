@@ -21,7 +21,7 @@ from toolkit.backends.native.batched.powers import largest_of_row, powers_of_row
 from toolkit.backends.native.batched.rows import TILES, Division, Piece, RowsByPanels
 from toolkit.backends.native.drawing import BLOCK, TOGETHER, Draw, DrawingKernel
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
-from toolkit.backends.native.products.tile import FLOAT32, MOST_ROWS, width
+from toolkit.backends.native.products.tile import FLOAT32, most_rows, width
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node
@@ -70,7 +70,7 @@ class _Writer:
         work, team = code.places[len(heads.names)], Team(code, threads)
         self._draw = Draw(code, code.places[-1], heads.dropped) if heads.dropped else None
         self._stride = panels_of(heads.keys) * width()
-        together = max(1, min(TILES, MOST_SCORES // (MOST_ROWS * self._stride)))
+        together = max(1, min(TILES, MOST_SCORES // (most_rows() * self._stride)))
         self._division = division = Division(heads.queries, together)
         parts = [
             panels_of(heads.keys) * heads.size * width(),

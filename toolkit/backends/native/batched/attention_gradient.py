@@ -22,7 +22,7 @@ from toolkit.backends.native.batched.panels import Matrix, pack, panels_of
 from toolkit.backends.native.batched.rows import Division, Finish, Piece, RowsByPanels
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
-from toolkit.backends.native.products.tile import FLOAT32, MOST_ROWS, width
+from toolkit.backends.native.products.tile import FLOAT32, most_rows, width
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Node
@@ -53,7 +53,7 @@ class _Writer:
         self.code = code = Code(len(heads.names) + 1)
         places = dict(zip(heads.names, code.places, strict=False))
         work, team = code.places[-1], Team(code, threads)
-        self._together = min(heads.queries, max(MOST_ROWS, MOST_SCORES // heads.keys))
+        self._together = min(heads.queries, max(most_rows(), MOST_SCORES // heads.keys))
         self._stride = (panels_of(heads.keys) + 1) * width()  # no power of two: the lines of a column find room
         parts = [
             panels_of(heads.keys) * heads.size * width(),

@@ -34,6 +34,7 @@ LEAST_DEPTH = 8
 LEAST_PRODUCTS = 1 << 18  # multiplications of all matrices
 MOST_ELEMENTS = 1 << 20  # of all tensors: what lies farther away than that, the library fetches as early
 WORTH_A_THREAD = 1 << 18
+LEAST_VECTOR = 32  # bytes, from which the kernels were measured and won
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,14 @@ def is_batched_product(node: Node) -> bool:
     if sum(item.size for item in present) > MOST_ELEMENTS:
         return False
     return sizes.rows >= LEAST_ROWS and sizes.depth >= LEAST_DEPTH and sizes.products >= LEAST_PRODUCTS
+
+
+def stacks_win() -> bool:
+    """Whether kernels of stacks, attention among them, are faster than the library's on processors like this one.
+
+    The library begins each small matrix anew, so theirs is the sooner way with wide vectors as well.
+    """
+    return compiler().vector_nbytes >= LEAST_VECTOR
 
 
 @kernel("", "MatMul", accepts=is_batched_product)

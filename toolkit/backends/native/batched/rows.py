@@ -14,9 +14,8 @@ from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.batched.panels import Matrix, panels_of
 from toolkit.backends.native.compilation.compiler import compiler
-from toolkit.backends.native.products.tile import DEPTH, FLOAT32, MOST_ROWS, VECTORS, Panel, Rows, Tile, width
+from toolkit.backends.native.products.tile import DEPTH, FLOAT32, VECTORS, Panel, Rows, Tile, most_rows, width
 
-BESIDE = 8  # numbers that a step of copied rows takes: a power of two not below the rows of a tile
 TILES = 8  # of a block: its rows stay in the first cache while all panels pass by
 
 
@@ -27,6 +26,11 @@ class Piece(NamedTuple):
     column: Number
     lanes: int
     sums: Number
+
+
+def beside() -> int:
+    """Numbers that a step of copied rows takes: a power of two not below the rows of a tile."""
+    return 1 << (most_rows() - 1).bit_length()
 
 
 Finish = Callable[[Piece], None]
@@ -41,7 +45,7 @@ class Division:
 
     @property
     def tiles(self) -> int:
-        return -(-self.rows // MOST_ROWS)
+        return -(-self.rows // most_rows())
 
     @property
     def height(self) -> int:
@@ -59,7 +63,7 @@ class Division:
     @property
     def most_rows(self) -> int:
         """Of a block."""
-        return min(self.together, self.tiles) * min(self.height + 1, MOST_ROWS)
+        return min(self.together, self.tiles) * min(self.height + 1, most_rows())
 
     def row(self, tile: Number) -> Number:
         """The first row of a tile."""
@@ -111,7 +115,7 @@ class RowsByPanels:
             def multiply(tile: Number, rows: int) -> None:
                 row = self.division.row(tile)
                 if copied is not None:
-                    given = Rows(copied[0], self._copied_at(copied[1], tile - tiles[0]), 1, BESIDE)
+                    given = Rows(copied[0], self._copied_at(copied[1], tile - tiles[0]), 1, beside())
                 else:
                     given = Rows(left.place, left.at(row, 0), left.row, left.column)
                 self._tile(given, right, rows, columns, row, number * width(), finish)
@@ -126,14 +130,14 @@ class RowsByPanels:
             panel(self.code.index(whole), self.columns % width())
 
     def _copied_at(self, base: Number, tile: Number) -> Number:
-        return base + tile * (self.depth * BESIDE)
+        return base + tile * (self.depth * beside())
 
     def _copy(self, left: Matrix, tile: Number, rows: int, place: str, to: Number) -> None:
         code = self.code
         first = left.at(self.division.row(tile), 0)
         with code.loop(self.depth) as step:
             found = code.load_some(left.place, first + step * left.column, FLOAT32, rows, rows, left.row)
-            code.store(found, place, to + step * BESIDE)
+            code.store(found, place, to + step * beside())
 
     def _tile(
         self, left: Rows, right: Panel, rows: int, columns: int, row: Number, column: Number, finish: Finish
@@ -175,5 +179,5 @@ def needs_copy(left: Matrix, depth: int) -> bool:
 
 def workspace_of(division: Division, depth: int, columns: int, is_copied: bool) -> tuple[int, int]:
     """How many numbers the panels take, and the copied rows."""
-    copied = min(division.together, division.tiles) * depth * BESIDE if is_copied else 0
+    copied = min(division.together, division.tiles) * depth * beside() if is_copied else 0
     return panels_of(columns) * depth * width(), copied

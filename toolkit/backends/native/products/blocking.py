@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, NamedTuple, TypeVar
 
-from toolkit.backends.native.products.tile import DEPTH, FLOAT32, MOST_ROWS, width
+from toolkit.backends.native.products.tile import DEPTH, FLOAT32, most_rows, width
 
 ENOUGH_BLOCKS = 22  # of rows for a thread: with fewer it would fetch panels for too little, and they are shared out
 MOST_BLOCKS = 22  # of rows in a group, whose sums share the first cache with a block of a panel
@@ -53,7 +53,7 @@ class Cut(NamedTuple, Generic[Whole]):
 
 def cut(rows: int, depth: int, columns: int, threads: int, left_stride: int, right_stride: int) -> Cut[int]:
     """How a product of ``rows`` by ``depth`` by ``columns`` is cut for so many threads."""
-    panels, least = -(-columns // width()), -(-rows // MOST_ROWS)
+    panels, least = -(-columns // width()), -(-rows // most_rows())
     parts = [count for count in range(1, threads + 1) if threads % count == 0 and least >= count * ENOUGH_BLOCKS]
     across = max(parts, default=1)
     along = min(threads // across, panels)

@@ -11,12 +11,14 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Protocol
 
 from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.assembly.number import Number, joined
 from toolkit.backends.native.compilation.compiler import compiler
-from toolkit.backends.native.products.tile import DEPTH, FLOAT32, MOST_ROWS, UNROLLED, Panel, Rows, Tile, width
+from toolkit.backends.native.products.blocking import LINE
+from toolkit.backends.native.products.tile import DEPTH, FLOAT32, UNROLLED, Panel, Rows, Tile, most_rows, width
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +185,8 @@ class Blocks:
         """Some rows of the result in registers; meanwhile the lines come in that they are added to."""
         code, lanes = self._code, self._lanes
         vectors = -(-count // lanes)
-        for row in range(height):
-            code.prefetch(target.place, target.at(row, 0), FLOAT32)
+        for row, column in product(range(height), range(0, count, LINE)):
+            code.prefetch(target.place, target.at(row, column), FLOAT32)
         tile, rows = Tile(code, height, vectors), Rows(factor.place, factor.start, factor.row_step, factor.column_step)
         tile.add_products(rows, Panel(panel.place, panel.start), span.count, span.step)
         for row, vector, found in tile.sums():
@@ -195,7 +197,7 @@ class Blocks:
 
 def _tiles(rows: int) -> Iterator[tuple[int, int, int]]:
     """Tiles of about the same height: height, first row, and how many follow each other."""
-    count = -(-rows // MOST_ROWS)
+    count = -(-rows // most_rows())
     low, more = divmod(rows, count)
     if more:
         yield low + 1, 0, more

@@ -21,7 +21,7 @@ from toolkit.backends.native.products.ending import Ending, Sums, overwritten
 from toolkit.backends.native.products.factors import ColumnsOfRight, Panels, Right, RowsOfRight
 from toolkit.backends.native.products.panel_packing import LargePanels
 from toolkit.backends.native.products.small_product import has_known_matrix, has_one_matrix
-from toolkit.backends.native.products.tile import FLOAT32, MOST_ROWS, tile_function, width
+from toolkit.backends.native.products.tile import FLOAT32, most_rows, tile_function, width
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
@@ -78,7 +78,7 @@ def _code(kind: type[Right], ending: Ending, height: int, threads: int) -> Code:
     code = Code(2 + len(ending.have_rows) + 3)
     team = Team(code, threads)
     left, right, *_, workspace, table = code.places
-    tiles = [code.pointer(tile_function(rows), 3, 1) for rows in (height, min(height + 1, MOST_ROWS))]
+    tiles = [code.pointer(tile_function(rows), 3, 1) for rows in (height, min(height + 1, most_rows()))]
     finish = code.pointer(_finishing(ending), 1, FINISHING)
     places = [left, right, workspace, table, *tiles, TABLE, finish]
     code.invoke(blocked_function(kind), places, [team.number, team.count])

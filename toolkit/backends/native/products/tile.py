@@ -21,13 +21,20 @@ from toolkit.backends.native.compilation.compiler import compiler
 
 FLOAT32 = np.dtype(np.float32)
 DEPTH = 256  # most steps at once: a panel of so many, 16 KiB, stays in the first cache beside the rows that pass by
-VECTORS, MOST_ROWS = 2, 6  # twelve of sixteen registers hold sums: enough for the latency, and to load little for each
+VECTORS = 2  # in a row of a tile
+FEW_ROWS = 6  # of a tile: twelve of sixteen registers hold sums, enough for the latency, and to load little for each
+ROWS = {64: 12}  # where vectors of so many bytes come with 32 registers: a panel is read half as often
 UNROLLED = 4  # steps of the depth written out, so that the loop costs little
 
 
 def width() -> int:
     """Columns of a panel."""
     return VECTORS * compiler().lanes(FLOAT32)
+
+
+def most_rows() -> int:
+    """Rows of the highest tile."""
+    return ROWS.get(compiler().vector_nbytes, FEW_ROWS)
 
 
 class Rows(NamedTuple):
