@@ -30,6 +30,7 @@ from toolkit.operators.record import canonical_domain
 from toolkit.operators.standard.elementwise_region import REGION, Line
 
 WORTH_A_THREAD = 1 << 15  # operations on elements from which others help
+BEYOND_CACHES = 1 << 23  # bytes of a result of which the next kernel finds next to nothing in a cache
 
 
 def shapes_of(node: Node) -> list[Shape | None] | None:
@@ -119,6 +120,8 @@ class _Writer:
         widest = min(compiler().lanes(dtype) for dtype in self._touched())
         inner = self._iteration.sizes[-1]
         self._lanes = widest if inner >= widest else inner
+        is_one_run = len(self._iteration.sizes) == 1 and self._lanes == widest
+        self._goes_past = is_one_run and inner * max(item.itemsize for item in self._touched()) >= BEYOND_CACHES
         self._write(threads)
 
     def _touched(self) -> list[np.dtype]:
@@ -133,6 +136,8 @@ class _Writer:
         starts = [self.code.index(0) for _ in self._iteration.strides]
         if not outer:
             team.pieces(inner, self._lanes, partial(self._piece, starts))
+            if self._goes_past:
+                self.code.settle()
             return
         with ExitStack() as loops:
             begin, end = team.share(outer[0])
@@ -166,7 +171,10 @@ class _Writer:
         for number, value in enumerate(self._work.results):
             made, place = values[value], self.code.places[self._tensors + number]
             assert made is not None
-            self.code.store_some(made, place, at, count)
+            if self._goes_past and count == self._lanes and made.dtype in FLOATS:
+                self.code.store_past(made, place, at)
+            else:
+                self.code.store_some(made, place, at, count)
 
     def _say(self, line: Line, values: Sequence[Number | None]) -> Number:
         (made,) = line.types
