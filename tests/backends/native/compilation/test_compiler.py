@@ -201,6 +201,7 @@ def test_measurements_do_not_belong_to_a_processor(monkeypatch: pytest.MonkeyPat
 def test_features_tell_what_a_processor_can_do() -> None:
     made = [processor.Processor("", features) for features in ("+sse2,-avx", "+avx,+f16c", "+avx,+avx512f")]
     assert [item.vector_nbytes for item in made] == [16, 32, 64]
+    assert [item.registers for item in made] == [16, 16, 32]
     assert [item.converts_halves for item in made] == [False, True, False]
 
 

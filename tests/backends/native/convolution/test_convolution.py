@@ -9,6 +9,7 @@ import pytest
 
 from tests.backends.native.checked import check_node
 from toolkit.backends import native
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.elementwise.spelling import ACTIVATIONS
 
 if native.unavailable_reason() is not None:
@@ -25,6 +26,7 @@ GEOMETRIES: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((1, 3, 9, 40), (33, 3, 2, 3), {"dilations": [2, 3]}),
     ((1, 3, 9, 41), (7, 3, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 0]}),  # rows that vectors share
     ((1, 24, 40, 60), (3, 24, 3, 3), {"pads": [1, 1, 1, 1]}),  # bands of rows
+    ((1, 3, 12, 84), (18, 3, 8, 8), {"strides": [4, 4]}),  # rows that vectors are not read from
     ((1, 2, 9, 9), (2, 1, 7, 7), {"group": 2, "pads": [3, 3, 3, 3], "strides": [1, 2]}),
     ((1, 6, 10), (6, 1, 3), {"group": 6, "pads": [1, 1]}),
     ((2, 4, 9, 21), (4, 1, 3, 3), {"group": 4, "strides": [2, 2], "pads": [1, 1, 1, 1]}),
@@ -57,6 +59,13 @@ def check(
 @pytest.mark.parametrize(("x", "w", "given"), GEOMETRIES, ids=str)
 def test_every_geometry(x: tuple[int, ...], w: tuple[int, ...], given: dict[str, Any]) -> None:
     check(x, w, given)
+
+
+@pytest.mark.parametrize("registers", [16, 32])
+@pytest.mark.parametrize(("size", "outputs"), [(7, 37), (70, 19)], ids=str)
+def test_every_number_of_registers(size: int, outputs: int, registers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler(), "registers", registers)
+    check((1, 3, 5, size), (outputs, 3, 3, 3), {"pads": [1, 1, 1, 1]})
 
 
 @pytest.mark.parametrize("group", [1, 4])

@@ -61,3 +61,11 @@ def test_a_few_rows_in_equal_groups_are_taken_whatever_the_matrix(rows: int) -> 
 
 def test_rows_of_several_axes() -> None:
     check((2, 3, 4, 10), 9, {}, bias=True)
+
+
+@pytest.mark.parametrize(
+    ("columns", "blocks", "threads", "expected"),
+    [(8, 1, 1, 8), (10, 1, 1, 5), (8, 1, 2, 4), (3, 1, 2, 2), (1, 1, 2, 1), (8, 2, 2, 8), (9, 4, 3, 3)],
+)
+def test_threads_share_the_vectors_of_panels(columns: int, blocks: int, threads: int, expected: int) -> None:
+    assert small_product.vectors_of_a_panel(columns, 8, blocks, threads) == expected

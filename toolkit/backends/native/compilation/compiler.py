@@ -43,6 +43,7 @@ class Compiler:
         self._processor = self._recognised()
         self._for = entry_name(self._edition, *self._processor)
         self.vector_nbytes, self.converts_halves = self._processor.vector_nbytes, self._processor.converts_halves
+        self.registers = self._processor.registers
 
     def lanes(self, dtype: np.dtype) -> int:
         """How many numbers of a type one vector holds."""

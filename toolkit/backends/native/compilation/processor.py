@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 LANES = (("avx512f", 64), ("avx", 32))  # bytes of the vectors of a processor that has the feature
 USUAL_WIDTH = 16  # bytes, where it has neither
+WITH_MORE_REGISTERS = "avx512f"  # the feature of processors that hold 32 vectors, others hold 16
 WITH_HALVES = ("f16c", "fullfp16", "fp-armv8")  # features of processors that convert floats of half width
 CPUINFO = Path("/proc/cpuinfo")
 LASTING = {"vendor_id", "cpu family", "model", "model name", "stepping", "flags"}  # lines that are no measurement
@@ -22,6 +23,11 @@ class Processor(NamedTuple):
     def vector_nbytes(self) -> int:
         """Bytes of its widest vectors."""
         return next((width for feature, width in LANES if self._has(feature)), USUAL_WIDTH)
+
+    @property
+    def registers(self) -> int:
+        """How many vectors it holds."""
+        return 32 if self._has(WITH_MORE_REGISTERS) else 16
 
     @property
     def converts_halves(self) -> bool:

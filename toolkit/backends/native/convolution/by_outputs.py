@@ -18,7 +18,7 @@ from toolkit.backends.native.products.packing import Panels
 from toolkit.backends.protocol import Layout
 from toolkit.compiler.program import Node
 
-ACCUMULATORS = 10  # vectors: with more of them, some of sixteen registers would be fetched from memory
+OF_REGISTERS = 5, 8  # the share that holds sums: with more of them, some would be fetched from memory
 MOST_POSITIONS = 8  # at once
 
 
@@ -32,7 +32,8 @@ class ByOutputs(Writer):
     def _sized(self, geometry: Geometry) -> None:
         lanes = compiler().lanes(FLOAT32)
         self._vectors = min(2, -(-geometry.outputs // lanes))
-        most = min(MOST_POSITIONS, ACCUMULATORS // self._vectors)
+        share, whole = OF_REGISTERS
+        most = min(MOST_POSITIONS, compiler().registers * share // (whole * self._vectors))
         columns = geometry.result[1]
         self._together = evenly(columns, most)
         self._width = self._vectors * lanes

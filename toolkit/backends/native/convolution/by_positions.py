@@ -17,7 +17,7 @@ from toolkit.backends.native.products.packing import Panels
 from toolkit.backends.protocol import Layout
 from toolkit.compiler.program import Node
 
-REGISTERS = 16  # for the sums of a tile, the vectors of positions, and a number of the weight
+MOST_ACROSS = 2  # columns of the image between positions: a vector of others is put together number by number
 FEWEST_SUMS = 8  # that keep a processor busy, each waiting for its last product
 OF_A_LOAD = 0.1  # of the time of a product, beside which it happens
 ROWS_OF_A_THREAD = 4  # from which each copies what it reads of an image with margins, a band of rows after the other
@@ -43,8 +43,8 @@ class ByPositions(Writer):
 
     @staticmethod
     def is_served(geometry: Geometry) -> bool:
-        """Whether a row of the result fills a vector."""
-        return geometry.result[1] >= compiler().lanes(FLOAT32)
+        """Whether a row of the result fills a vector, of an image that is read in vectors."""
+        return geometry.result[1] >= compiler().lanes(FLOAT32) and geometry.strides[1] <= MOST_ACROSS
 
     def weight_layout(self, node: Node) -> Layout:
         return Panels(self._together, is_turned=True).layout(node.inputs[1])
@@ -121,13 +121,16 @@ class ByPositions(Writer):
 
 
 def _tile(outputs: int, columns: int) -> Pair:
-    """Output channels and vectors of positions whose sums are in registers together, so that all take least time."""
-    lanes = compiler().lanes(FLOAT32)
+    """Output channels and vectors of positions that take least time.
+
+    Their sums are in registers together, beside the vectors of positions and a number of the weight.
+    """
+    lanes, registers = compiler().lanes(FLOAT32), compiler().registers
 
     def cost(tile: Pair) -> float:
         together, vectors = tile
         times = -(-outputs // together) * -(-columns // (vectors * lanes))
         return times * (max(together * vectors, FEWEST_SUMS) + OF_A_LOAD * (together + vectors))
 
-    sizes = product(range(1, REGISTERS), range(1, min(REGISTERS, columns // lanes) + 1))
-    return min(((together, vectors) for together, vectors in sizes if (together + 1) * vectors < REGISTERS), key=cost)
+    sizes = product(range(1, registers), range(1, min(registers, columns // lanes) + 1))
+    return min(((together, vectors) for together, vectors in sizes if (together + 1) * vectors < registers), key=cost)

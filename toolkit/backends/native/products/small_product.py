@@ -74,6 +74,18 @@ def lower_product(node: Node, inputs: Sequence[Layout | None], resources: Resour
     return CompiledKernel(sums.code, layouts, [plain(FLOAT32, node.y.shape)], in_place=in_place)
 
 
+def vectors_of_a_panel(columns: int, most: int, blocks: int, threads: int) -> int:
+    """How many vectors wide panels are, of ``columns`` in all: the thread that has most tiles has as little as can be.
+
+    There are ``blocks`` of rows for each panel. Of several such widths the largest one.
+    """
+
+    def cost(vectors: int) -> tuple[int, int]:
+        return -(-(-(-columns // vectors) * blocks) // threads) * (vectors + 1), -vectors  # and a factor for each tile
+
+    return min(range(1, min(columns, most) + 1), key=cost)
+
+
 class _Sums:
     """Writes the code of a product.
 
@@ -88,13 +100,13 @@ class _Sums:
         self._rows = node.y.size // self._columns
         self._together = evenly(self._rows, MOST_ROWS)
         most = MOST_ACCUMULATORS if self._together == MOST_ROWS else ACCUMULATORS
-        self._vectors = evenly(-(-self._columns // self._lanes), most // self._together)
+        blocks = -(-self._rows // self._together)
+        self._vectors = vectors_of_a_panel(-(-self._columns // self._lanes), most // self._together, blocks, threads)
         self.width = self._vectors * self._lanes
         self.repeats_rows = self._rows % self._together != 0
         self._a, self._b, *self._addends, self._target = self.code.places
         self._ending = Ending.of(node)
         self._sums = self.code.scratch(FLOAT32, self._together * self.width)
-        blocks = -(-self._rows // self._together)
         begin, end = Team(self.code, threads).share(-(-self._columns // self.width) * blocks)
         with self.code.loop(end, start=begin) as tile:
             panel = tile / blocks
