@@ -77,6 +77,39 @@ def test_each_tensor_is_cast_once_and_interfaces_keep_their_types():
     assert all(item.dtype == FLOAT32 for item in parameters)
 
 
+def test_a_parameter_is_cast_in_each_pass():
+    program = optimise_for_inference(
+        bind(network("g (float[N, 6] x) => (float[N, 6] y) { y = MatMul(x, w) }", w=(6, 6)), 2)
+    )
+    (product,) = program.nodes
+    second = program.append("FusedMatMul", [product.y, *product.inputs[1:]], product.attributes, domain="toolkit")
+    second.role, program.outputs["y"] = "backward", second.y
+    use_precision(program, PRECISIONS["bfloat16"])
+    roles = [node.role for node in program.nodes if node.op_type == "Cast" and node.x.parameter is not None]
+    assert roles == ["forward", "backward"]
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "mixed"])
+def test_normalisation_between_convolutions_is_narrow_in_both_passes(precision):
+    net = network(
+        "g (float[N, 4, 6, 6] x) => (float[N, 4, 6, 6] y) { h = Conv(x, k)\n y = Conv(h, k) }", k=(4, 4, 1, 1)
+    )
+    program = optimise_for_inference(bind(net, 2))
+    first, last = program.nodes
+    vectors = [program.constant(np.full(4, 0.5, np.float32)).variable for _ in range(4)]
+    made = program.append("BatchNormalizationTraining", [first.y, *vectors], {}, domain="toolkit", outputs=5)
+    last.inputs[0] = made.y
+    program.nodes.append(program.nodes.pop(program.nodes.index(last)))
+    operands = [last.y, first.y, vectors[0], *made.outputs[3:5]]
+    slope = program.append("BatchNormalizationGradient", operands, {}, domain="toolkit", outputs=3)
+    slope.role = "backward"
+    program.outputs.update(g=slope.y, scale=slope.outputs[1])
+    use_precision(program, PRECISIONS[precision])
+    assert [item.dtype for item in (made.x, made.y, slope.x, slope.inputs[1])] == [BFLOAT16] * 4
+    assert [item.dtype for item in (*made.inputs[1:], *made.outputs[1:], *slope.outputs[1:])] == [FLOAT32] * 10
+    assert slope.outputs[0].dtype == BFLOAT16
+
+
 def masked(bound):
     return network(
         f"""g (float[N, 4] x, float[N, 4] mask) => (float[N, 4] y) {{

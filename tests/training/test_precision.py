@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import toolkit as tk
-from tests.support.models import cnn, feed, mlp
+from tests.support.models import cnn, feed, mlp, network
 from toolkit.training import DynamicLossScale
 
 NARROW = ["mixed", "bfloat16", "float16"]
@@ -89,6 +89,26 @@ def test_it_goes_with_the_other_options(options):
     made, data = trainer(net, "mixed", **options), batch(net, 8)
     losses = [made.train_minibatch(*data)[0] for _ in range(12)]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("precision", NARROW)
+def test_a_result_that_is_widened_leaves_alone_what_the_backward_pass_reads(precision):
+    net = network(
+        """g (float[N, 2, 4, 4] x) => (float[N, 2, 2, 2] y) {
+            r = Conv(x, w)
+            p = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (r)
+            y = Tanh(p)
+        }""",
+        w=(2, 2, 1, 1),
+    )
+    net.parameters["w"].assign(np.eye(2, dtype=np.float32).reshape(2, 2, 1, 1))
+    x = np.random.default_rng(0).permutation(32).astype(np.float32).reshape(1, 2, 4, 4) / 64
+    found = []
+    for name in ("float32", precision):
+        context = net.context(1, training=True, precision=name, threads=1)
+        y = context.forward({"x": x})["y"]
+        found.append(context.backward({"y": np.ones_like(y)})["inputs"]["x"])
+    np.testing.assert_allclose(found[1], found[0], atol=0.02)
 
 
 @pytest.mark.parametrize("precision", NARROW)

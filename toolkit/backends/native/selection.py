@@ -12,6 +12,7 @@ from __future__ import annotations
 from toolkit.backends.native.batched.product import is_batched_product, stacks_win
 from toolkit.backends.native.elementwise.region import is_uniform_work
 from toolkit.backends.native.kernel import NAME
+from toolkit.backends.native.movement.narrow_filters import is_read_by, narrows_filters
 from toolkit.backends.native.products.large_product import is_large_product, wins
 from toolkit.backends.native.recurrent.sizes import MANY, Sizes
 from toolkit.backends.native.reductions.columns import reduces_leading_axes
@@ -44,7 +45,7 @@ OF_TRAINING = {  # operators whose kernels pass over memory once, by all threads
 }
 OF_ELEMENTS = {  # as before, in row-major order or, tensors of one shape alone, in the library's layouts
     *("Add", "Sub", "Mul", "Neg", "Sum", "Where", "MaskedScale", "ActivationGradient"),
-    *("Relu", "LeakyRelu", "Clip", "Gelu", "GeluTanh", "Silu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish"),
+    *("Cast", "Relu", "LeakyRelu", "Clip", "Gelu", "GeluTanh", "Silu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish"),
 }
 IN_ROWS = {  # as before, in row-major order alone
     *("LayerNormalization", "LayerNormalizationGradient", "GatherGradient"),
@@ -88,12 +89,15 @@ def _draws(node: Node) -> bool:
 def _take_of_training(program: Program) -> None:
     """Nodes of training that are better off here, and recurrent layers with their gradients."""
     elsewhere: set[Variable] = set()  # what lies as the library likes it
+    consumers = program.consumers()
     for node in program.nodes:
         keeps = node.backend in (LIBRARY, NAME) and _keeps_layout(node, elsewhere)
         if node.op_type in RECURRENT and node.domain == TOOLKIT_DOMAIN:
             is_better_off = _learns_sooner(node)
         elif node.op_type in OF_TRAINING or (node.op_type in PRODUCTS and _is_large_product(node)):
             is_better_off = _is_better_off(node)
+        elif node.op_type == "Cast" and node.x.parameter is not None and len(node.x.shape) >= SPATIAL_RANK:
+            is_better_off = narrows_filters(node) and is_read_by(node, consumers.get(node.y, ()))
         else:
             is_better_off = _passes_sooner(node, any(item in elsewhere for item in node.inputs))
         if is_better_off:

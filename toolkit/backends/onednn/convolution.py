@@ -63,7 +63,8 @@ def convolution(node: Node, inputs: Sequence[Layout | None], resources: Resource
 
     def describe_with(adding: list[PostOp]) -> PrimitiveDescriptor:
         types = node.x.dtype, weight.dtype, node.y.dtype
-        return terms.forward(None if bias is None else bias.dtype, resources.training, [*adding, *after], types)
+        kind = None if bias is None else bias.dtype
+        return terms.forward(kind, resources.training, [*adding, *after], types, inputs[0])
 
     accumulates = None
     if residual is None:

@@ -6,10 +6,12 @@
   must stay float32: what normalisations (in ``mixed``), losses, reductions and exponents give, and what holds constants
   that the narrow type lacks.
 - Normalisations and softmax are float32 in ``mixed``; else their data follows, their parameters and statistics do not.
-  Their gradients are float32 always.
+  Their gradients are float32 always. BatchNormalization is an exception to both: between convolutions, it follows,
+  and so does its gradient.
 
 Inputs, outputs, parameters, gradients that are handed out, losses and updates keep their types. A tensor is cast once,
-whoever reads it. What is cast from parameters and constants alone depends on nothing else, so inference does it once.
+whoever reads it, but a parameter once in each pass: its narrow copy need not lie in memory from one to the other. What
+is cast from parameters and constants alone depends on nothing else, so inference does it once.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from toolkit.compiler.passes.precision_families import FACTORS, Family, family_of
+from toolkit.compiler.passes.precision_families import FACTORS, Family, family_of, followed
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.errors import BackendError
 from toolkit.operators import wire
 
 FLOAT32 = np.dtype(np.float32)
+NORMALISING = (Family.NORMALISATION, Family.IMAGES)
 CAST_VERSION = 13
 
 
@@ -64,6 +67,7 @@ class _Narrowing:
     def __init__(self, program: Program, precision: Precision) -> None:
         self.program, self.dtype, self.is_mixed = program, precision.dtype, precision.is_mixed
         self.narrow: dict[Variable, Variable] = {}
+        self.narrow_again: dict[Variable, Variable] = {}  # parameters, for the backward pass
         self.given: set[Variable] = set()  # variables whose narrow form a node gives
         self.uncast: set[Variable] = set()  # of these, the ones that nobody has read in float32 so far
         self.must_stay: set[Variable] = set()
@@ -72,13 +76,13 @@ class _Narrowing:
     def run(self) -> None:
         nodes, self.program.nodes = self.program.nodes, []
         self.families = _families(nodes, self.is_mixed)
-        self.readers = _narrow_readers(self.families)
+        self.readers, self.roots = _narrow_readers(self.families), set(self.program.roots())
         for node in nodes:
             if self._is_narrow(node):
                 self._use_narrow(node)
             else:
                 for item in node.inputs:
-                    self._widen(item)
+                    self._widen(item, node.role)
                 self.program.nodes.append(node)
         for item in self.program.roots():
             self._widen(item)
@@ -100,10 +104,10 @@ class _Narrowing:
             return bool(outputs) and all(self._fits(node.inputs[index]) for index in FACTORS)
         moving = [item for item in tensors if not self._is_known(item)]
         stays = any(item in self.must_stay for item in moving) or not all(map(self._fits, tensors))
-        if family is None or stays:
+        if family is None or (stays and family is not Family.IMAGES):
             self.must_stay.update(outputs)
             return False
-        led = [node.x] if family is Family.NORMALISATION else moving
+        led = [node.inputs[followed(node)]] if family in NORMALISING else moving
         return bool(outputs) and any(item in self.given for item in led)
 
     def _is_known(self, item: Variable) -> bool:
@@ -125,13 +129,13 @@ class _Narrowing:
         for index, item in enumerate(node.inputs):
             if item is None or item.dtype != FLOAT32:
                 continue
-            if self._reads_narrow(family, index, item):
+            if self._reads_narrow(node, index, item):
                 node.inputs[index] = self._narrowed(item, node.role)
             else:
-                self._widen(item)
+                self._widen(item, node.role)
         self.program.nodes.append(node)
         for index, item in enumerate(node.outputs):
-            if item is None or item.dtype != FLOAT32 or (family is Family.NORMALISATION and index):
+            if item is None or item.dtype != FLOAT32 or (family in NORMALISING and index):
                 continue
             if family is Family.PRODUCT and (item not in self.readers or item in self.must_stay):
                 continue
@@ -140,48 +144,56 @@ class _Narrowing:
             self.given.add(item)
             self.uncast.add(item)
 
-    def _reads_narrow(self, family: Family | None, index: int, item: Variable) -> bool:
-        if family is Family.NORMALISATION:
-            return index == 0
+    def _reads_narrow(self, node: Node, index: int, item: Variable) -> bool:
+        family = self.families[node]
+        if family in NORMALISING:
+            return index <= followed(node)
         if family is Family.PRODUCT:
             return index in FACTORS or item in self.given
         return family is Family.MOVEMENT or item.constant is None or item.size != 1  # one number is no tensor to read
 
     def _narrowed(self, item: Variable, role: str) -> Variable:
         """The narrow form of a variable; what comes from outside is there when the first pass reads it."""
-        if item in self.narrow:
-            return self.narrow[item]
+        found = self.narrow_again if item.parameter is not None and role == "backward" else self.narrow
+        if item in found:
+            return found[item]
         made = Variable(item.name, self.dtype, item.shape)
         if item.constant is not None:
             made.constant = item.constant.astype(self.dtype)
         else:
             self._cast(item, made, role if item.producer is None else item.producer.role)
-        self.narrow[item] = made
+        found[item] = made
         return made
 
-    def _widen(self, item: Variable | None) -> None:
-        """Let a variable be there in float32."""
+    def _widen(self, item: Variable | None, role: str | None = None) -> None:
+        """Let a variable be there in float32, for a reader of that role.
+
+        The backward pass widens for itself what it alone wants wide: less is to be kept for it.
+        """
         if item is not None and item in self.uncast:
             self.uncast.remove(item)
             made_by = self.narrow[item].producer
             assert made_by is not None
-            self._cast(self.narrow[item], item, made_by.role)
+            is_kept = role != "backward" or item in self.roots
+            self._cast(self.narrow[item], item, made_by.role if is_kept or role is None else role)
 
     def _cast(self, source: Variable, target: Variable, role: str) -> None:
-        """Append a Cast, in the pass that makes what it reads."""
+        """Add a Cast: here, or right behind what it reads where another pass is to execute it than reads it."""
         layer = source.name if source.producer is None else source.producer.layer
         to = {"to": wire.element_type(target.dtype)}
         node = Node("Cast", "", CAST_VERSION, [source], [target], to, layer, role=role)
         target.producer = node
-        self.program.nodes.append(node)
+        nodes, made_by = self.program.nodes, source.producer
+        is_here = made_by is None or made_by.role != role or nodes[-1].role == role
+        nodes.insert(len(nodes) if is_here else nodes.index(made_by) + 1, node)  # type: ignore[arg-type]
 
 
 def _families(nodes: Collection[Node], is_mixed: bool) -> dict[Node, Family | None]:
     """What each node is treated as; ``None`` for those that compute in float32 whatever they are given."""
     found = {node: family_of(node) for node in nodes}
-    normalising = {node.layer for node, family in found.items() if family is Family.NORMALISATION}
+    normalising = {node.layer for node, family in found.items() if family in NORMALISING}
     for node, family in found.items():
-        is_gradient = node.role == "backward" and node.layer in normalising
+        is_gradient = node.role == "backward" and node.layer in normalising and family is not Family.IMAGES
         if is_gradient or (family is Family.NORMALISATION and is_mixed):
             found[node] = None
     return found
@@ -192,6 +204,7 @@ def _narrow_readers(families: Mapping[Node, Family | None]) -> set[Variable]:
     found: set[Variable] = set()
     for node, family in families.items():
         if family is not None:
-            count = {Family.PRODUCT: len(FACTORS), Family.NORMALISATION: 1}.get(family, len(node.inputs))
+            count = len(FACTORS) if family is Family.PRODUCT else len(node.inputs)
+            count = 1 + followed(node) if family in NORMALISING else count
             found.update(item for item in node.inputs[:count] if item is not None)
     return found

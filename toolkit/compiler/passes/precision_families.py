@@ -19,6 +19,7 @@ class Family(Enum):
     ELEMENTWISE = auto()  # follows what it is given
     MOVEMENT = auto()  # follows, and changes no number
     NORMALISATION = auto()  # statistics in float32; data may be narrow where everything is
+    IMAGES = auto()  # normalisation by channels and its gradient: statistics in float32, images follow the first one
 
 
 _OPERATORS = {
@@ -33,12 +34,13 @@ _OPERATORS = {
         "Unsqueeze"
     ),
     Family.NORMALISATION: (
-        "BatchNormalization GroupNormalization InstanceNormalization LayerNormalization LogSoftmax LRN "
-        "RMSNormalization Softmax"
+        "GroupNormalization InstanceNormalization LayerNormalization LogSoftmax LRN RMSNormalization Softmax"
     ),
+    Family.IMAGES: "BatchNormalization BatchNormalizationTraining BatchNormalizationGradient",
 }
 FAMILIES = {name: family for family, names in _OPERATORS.items() for name in names.split()}
 FACTORS = (0, 1)  # the inputs of a product that are multiplied
+GRADIENT_OF_IMAGES = "BatchNormalizationGradient"
 _CHOOSING = frozenset(["Abs", "GlobalMaxPool", "Max", "MaxPool", "MaxPoolTraining", "Min", "Neg", "Relu", "Where"])
 _ROLES = ("forward", "backward")  # the loss and the update stay float32
 
@@ -46,6 +48,11 @@ _ROLES = ("forward", "backward")  # the loss and the update stay float32
 def family_of(node: Node) -> Family | None:
     """The family of a node; ``None`` for one that computes in float32."""
     return FAMILIES.get(node.op_type) if node.domain in ("", TOOLKIT_DOMAIN) and node.role in _ROLES else None
+
+
+def followed(node: Node) -> int:
+    """Of a normalisation, the input whose width it has: the last of those that it reads in that width, from 0 on."""
+    return int(node.op_type == GRADIENT_OF_IMAGES)  # that of the result, and what was normalised
 
 
 def keeps_numbers(node: Node) -> bool:

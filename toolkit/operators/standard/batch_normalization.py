@@ -126,7 +126,7 @@ def _training(
         return (y, *statistics, None)
     low, high = (0.0, math.inf) if activation == "Relu" else (activation_alpha, activation_beta)
     passed = (y > y.dtype.type(low)) & (y < y.dtype.type(high))
-    return (np.clip(y, low, high), *statistics, passed.view(np.uint8))
+    return (np.clip(y, low, high).astype(y.dtype, copy=False), *statistics, passed.view(np.uint8))
 
 
 def _infer_training(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:

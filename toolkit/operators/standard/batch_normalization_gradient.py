@@ -16,7 +16,7 @@ from toolkit.errors import ShapeError
 from toolkit.operators.composed import gradient_through
 from toolkit.operators.derivative import cast, masked
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, expand, reduce_sum, reshape, unbroadcast
-from toolkit.operators.precision import in_float32
+from toolkit.operators.precision import HALF_WIDTH
 from toolkit.operators.record import Call, TensorType, operator
 
 
@@ -25,7 +25,6 @@ def channelwise(vector: np.ndarray, ndim: int) -> np.ndarray:
     return vector.reshape(1, -1, *(1,) * (ndim - 2))
 
 
-@in_float32
 def _gradient_reference(
     g: np.ndarray,
     x: np.ndarray,
@@ -37,6 +36,12 @@ def _gradient_reference(
     epsilon: float = 1e-5,
     activation: str = "",
 ) -> tuple[np.ndarray, ...]:
+    """In float32 where anything is of half width, as the statistics are beside images of that."""
+    types = x.dtype, scale.dtype, scale.dtype
+    given = (g, x, scale, batch_mean, batch_variance)
+    g, x, scale, batch_mean, batch_variance = (
+        item.astype(np.float32) if item.dtype in HALF_WIDTH else item for item in given
+    )
     if activation:
         assert mask is not None
         g = np.where(mask, g, g.dtype.type(0))
@@ -46,7 +51,7 @@ def _gradient_reference(
     dbias, dscale = g.sum(axis=axes), (g * centred).sum(axis=axes)
     dx = g - centred * channelwise(dscale / count, x.ndim) - channelwise(dbias / count, x.ndim)
     dx *= channelwise(scale * inverse, x.ndim)
-    return dx.astype(x.dtype, copy=False), dscale.astype(scale.dtype, copy=False), dbias.astype(scale.dtype, copy=False)
+    return tuple(item.astype(dtype, copy=False) for item, dtype in zip((dx, dscale, dbias), types, strict=True))
 
 
 def _infer_gradient(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:

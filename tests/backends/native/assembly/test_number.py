@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from tests.backends.native.compiled import computed
 from toolkit.backends import native
 from toolkit.backends.native.assembly.number import NUMBERS, Number
+from toolkit.backends.native.compilation.compiler import compiler
 
 if native.unavailable_reason() is not None:
     pytest.skip("needs llvmlite", allow_module_level=True)
@@ -107,3 +109,25 @@ def test_each_second_of_two_vectors() -> None:
     given = np.arange(64, dtype=np.float32)
     found = computed(lambda one, rest: one.every_second(rest), [given, given + 7], 8)
     np.testing.assert_array_equal(found, (given.reshape(8, 8)[:, :1] + np.arange(0, 16, 2)).ravel())
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 16])
+@pytest.mark.parametrize("has_instruction", [False, True])
+def test_bfloat16_is_rounded_to_the_nearest(monkeypatch, has_instruction, lanes):
+    if has_instruction and not compiler().rounds_bfloat16:
+        pytest.skip("no instruction for it on this processor")
+    monkeypatch.setattr(compiler(), "rounds_bfloat16", has_instruction)
+    random, count = np.random.default_rng(0), 64 * 15
+    signs = random.integers(0, 2, count, np.uint32) << np.uint32(31)
+    bits = random.integers(0x00800000, 0x7F800000, count, np.uint32) | signs
+    halfway = (bits & np.uint32(0xFFFF0000)) | np.uint32(0x8000)
+    special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 3.4e38, -3.4e38, 1.0] * 8, np.float32)
+    given = np.concatenate([bits.view(np.float32), halfway.view(np.float32), special])
+    narrow = np.dtype(ml_dtypes.bfloat16)
+    with np.errstate(over="ignore"):
+        expected = given.astype(narrow)
+    found = computed(lambda x: x.converted(narrow), [given], lanes)
+    assert found.dtype == narrow
+    np.testing.assert_array_equal(found.astype(np.float32), expected.astype(np.float32))
+    back = computed(lambda x: x.converted(np.dtype(np.float32)), [expected], lanes)
+    np.testing.assert_array_equal(back, expected.astype(np.float32))

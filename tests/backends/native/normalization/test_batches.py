@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -96,3 +97,31 @@ def test_statistics_of_large_images_are_exact():
     wide = x.astype(np.float64)
     np.testing.assert_allclose(found["mean"], wide.mean((0, 2, 3)), rtol=5e-7)
     np.testing.assert_allclose(found["variance"], wide.var((0, 2, 3)), rtol=5e-7)
+
+
+@pytest.mark.parametrize("activation", ["", "Relu"])
+@pytest.mark.parametrize("shape", SHAPES[:3], ids=str)
+@pytest.mark.parametrize("variant", LAYOUTS[:2], ids=lambda item: item.name)
+def test_images_of_half_width(variant, shape, activation):
+    random = np.random.default_rng(0)
+    x, g = (random.standard_normal(shape).astype(ml_dtypes.bfloat16) for _ in range(2))
+    vectors = [random.uniform(0.5, 1.5, shape[1]).astype(np.float32) for _ in range(4)]
+    training = {"epsilon": 1e-3, "momentum": 0.8, "activation": activation}
+    backward = {"epsilon": 1e-3, "activation": activation}
+    count = 6 if activation else 5
+    expected = apply("toolkit", "BatchNormalizationTraining", 1, [x, *vectors], training)
+    slopes = apply("toolkit", "BatchNormalizationGradient", 1, [g, x, vectors[0], *expected[3:count]], backward)
+
+    rig = Rig(variant, [NativeBackend()])
+    source, scale = rig.given(x), rig.given(vectors[0])
+    operands = [source, scale, *map(rig.given, vectors[1:])]
+    forward = rig.program.append("BatchNormalizationTraining", operands, training, domain="toolkit", outputs=count)
+    operands = [rig.given(g), source, scale, *[item for item in forward.outputs[3:] if item is not None]]
+    gradient = rig.program.append("BatchNormalizationGradient", operands, backward, domain="toolkit", outputs=3)
+    named = [*zip(NAMES, forward.outputs, strict=False), *zip(GRADIENTS, gradient.outputs, strict=True)]
+    found = rig.run({name: item for name, item in named if item is not None})
+    assert {forward.backend, gradient.backend} == {"native"}
+    for name, array in (*zip(NAMES, expected, strict=False), *zip(GRADIENTS, slopes, strict=True)):
+        assert found[name].dtype == array.dtype
+        tolerance = 2.0**-7 if array.dtype == ml_dtypes.bfloat16 else 1e-5
+        assert_close(found[name].astype(np.float32), array.astype(np.float32), tolerance, name)

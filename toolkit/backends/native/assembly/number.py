@@ -10,18 +10,28 @@ import struct
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import ml_dtypes
 import numpy as np
 
+from toolkit.backends.native.compilation.compiler import compiler
+
 BOOLEAN = np.dtype(bool)
+FLOAT32, BFLOAT16 = np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16)
 INDEX = np.dtype(np.int64)
 FLOATS: dict[np.dtype, str] = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 INTEGERS: dict[np.dtype, str] = {
     np.dtype(f"{kind}{bits}"): f"i{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
 }
-HALVES: dict[np.dtype, str] = {np.dtype(np.float16): "half"}  # in memory: what is computed with is converted first
+# In memory: what is computed with is converted first.
+HALVES: dict[np.dtype, str] = {np.dtype(np.float16): "half", BFLOAT16: "bfloat"}
 NUMBERS: dict[np.dtype, str] = {**FLOATS, **INTEGERS}
 _SUFFIX = {"float": "f32", "double": "f64"}
 _COMPARISONS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
+
+
+def computed(dtype: np.dtype) -> np.dtype:
+    """The type in which numbers are computed with that lie in memory as ``dtype``."""
+    return FLOAT32 if dtype == BFLOAT16 else dtype
 
 
 class Writer(Protocol):
@@ -43,7 +53,8 @@ def literal(value: Any, dtype: np.dtype) -> str:
     if dtype == BOOLEAN:
         return "true" if value else "false"
     if dtype in HALVES:
-        return f"0xH{int(np.asarray(value).astype(dtype).view(np.uint16)):04X}"
+        letter = "R" if dtype == BFLOAT16 else "H"
+        return f"0x{letter}{int(np.asarray(value).astype(dtype).view(np.uint16)):04X}"
     if dtype in FLOATS:
         with np.errstate(over="ignore", invalid="ignore"):
             rounded = float(np.asarray(value).astype(dtype))
@@ -241,6 +252,8 @@ class Number:
             return self
         if dtype == BOOLEAN:
             return self.differs(0)
+        if dtype == BFLOAT16:
+            return self.converted(FLOAT32)._rounded_to_bfloat16()
         target = register_type(dtype, self.lanes)
         if self.dtype == BOOLEAN:
             word = "uitofp" if dtype in FLOATS else "zext"
@@ -257,6 +270,16 @@ class Number:
         else:
             word = "sext" if self.dtype.kind == "i" else "zext"
         return self._made(f"{word} {self.typed} to {target}", dtype)
+
+    def _rounded_to_bfloat16(self) -> Number:
+        """The nearest of half as many bits, of two the even one; written out where the processor does not know how."""
+        if compiler().rounds_bfloat16:
+            return self._made(f"fptrunc {self.typed} to {register_type(BFLOAT16, self.lanes)}", BFLOAT16)
+        word = np.dtype(np.uint32)
+        bits = self.bits(word)
+        nearest = bits + (((bits >> 16) & 1) + 0x7FFF)
+        kept = self.differs(self).choose(bits | 0x400000, nearest)  # adding could make infinity of NaN
+        return (kept >> 16).converted(np.dtype(np.uint16)).bits(BFLOAT16)
 
     def bits(self, dtype: np.dtype) -> Number:
         """The same bits seen as numbers of another type, of as many as they hold."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 LANES = (("avx512f", 64), ("avx", 32))  # bytes of the vectors of a processor that has the feature
 USUAL_WIDTH = 16  # bytes, where it has neither
 WITH_MORE_REGISTERS = "avx512f"  # the feature of processors that hold 32 vectors, others hold 16
+WITH_BFLOAT16 = ("avx512bf16", "bf16")  # features of processors that round to it
 WITH_HALVES = ("f16c", "fullfp16", "fp-armv8")  # features of processors that convert floats of half width
 CPUINFO = Path("/proc/cpuinfo")
 LASTING = {"vendor_id", "cpu family", "model", "model name", "stepping", "flags"}  # lines that are no measurement
@@ -33,6 +34,11 @@ class Processor(NamedTuple):
     def converts_halves(self) -> bool:
         """Whether it has instructions for floats of half width."""
         return any(self._has(feature) for feature in WITH_HALVES)
+
+    @property
+    def rounds_bfloat16(self) -> bool:
+        """Whether it has instructions that round to bfloat16."""
+        return any(self._has(feature) for feature in WITH_BFLOAT16)
 
     def _has(self, feature: str) -> bool:
         return f"+{feature}" in self.features.split(",")

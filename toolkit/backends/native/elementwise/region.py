@@ -2,7 +2,8 @@
 
 The innermost axis is done a vector at a time, what is left of it in one vector that is only partly used. Operands that
 broadcast are read where their strides say. Constants of one element become part of the kernel. What works on tensors
-of one shape alone may do so in whatever layout they lie: see ``is_uniform_work``.
+of one shape alone may do so in whatever layout they lie: see ``is_uniform_work``. Numbers of half width are float32
+from where they are read to where they are written: a region rounds its results, nothing in between.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from toolkit.backends.elementwise_work import Shape, Work, broadcast_shapes, is_region, work_of
 from toolkit.backends.iteration import broadcast_strides, iterate
 from toolkit.backends.native.assembly.code import Code
-from toolkit.backends.native.assembly.number import FLOATS, Number
+from toolkit.backends.native.assembly.number import FLOATS, Number, computed
 from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.elementwise.spelling import SPELLINGS, Asked, spelling_of
@@ -121,12 +122,13 @@ class _Writer:
         inner = self._iteration.sizes[-1]
         self._lanes = widest if inner >= widest else inner
         is_one_run = len(self._iteration.sizes) == 1 and self._lanes == widest
-        self._goes_past = is_one_run and inner * max(item.itemsize for item in self._touched()) >= BEYOND_CACHES
+        stored = max(item.itemsize for item in self._types if item is not None)
+        self._goes_past = is_one_run and inner * stored >= BEYOND_CACHES
         self._write(threads)
 
     def _touched(self) -> list[np.dtype]:
         """The types that decide how many elements one step takes: those computed with, floats above all."""
-        present = [item for item in self._types if item is not None]
+        present = [computed(item) for item in self._types if item is not None]
         return [item for item in present if item in FLOATS] or present
 
     def _write(self, threads: int) -> None:
@@ -159,26 +161,29 @@ class _Writer:
             if item is None:
                 values.append(None)
             elif item.constant is not None:
-                values.append(self.code.constant(item.constant.reshape(-1)[0], item.dtype, self._lanes))
+                values.append(self.code.constant(item.constant.reshape(-1)[0], computed(item.dtype), self._lanes))
             else:
                 tensor = next(tensors)
                 at = starts[tensor] + position * steps[tensor] if steps[tensor] else starts[tensor]
                 place = self.code.places[tensor]
-                values.append(self.code.load_some(place, at, item.dtype, count, self._lanes, steps[tensor]))
+                read = self.code.load_some(place, at, item.dtype, count, self._lanes, steps[tensor])
+                values.append(read.converted(computed(item.dtype)))
         for line in self._work.lines:
             values.append(self._say(line, values))
         at = starts[-1] + position
         for number, value in enumerate(self._work.results):
             made, place = values[value], self.code.places[self._tensors + number]
+            stored = self._types[value]
             assert made is not None
+            assert stored is not None
             if self._goes_past and count == self._lanes and made.dtype in FLOATS:
-                self.code.store_past(made, place, at)
+                self.code.store_past(made.converted(stored), place, at)
             else:
-                self.code.store_some(made, place, at, count)
+                self.code.store_some(made.converted(stored), place, at, count)
 
     def _say(self, line: Line, values: Sequence[Number | None]) -> Number:
         (made,) = line.types
         assert made is not None
         operands = [None if item is None else values[item] for item in line.operands]
-        asked = Asked(line.version, line.attributes, operands, made[0])
+        asked = Asked(line.version, line.attributes, operands, computed(made[0]))
         return SPELLINGS[canonical_domain(line.domain), line.op_type].say(asked)

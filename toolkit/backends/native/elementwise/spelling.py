@@ -1,7 +1,8 @@
 """How every elementwise operator is computed on numbers in registers: one row each.
 
-A row says nothing of shapes and memory. Refused: element types of half width and less, texts, whole numbers where
-their arithmetic may fail (quotients, powers), and casts of floats to anything but int32 and int64.
+A row says nothing of shapes and memory, and takes bfloat16, as float32, where it takes that. Refused: other element
+types of half width and less, texts, whole numbers where their arithmetic may fail (quotients, powers), casts of floats
+to anything but int32 and int64, and those to bfloat16 that would round twice.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from toolkit.backends.elementwise_work import has_one_type, is_modern, is_uniform
+from toolkit.backends.elementwise_work import is_modern
 from toolkit.backends.native.assembly import functions
-from toolkit.backends.native.assembly.number import BOOLEAN, FLOATS, NUMBERS, Number
+from toolkit.backends.native.assembly.number import BFLOAT16, BOOLEAN, FLOAT32, FLOATS, NUMBERS, Number, computed
 from toolkit.backends.native.elementwise.slopes import through_activation
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
@@ -23,7 +24,7 @@ from toolkit.operators.record import canonical_domain
 from toolkit.operators.standard import activation_operators
 
 INTEGER_TARGETS = frozenset(map(np.dtype, ("int32", "int64")))
-ELEMENTS = frozenset({*NUMBERS, BOOLEAN})
+ELEMENTS = frozenset({*NUMBERS, BOOLEAN, BFLOAT16})
 LARGE = 20.0  # from here on tanh(softplus(x)) is 1 in float32
 
 
@@ -216,6 +217,16 @@ ACTIVATIONS: Mapping[str, Callable[[Number, float, float], Number]] = {
 }
 
 
+def has_one_type(node: Node) -> bool:
+    """Whether all inputs are computed with in one element type."""
+    return len({computed(item.dtype) for item in node.inputs if item is not None}) == 1
+
+
+def is_uniform(node: Node) -> bool:
+    """As before, of operands that broadcast."""
+    return is_modern(node) and has_one_type(node)
+
+
 def _by_channel(node: Node) -> bool:
     """Whether a normalisation is by channels whose statistics are given."""
     is_fixed = node.version >= 9 and not node.attributes.get("training_mode", 0)
@@ -223,8 +234,10 @@ def _by_channel(node: Node) -> bool:
 
 
 def _casts(node: Node) -> bool:
-    source, target = node.x.dtype, node.y.dtype
-    if source in FLOATS:
+    source, target = node.x.dtype, computed(node.y.dtype)
+    if node.y.dtype == BFLOAT16 and source not in (FLOAT32, BFLOAT16):
+        return False
+    if computed(source) in FLOATS:
         return target in FLOATS or target in INTEGER_TARGETS or target == BOOLEAN
     return target in ELEMENTS
 
@@ -331,4 +344,4 @@ def spelling_of(node: Node) -> Spelling | None:
     if found is None or not node.inputs or node.inputs[0] is None or len(node.outputs) != 1:
         return None
     fits = all(item.dtype in ELEMENTS for item in present)
-    return found if fits and node.x.dtype in found.types and found.accepts(node) else None
+    return found if fits and computed(node.x.dtype) in found.types and found.accepts(node) else None

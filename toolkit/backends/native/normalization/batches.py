@@ -1,6 +1,7 @@
 """Normalisation by the statistics of a batch, and its gradient, on images as they lie, in any order of a library.
 
-Sums stay exact for images of any size, see ``image_chunks``. The mean of a chunk is known before its variance is
+Images are of float32 or bfloat16, everything else is float32, and so is what is computed with. Sums stay exact for
+images of any size, see ``image_chunks``. The mean of a chunk is known before its variance is
 gathered, while it is in the cache. What a fused activation lets through is kept as a bit for each element.
 """
 
@@ -13,14 +14,14 @@ import numpy as np
 
 from toolkit.backends import onednn
 from toolkit.backends.native.assembly.code import Code
-from toolkit.backends.native.assembly.number import BOOLEAN, Number
+from toolkit.backends.native.assembly.number import BFLOAT16, BOOLEAN, Number
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.normalization.image_chunks import FLOAT32, MASKS, ChunkWriter, Geometry
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.onednn.memory import channels_in_blocks, channels_last
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
-from toolkit.compiler.program import Node, Variable
+from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 FLOAT64 = np.dtype(np.float64)
@@ -30,20 +31,25 @@ WORTH_COMPILING = 1 << 16  # bytes of an image: smaller ones are normalised in m
 
 
 def is_batch_normalization(node: Node) -> bool:
-    """Whether the node normalises images by their own statistics, large ones of float32."""
-    return _is_served(node, node.inputs[0])
+    """Whether the node normalises images by their own statistics, large ones."""
+    return _is_served(node, 1)
 
 
 def is_gradient(node: Node) -> bool:
     """Whether the node is the gradient of such a one, whose mask was made here."""
     mask = node.inputs[5] if len(node.inputs) > 5 else None
     is_known = mask is None or (mask.producer is not None and mask.producer.backend == NAME)
-    return is_known and _is_served(node, node.inputs[1])
+    return is_known and _is_served(node, 2)
 
 
-def _is_served(node: Node, image: Variable | None) -> bool:
-    numbers = [item for item in (*node.inputs[:5], *node.outputs[:5]) if item is not None]
-    if image is None or not onednn.available() or any(item.dtype != FLOAT32 or item.size == 0 for item in numbers):
+def _is_served(node: Node, images: int) -> bool:
+    """Whether the first inputs, so many, and the first output are images of one type, the others of float32."""
+    image = node.inputs[0]
+    alike = {item.dtype for item in (*node.inputs[:images], node.outputs[0]) if item is not None}
+    numbers = [item for item in (*node.inputs[images:5], *node.outputs[1:5]) if item is not None]
+    if image is None or image.size == 0 or not onednn.available():
+        return False
+    if alike not in ({FLOAT32}, {BFLOAT16}) or any(item.dtype != FLOAT32 for item in numbers):
         return False
     is_large = image.size * FLOAT32.itemsize >= WORTH_COMPILING
     return is_large and len(image.shape) in (3, 4, 5) and compiler().lanes(FLOAT32) in MASKS
@@ -53,8 +59,9 @@ def _geometry(layout: Layout | None, shape: tuple[int, ...]) -> Geometry:
     """An image as it lies, or in blocks of a vector where that is served no other way."""
     (items, channels), positions = shape[:2], math.prod(shape[2:])
     lanes = compiler().lanes(FLOAT32)
-    blocks = Geometry(items, channels, positions, lanes)
-    last = Geometry(items, channels, positions, lanes if channels % 16 else 16, is_last=True)
+    dtype = FLOAT32 if layout is None else layout.dtype
+    blocks = Geometry(items, channels, positions, lanes, dtype=dtype)
+    last = Geometry(items, channels, positions, lanes if channels % 16 else 16, is_last=True, dtype=dtype)
     for found in (blocks._replace(width=1), blocks._replace(width=16), blocks._replace(width=8), last):
         if found.is_served and layout == _layout(found, shape):
             return found
@@ -63,8 +70,10 @@ def _geometry(layout: Layout | None, shape: tuple[int, ...]) -> Geometry:
 
 def _layout(geometry: Geometry, shape: tuple[int, ...]) -> Layout:
     if geometry.is_last:
-        return channels_last(FLOAT32, shape)
-    return plain(FLOAT32, shape) if geometry.width == 1 else channels_in_blocks(FLOAT32, shape, geometry.width)
+        return channels_last(geometry.dtype, shape)
+    if geometry.width == 1:
+        return plain(geometry.dtype, shape)
+    return channels_in_blocks(geometry.dtype, shape, geometry.width)
 
 
 def _bits(geometry: Geometry, shape: tuple[int, ...]) -> Layout:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from toolkit.backends.native.assembly.number import computed
 from toolkit.compiler.passes.fusion import as_activation
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.operators.expression import TOOLKIT_DOMAIN
@@ -70,7 +71,7 @@ def _normalises(node: Node, operator: str, image: int) -> bool:
     if node.op_type != operator or node.domain != TOOLKIT_DOMAIN or node.attributes.get("activation", ""):
         return False
     given = node.inputs[image]
-    return given is not None and given.dtype == FLOAT32 and len(node.inputs) == 5
+    return given is not None and computed(given.dtype) == FLOAT32 and len(node.inputs) == 5
 
 
 def _take_in(program: Program, found: _Found) -> None:

@@ -31,7 +31,7 @@ class Geometry(NamedTuple):
     """``items`` of ``channels``, seen in blocks of ``width`` at each of the ``positions``.
 
     Block after block lies in memory, the last one filled up with zeros; ``is_last``: all channels of a position lie
-    beside each other instead.
+    beside each other instead. ``dtype`` is the type of the numbers in memory, which are float32 where one computes.
     """
 
     items: int
@@ -39,6 +39,7 @@ class Geometry(NamedTuple):
     positions: int
     width: int
     is_last: bool = False
+    dtype: np.dtype = FLOAT32
 
     @property
     def blocks(self) -> int:
@@ -87,7 +88,7 @@ class ChunkWriter:
     def __init__(self, geometry: Geometry, places: int, sums: int, factors: int, threads: int) -> None:
         self.geometry = geometry
         size = geometry.items * geometry.blocks * geometry.positions * geometry.width
-        self._is_large = size * FLOAT32.itemsize >= BEYOND_CACHES
+        self._is_large = size * geometry.dtype.itemsize >= BEYOND_CACHES
         self._threads = threads if size >= WORTH_A_THREAD else 1
         self.gather, self.follow, self.apply = (Code(places + 1) for _ in range(3))
         self.present = geometry.width
@@ -174,12 +175,12 @@ class ChunkWriter:
 
     def vector(self, code: Code, place: int, at: Number) -> Number:
         """A vector of the image at a place, from element ``at`` on."""
-        return code.load(code.places[place], at, FLOAT32, self.geometry.lanes)
+        return code.load(code.places[place], at, self.geometry.dtype, self.geometry.lanes).converted(FLOAT32)
 
     def write(self, value: Number, place: int, at: Number) -> None:
         """Store a vector of an image that results, past the caches where these would not hold it anyway."""
         store = self.apply.store_past if self._is_large else self.apply.store
-        store(value, self.apply.places[place], at)
+        store(value.converted(self.geometry.dtype), self.apply.places[place], at)
 
     def by_channel(self, place: int, block: Number) -> Number:
         """What a tensor of numbers by channel has for a block, in float64."""

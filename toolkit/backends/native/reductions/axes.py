@@ -27,7 +27,7 @@ from toolkit.backends.native.assembly.folding import (
     smallest,
 )
 from toolkit.backends.native.assembly.functions import exponential, logarithm
-from toolkit.backends.native.assembly.number import FLOATS, HALVES, NUMBERS, Number, joined
+from toolkit.backends.native.assembly.number import BFLOAT16, FLOATS, HALVES, NUMBERS, Number, joined
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.reductions.columns import ColumnReduction
@@ -92,8 +92,9 @@ def _reduces(node: Node) -> bool:
     reducer = POOLS.get(node.op_type) or REDUCERS[node.op_type]
     types = NUMBERS if reducer.takes_integers else FLOATS
     present = node.x.size > 0 and node.y.size > 0 and _axes(node) is not None
-    is_served = node.x.dtype in types or (node.x.dtype in HALVES and compiler().converts_halves)
-    return present and is_served and node.x.dtype == node.y.dtype
+    dtype = node.x.dtype
+    is_served = dtype in types or dtype == BFLOAT16 or (dtype in HALVES and compiler().converts_halves)
+    return present and is_served and dtype == node.y.dtype
 
 
 @kernel("", *REDUCERS, *POOLS, accepts=_reduces)
