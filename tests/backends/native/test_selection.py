@@ -185,3 +185,13 @@ def test_large_work_is_divided_among_threads(shape: tuple[int, ...], threads: in
     x, y = random.standard_normal(shape).astype(np.float32), random.standard_normal(shape[-1:]).astype(np.float32)
     for operator in ("Add", "Mul", "Sub"):
         check_node(operator, [x, y], {}, known=(), domain="", version=14, threads=threads)
+
+
+def test_large_transpositions_are_taken_in_training_where_rows_become_columns() -> None:
+    rig = Rig()
+    x = rig.given(4, 256, 256)
+    rig.node("Transpose", x, perm=[0, 2, 1])
+    rig.node("Transpose", x, perm=[1, 0, 2])
+    rig.node("Transpose", rig.given(32, 32), perm=[1, 0])
+    rig.program.nodes[0].role = "backward"
+    assert rig.taken() == [True, False, False]

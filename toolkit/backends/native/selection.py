@@ -37,6 +37,7 @@ WITH_LIMITS = {  # operators whose kernels say themselves up to which size they 
 CONVOLUTIONS = ("FusedConv", "ConvInputGradient", "ConvWeightGradient")
 STATISTICS = ("BatchNormalizationTraining", "BatchNormalizationGradient")  # exact for images of any size, in any layout
 FILTERING = "toolkit.backends.native.winograd"
+TURNING = "toolkit.backends.native.movement.turning"
 RECURRENT = ("Recurrent", "RecurrentGradient")
 OF_ROWS = {"Softmax", "LogSoftmax", "LayerNormalization", "InstanceNormalization", "GroupNormalization"}
 OF_TRAINING = {  # operators whose kernels pass over memory once, by all threads
@@ -109,6 +110,7 @@ def _take_of_training(program: Program) -> None:
 def _passes_sooner(node: Node, is_elsewhere: bool) -> bool:
     """Whether a pass over large tensors is better off here; ``is_elsewhere``: over some in layouts of the library."""
     is_in_rows = node.op_type in IN_ROWS or (node.op_type == "ReduceSum" and reduces_leading_axes(node))
+    is_in_rows = is_in_rows or (node.op_type == "Transpose" and KERNELS.serves(TURNING, node))
     if not (node.op_type in OF_ELEMENTS or is_in_rows) or not _is_served(node):
         return False
     if is_elsewhere and (is_in_rows or not is_uniform_work(node)):

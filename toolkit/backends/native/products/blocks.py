@@ -16,6 +16,7 @@ from typing import Protocol
 
 from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.assembly.number import Number, joined
+from toolkit.backends.native.assembly.squares import turned
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.blocking import LINE
 from toolkit.backends.native.products.tile import DEPTH, FLOAT32, UNROLLED, Panel, Rows, Tile, most_rows, width
@@ -112,10 +113,24 @@ class Blocks:
     def _pack_panel(self, source: Matrix, target: Panels, span: Span, number: Number, count: int) -> None:
         """Columns of a block; what a panel has beyond them is zero, where a vector reaches there."""
         part, panel = source.part(span.first, number * self.width), self._panel(target, span, number)
-        with self._code.loop(span.count) as row:
+        done: Number | int = 0
+        if source.row_step == 1:
+            done = span.count - (span.count & (self._lanes - 1))
+            with self._code.loop(done, self._lanes) as row:
+                for column in range(0, count, self._lanes):
+                    self._pack_square(part.part(row, column), min(self._lanes, count - column), panel.part(row, column))
+        with self._code.loop(span.count, start=done) as row:
             for column in range(0, count, self._lanes):
                 value = self._columns(part, part.at(row, column), min(self._lanes, count - column))
                 self._code.store(value.widened(self._lanes, 0.0), panel.place, panel.at(row, column))
+
+    def _pack_square(self, source: Matrix, count: int, target: Matrix) -> None:
+        """As many rows of a block as a vector has lanes, of columns that lie densely, of which ``count`` are there."""
+        code, lanes = self._code, self._lanes
+        zero = code.constant(0.0, FLOAT32, lanes)
+        found = [code.load(source.place, source.at(0, lane), FLOAT32, lanes) for lane in range(count)]
+        for row, value in enumerate(turned([*found, *[zero] * (lanes - count)])):
+            code.store(value, target.place, target.at(row, 0))
 
     def _panel(self, packed: Panels, span: Span, number: Number) -> Matrix:
         """Where a panel of a block lies."""
