@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import toolkit.graph  # noqa: F401  # first, for while the toolkit is imported nobody looks for garbage
 from importers.onnx import load
 
 if TYPE_CHECKING:

@@ -122,6 +122,20 @@ def test_running_models_imports_nothing_heavy_that_it_has_no_use_for():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_importing_looks_for_no_garbage_and_leaves_that_to_others_as_it_was(is_enabled: bool):
+    code = (
+        "import gc\n"
+        f"gc.{'enable' if is_enabled else 'disable'}()\n"
+        "before = gc.get_stats()\n"
+        "import importers\n"
+        "made = [now['collections'] - then['collections'] for now, then in zip(gc.get_stats(), before)]\n"
+        "print(gc.isenabled(), sum(made) < 100)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{is_enabled} True"
+
+
 def test_what_is_imported_later_is_listed_from_the_start():
     code = (
         "import toolkit; print(set(toolkit.__all__) <= set(dir(toolkit)), toolkit.Trainer is toolkit.training.Trainer)"
