@@ -21,6 +21,7 @@ from toolkit.backends.onednn.primitive import (
     SRC_1,
     Eltwise,
     Primitive,
+    PrimitiveDescriptor,
     attributes,
     try_describe,
 )
@@ -29,6 +30,7 @@ from toolkit.backends.protocol import Buffer, Kernel, Layout, Resources, Step, p
 from toolkit.compiler.known import dropped_share
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
+from toolkit.operators.precision import HALF_WIDTH
 
 LEVELS = 1 << 16
 _BYTE = np.dtype(np.uint8)
@@ -40,20 +42,27 @@ def _drops(node: Node) -> bool:
 
 
 def _is_vector(node: Node) -> bool:
-    return node.x.dtype == FLOAT32 and node.x.size > 0
+    if node.x.size == 0 or node.x.dtype not in (FLOAT32, *HALF_WIDTH):
+        return False
+    described = _described(node.x.dtype, node.x.size, 1.0)
+    return described is not None and not described.is_reference
 
 
-def _product(count: int, scale: float) -> Primitive:
+def _described(dtype: np.dtype, count: int, scale: float) -> PrimitiveDescriptor | None:
     """target = scale * first * second, the second in bytes."""
-    flat = dense(FLOAT32, (1, count))
+    flat = dense(dtype, (1, count))
     attribute = attributes([Eltwise(LINEAR, scale, 0.0)])
-    described = try_describe("binary", MULTIPLY, flat, dense(_BYTE, (1, count)), flat, attribute=attribute)
+    return try_describe("binary", MULTIPLY, flat, dense(_BYTE, (1, count)), flat, attribute=attribute)
+
+
+def _product(dtype: np.dtype, count: int, scale: float) -> Primitive:
+    described = _described(dtype, count, scale)
     assert described is not None
     return Primitive(described)
 
 
 def _bound(primitive: Primitive, x: Buffer, mask: Buffer, y: Buffer, count: int) -> Step:
-    flat = dense(FLOAT32, (1, count))
+    flat = dense(x.layout.dtype, (1, count))
     return primitive.bind(
         {SRC: (flat, x.address), SRC_1: (dense(_BYTE, (1, count)), mask.address), DST: (flat, y.address)}
     )
@@ -66,13 +75,13 @@ class _Dropout(Kernel):
     in_place = ((0, 0),)
 
     def __init__(self, node: Node, resources: Resources) -> None:
-        share, shape = dropped_share(node), node.x.shape
+        share, rows = dropped_share(node), plain(node.x.dtype, node.x.shape)
         assert share is not None
         self._random, self._count = resources.random, node.x.size
         self._threshold = np.uint16(min(round(share * LEVELS), LEVELS - 1))
-        self._product = _product(self._count, 1.0 / (1.0 - share))
-        self.inputs = [plain(FLOAT32, shape), *[None] * (len(node.inputs) - 1)]
-        self.outputs = [plain(FLOAT32, shape), plain(np.dtype(np.bool_), shape)]
+        self._product = _product(node.x.dtype, self._count, 1.0 / (1.0 - share))
+        self.inputs = [rows, *[None] * (len(node.inputs) - 1)]
+        self.outputs = [rows, plain(np.dtype(np.bool_), node.x.shape)]
 
     def bind(self, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], workspace: Buffer | None) -> Step:
         x, y, mask = inputs[0], outputs[0], outputs[1]
@@ -101,9 +110,9 @@ class _MaskedScale(Kernel):
 
     def __init__(self, node: Node) -> None:
         self._count = node.x.size
-        self._product = _product(self._count, float(node.attributes["scale"]))
-        self.inputs = [plain(FLOAT32, node.x.shape), plain(np.dtype(np.bool_), node.x.shape)]
-        self.outputs = [plain(FLOAT32, node.x.shape)]
+        self._product = _product(node.x.dtype, self._count, float(node.attributes["scale"]))
+        rows = plain(node.x.dtype, node.x.shape)
+        self.inputs, self.outputs = [rows, plain(np.dtype(np.bool_), node.x.shape)], [rows]
 
     def bind(self, inputs: Sequence[Buffer | None], outputs: Sequence[Buffer | None], workspace: Buffer | None) -> Step:
         g, mask, y = inputs[0], inputs[1], outputs[0]

@@ -27,7 +27,7 @@ _OPERATORS = {
     Family.ELEMENTWISE: (
         "Abs Add Clip Div Elu Gelu GeluTanh HardSigmoid HardSwish LeakyRelu Max Min Mish Mul Neg Relu Sigmoid Silu Sub "
         "Sum Tanh Where ActivationGradient AveragePool AveragePoolGradient GlobalAveragePool GlobalMaxPool MaxPool "
-        "MaxPoolGradient MaxPoolTraining"
+        "MaxPoolGradient MaxPoolTraining Dropout MaskedScale"
     ),
     Family.MOVEMENT: (
         "Concat DepthToSpace Expand Flatten Gather Pad Reshape Slice SpaceToDepth Split Squeeze Tile Transpose "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -43,6 +44,16 @@ def test_what_is_kept_is_scaled_and_the_rest_is_zero(size: int) -> None:
     x, y, mask = dropped(size)
     np.testing.assert_allclose(y, np.where(mask, x / 0.75, 0), rtol=1e-6)
     assert size < SIZE or abs(mask.mean() - 0.75) < 0.01
+
+
+def test_half_width_is_scaled_in_float32_and_rounded_once() -> None:
+    x = np.random.default_rng(0).uniform(1, 2, SIZE).astype(ml_dtypes.bfloat16)
+    given = [x, np.array(0.25, np.float32), np.array(True)]
+    plan = planned("Dropout", given, {}, outputs=2, domain="", version=22)
+    execute(plan, given)
+    y, mask = plan.output_arrays["0"], plan.output_arrays["1"]
+    expected = np.where(mask, x.astype(np.float32) * np.float32(1 / 0.75), 0).astype(x.dtype)
+    np.testing.assert_array_equal(y.view(np.uint16), expected.view(np.uint16))
 
 
 def test_what_is_dropped_follows_from_the_seed_and_changes_from_run_to_run() -> None:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from tests.backends.native.checked import execute, planned
+from tests.backends.native.compiled import computed
 from toolkit.backends import native
+from toolkit.backends.native.assembly.number import joined
 from toolkit.operators import wire
 from toolkit.operators.standard.elementwise_region import Line
 
@@ -51,3 +53,26 @@ def test_nothing_is_rounded_inside_of_a_region():
     made = found("ElementwiseRegion", [x, y], attributes, domain="toolkit", version=1)
     expected = (x.astype(WIDE) * y.astype(WIDE) - x.astype(WIDE)).astype(NARROW)
     np.testing.assert_array_equal(made.view(np.uint16), expected.view(np.uint16))
+
+
+@pytest.mark.parametrize("shape, other", [((5, 40), (5, 1)), ((7, 3), (1, 3)), ((4, 6, 9), (6, 1)), ((3, 2), (2,))])
+def test_operands_broadcast(shape, other):
+    a, b = numbers(shape), numbers(other, seed=1)
+    made = found("Mul", [a, b])
+    expected = (a.astype(WIDE) * b.astype(WIDE)).astype(NARROW)
+    np.testing.assert_array_equal(made.view(np.uint16), expected.view(np.uint16))
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 7, 16])
+def test_numbers_are_joined_and_spread(lanes):
+    given = numbers(16 * lanes)
+
+    def turned(x):
+        return joined([x.lane(lane) for lane in reversed(range(lanes))]).converted(WIDE)
+
+    expected = given.reshape(-1, lanes)[:, ::-1].reshape(-1).astype(WIDE)
+    np.testing.assert_array_equal(computed(turned, [given], lanes), expected)
+    np.testing.assert_array_equal(
+        computed(lambda x: x.lane(0).spread(lanes), [given], lanes).astype(WIDE),
+        np.repeat(given[::lanes], lanes).astype(WIDE),
+    )

@@ -22,8 +22,8 @@ FLOATS: dict[np.dtype, str] = {np.dtype(np.float32): "float", np.dtype(np.float6
 INTEGERS: dict[np.dtype, str] = {
     np.dtype(f"{kind}{bits}"): f"i{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
 }
-# In memory: what is computed with is converted first.
-HALVES: dict[np.dtype, str] = {np.dtype(np.float16): "half", BFLOAT16: "bfloat"}
+# In memory: what is computed with is converted first. LLVM cannot move its own bfloat about on every processor.
+HALVES: dict[np.dtype, str] = {np.dtype(np.float16): "half", BFLOAT16: "i16"}
 NUMBERS: dict[np.dtype, str] = {**FLOATS, **INTEGERS}
 _SUFFIX = {"float": "f32", "double": "f64"}
 _COMPARISONS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
@@ -53,8 +53,8 @@ def literal(value: Any, dtype: np.dtype) -> str:
     if dtype == BOOLEAN:
         return "true" if value else "false"
     if dtype in HALVES:
-        letter = "R" if dtype == BFLOAT16 else "H"
-        return f"0x{letter}{int(np.asarray(value).astype(dtype).view(np.uint16)):04X}"
+        bits = int(np.asarray(value).astype(dtype).view(np.uint16))
+        return str(bits) if dtype == BFLOAT16 else f"0xH{bits:04X}"
     if dtype in FLOATS:
         with np.errstate(over="ignore", invalid="ignore"):
             rounded = float(np.asarray(value).astype(dtype))
@@ -254,6 +254,9 @@ class Number:
             return self.differs(0)
         if dtype == BFLOAT16:
             return self.converted(FLOAT32)._rounded_to_bfloat16()
+        if self.dtype == BFLOAT16:
+            upper = self.bits(np.dtype(np.uint16)).converted(np.dtype(np.uint32)) << 16
+            return upper.bits(FLOAT32).converted(dtype)
         target = register_type(dtype, self.lanes)
         if self.dtype == BOOLEAN:
             word = "uitofp" if dtype in FLOATS else "zext"
@@ -274,7 +277,9 @@ class Number:
     def _rounded_to_bfloat16(self) -> Number:
         """The nearest of half as many bits, of two the even one; written out where the processor does not know how."""
         if compiler().rounds_bfloat16:
-            return self._made(f"fptrunc {self.typed} to {register_type(BFLOAT16, self.lanes)}", BFLOAT16)
+            kind = "bfloat" if self.lanes == 1 else f"<{self.lanes} x bfloat>"
+            rounded = self.code.result(f"fptrunc {self.typed} to {kind}")
+            return self._made(f"bitcast {kind} {rounded} to {register_type(BFLOAT16, self.lanes)}", BFLOAT16)
         word = np.dtype(np.uint32)
         bits = self.bits(word)
         nearest = bits + (((bits >> 16) & 1) + 0x7FFF)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from toolkit.backends.native.assembly.code import Code
-from toolkit.backends.native.assembly.number import BOOLEAN, FLOATS, Number
+from toolkit.backends.native.assembly.number import BOOLEAN, FLOATS, Number, computed
 from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.drawing import BLOCK, TOGETHER, Draw, DrawingKernel
 from toolkit.backends.native.kernel import plain_layouts
@@ -22,7 +22,7 @@ WORTH_A_THREAD = 1 << 13  # elements from which others help
 
 def _drops(node: Node) -> bool:
     mask = node.outputs[1] if len(node.outputs) > 1 else None
-    is_served = node.outputs[0] is not None and node.x.dtype in FLOATS and node.x.size > 0
+    is_served = node.outputs[0] is not None and computed(node.x.dtype) in FLOATS and node.x.size > 0
     is_known = "seed" not in node.attributes and dropped_share(node) is not None
     return is_served and is_known and (mask is None or mask.dtype == BOOLEAN)
 
@@ -54,8 +54,8 @@ def _written(node: Node, threads: int) -> Code:
             if here <= 0:
                 return
             at = block * BLOCK + half * TOGETHER
-            value = code.load_some(x, at, dtype, here, TOGETHER) * (1.0 / (1.0 - share))
-            code.store_some(kept.choose(value, 0.0), y, at, here)
+            value = code.load_some(x, at, dtype, here, TOGETHER).converted(computed(dtype)) * (1.0 / (1.0 - share))
+            code.store_some(kept.choose(value, 0.0).converted(dtype), y, at, here)
             for place in mask:
                 code.store_some(kept, place, at, here)
 
