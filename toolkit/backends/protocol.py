@@ -233,14 +233,16 @@ class Backend(ABC):
     """Kernels and memory of one device; ``HostBackend`` has what all backends on host memory share.
 
     ``device``: where its tensors lie; several backends may share one. ``widens``: what it computes on numbers of half
-    width it computes in float32, converting them on the way in and out. ``is_entered``: ``enter`` does something.
-    ``is_judge``: of all that share its device, this one is asked for ``finiteness``.
+    width it computes in float32, converting them on the way in and out. ``multiplies_bytes``: it has kernels for
+    products of bytes whose sums are exact. ``is_entered``: ``enter`` does something. ``is_judge``: of all that share
+    its device, this one is asked for ``finiteness``.
     """
 
     name: str
     device: str = HOST
     memory: Memory
     widens: bool = False
+    multiplies_bytes: bool = False
     is_entered: bool = True
     is_judge: bool = False
 

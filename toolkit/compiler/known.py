@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit.compiler.program import Node, Variable
+import numpy as np
+
+from toolkit.compiler.folding import evaluate
+from toolkit.compiler.program import Node, Program, Variable
 from toolkit.operators.standard.slicing import slices
 
 FAR = 12  # nodes in a row: a weight that is scaled by statistics, which are computed from others, and quantised
@@ -42,3 +45,21 @@ def is_static(variable: Variable, depth: int = FAR) -> bool:
     if variable.producer is None or depth == 0:
         return False
     return all(item is None or is_static(item, depth - 1) for item in variable.producer.inputs)
+
+
+def settled_content(program: Program, variable: Variable, depth: int = FAR) -> np.ndarray | None:
+    """The content of what follows from constants and parameters, which the program takes for constant from now on."""
+    if variable.constant is not None:
+        return variable.constant
+    if variable.parameter is not None:
+        return program.settled.take(variable.parameter)
+    node = variable.producer
+    if node is None or depth == 0 or not is_static(variable, depth):
+        return None
+    inputs = [None if item is None else _settled(program, item, depth - 1) for item in node.inputs]
+    made = evaluate(node.domain, node.op_type, node.version, inputs, node.attributes, node.layer)
+    return None if made is None else made[node.outputs.index(variable)]
+
+
+def _settled(program: Program, item: Variable, depth: int) -> Variable:
+    return Variable(item.name, item.dtype, item.shape, constant=settled_content(program, item, depth))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from toolkit.compiler.passes.activation_spellings import recognise_activations
 from toolkit.compiler.passes.batch_normalization import fold_batch_normalization
@@ -18,6 +19,7 @@ from toolkit.compiler.passes.normalization_spellings import recognise_layer_norm
 from toolkit.compiler.passes.operand_views import absorb_views
 from toolkit.compiler.passes.precision import Precision, use_precision
 from toolkit.compiler.passes.quantised_arithmetic import use_float_arithmetic
+from toolkit.compiler.passes.quantised_bytes import Multiplying, hold_bytes
 from toolkit.compiler.passes.recurrent_layers import use_recurrent_layers
 from toolkit.compiler.passes.rejoined_pieces import rejoin_pieces
 from toolkit.compiler.passes.softmax_spellings import recognise_softmax
@@ -61,8 +63,13 @@ def recognise_spellings(program: Program) -> None:
     remove_dead_code(program)
 
 
-def compute_in(program: Program, precision: Precision | None, backends: Sequence[Computing]) -> Program:
-    """The last thing before placement: let nodes compute in a precision, as far as the backends have it."""
+class Ability(Computing, Multiplying, Protocol):
+    """What the last passes have to know of a backend."""
+
+
+def compute_in(program: Program, precision: Precision | None, backends: Sequence[Ability]) -> Program:
+    """The last thing before placement: let nodes compute on bytes, or in a precision, as far as the backends can."""
+    hold_bytes(program, backends)
     if precision is not None:
         use_precision(program, precision)
         widen(program, backends)

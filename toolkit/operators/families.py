@@ -73,6 +73,7 @@ RARE_FAMILIES: dict[str, str] = {
     "standard.preview_training": (
         "ai.onnx.preview.training::Adagrad ai.onnx.preview.training::Adam ai.onnx.preview.training::Momentum"
     ),
+    "standard.quantized_bytes": "toolkit::ByteConv toolkit::ByteMatMul toolkit::Regrid",
     "standard.quantized_convolution": "ConvInteger MatMulInteger QLinearConv QLinearMatMul",
     "standard.quantized_grid": "toolkit::GridConv toolkit::OnGrid",
     "standard.random_values": "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike",

@@ -21,7 +21,7 @@ class OneDNNBackend(HostBackend):
     name = "cpu"
 
     def __init__(self) -> None:
-        load()
+        self.multiplies_bytes = load().multiplies_bytes
 
     def supports(self, node: Node) -> bool:
         return KERNELS.entry_of(node) is not None and (not is_half_width(node) or self._offers(node))

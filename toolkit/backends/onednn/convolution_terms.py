@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.backends.onednn.library import Handle
 from toolkit.backends.onednn.memory import ACTIVATION_TAGS, Descriptor, any_format, dense, layout_of, tagged, vector
 from toolkit.backends.onednn.primitive import (
     FORWARD_INFERENCE,
@@ -131,12 +132,14 @@ class Terms:
         post_ops: Sequence[PostOp] = (),
         types: Types = (FLOAT32, FLOAT32, FLOAT32),
         lies: Layout | None = None,
+        attribute: Handle | None = None,
     ) -> PrimitiveDescriptor:
         """The convolution of tensors of these ``types``, with a bias of type ``bias`` if there is one.
 
-        ``lies`` is how ``x`` does already, where that is known.
+        ``lies`` is how ``x`` does already, where that is known; ``attribute`` stands for more than post-ops.
         """
-        kind, attribute = FORWARD_TRAINING if training else FORWARD_INFERENCE, attributes(post_ops)
+        kind = FORWARD_TRAINING if training else FORWARD_INFERENCE
+        attribute = attributes(post_ops) if attribute is None else attribute
 
         def laid(arrange: Arrange) -> PrimitiveDescriptor:
             return describe(

@@ -26,6 +26,7 @@ MAJOR = 3
 CPU_ENGINE = 1
 IN_ORDER = 1
 SUCCESS, UNIMPLEMENTED = 0, 3
+WITH_BYTES = (0x67, 0xF)  # of dnnl_cpu_isa_t: AVX-512 and AVX2, each with VNNI; later sets contain the bits of these
 STATUS = {
     1: "out of memory",
     2: "invalid arguments",
@@ -178,6 +179,17 @@ class Library:
         function = self.openmp("omp_set_num_threads")
         function.argtypes, function.restype = [ctypes.c_int], None
         return function
+
+    @functools.cached_property
+    def multiplies_bytes(self) -> bool:
+        """Whether the processor, as far as the library may use it, adds up products of bytes in 32 bits.
+
+        Without such instructions its kernels of bytes saturate sums of 16 bits, which changes results.
+        """
+        function = self._native["dnnl_get_effective_cpu_isa"]
+        function.argtypes, function.restype = [], ctypes.c_int
+        found = function()
+        return any(found & bits == bits for bits in WITH_BYTES)
 
     @functools.cached_property
     def version(self) -> tuple[int, int, int]:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from toolkit.backends.onednn.memory import (
     ACTIVATION_TAGS,
     Descriptor,
@@ -42,6 +44,7 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.precision import HALF_WIDTH
 from toolkit.operators.standard.pooling import canonical_pooling
 
+UINT8 = np.dtype(np.uint8)
 MAXIMUM, MEAN_WITH_PADS, MEAN = 0x1FF, 0x2FF, 0x3FF
 Shape = tuple[int, ...]
 
@@ -94,6 +97,8 @@ def _poolable(*variables: Variable | None) -> bool:
 
 
 def _accepts_pool(node: Node) -> bool:
+    if node.op_type == "MaxPool" and node.x.dtype == UINT8:
+        return len(node.outputs) == 1 and node.x.size > 0 and len(node.x.shape) in ACTIVATION_TAGS
     if not _poolable(node.x, node.y) or len(node.outputs) > 1:
         return False
     return node.op_type == "MaxPool" or _mean_algorithm(node) is not None

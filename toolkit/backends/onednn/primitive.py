@@ -22,7 +22,7 @@ SRC, SRC_1, DST, WEIGHTS, BIAS = 1, 2, 17, 33, 41
 MEAN, VARIANCE, SCALE, SHIFT, WORKSPACE, SCRATCHPAD = 49, 50, 51, 52, 64, 80
 DIFF_SRC, DIFF_DST, DIFF_WEIGHTS, DIFF_BIAS, DIFF_SCALE, DIFF_SHIFT = 129, 145, 161, 169, 255, 256
 MULTIPLE_SRC = 1024
-SCALES = 4096  # together with the argument that is scaled
+SCALES, ZERO_POINTS = 4096, 8192  # together with the argument that they are of
 ADD, MULTIPLY, MAXIMUM, MINIMUM, DIVIDE, SUBTRACT = range(0x1FFF0, 0x1FFF6)  # binary algorithms
 LINEAR, LOGISTIC = 38, 41  # elementwise algorithms that are links of longer chains; ``activation`` has the others
 _IMPLEMENTATION = 8
@@ -59,8 +59,13 @@ class Binary(NamedTuple):
 PostOp = Sum | Eltwise | Binary
 
 
-def attributes(post_ops: Sequence[PostOp] = (), scale_masks: Mapping[int, int] | None = None) -> Handle:
-    """Primitive attributes: user scratchpad, the post-ops in order, and scales by argument for integer kernels."""
+def attributes(
+    post_ops: Sequence[PostOp] = (), scale_masks: Mapping[int, int] | None = None, above_zero: Sequence[int] = ()
+) -> Handle:
+    """Primitive attributes: user scratchpad, the post-ops in order, and for integer kernels scales by argument.
+
+    The arguments ``above_zero`` have a zero point, which is given when the primitive is executed.
+    """
     library = load()
     pointer = ctypes.c_void_p()
     library.primitive_attr_create(ctypes.byref(pointer))
@@ -68,6 +73,8 @@ def attributes(post_ops: Sequence[PostOp] = (), scale_masks: Mapping[int, int] |
     library.primitive_attr_set_scratchpad_mode(handle, _USER_SCRATCHPAD)
     for argument, mask in (scale_masks or {}).items():
         library.primitive_attr_set_scales_mask(handle, argument, mask)
+    for argument in above_zero:
+        library.primitive_attr_set_zero_points_mask(handle, argument, 0)
     if post_ops:
         chain = ctypes.c_void_p()
         library.post_ops_create(ctypes.byref(chain))

@@ -1,7 +1,7 @@
 """Quantised arithmetic on integers that are held as float32: exact sums, brought onto their grid in the same pass.
 
 Float kernels serve every machine alike. oneDNN's kernels of bytes saturate their 16-bit partial sums on processors
-without dot products of bytes, which would change results; they are not used.
+without dot products of bytes, which would change results; ``quantized_bytes`` has them for the other processors.
 """
 
 from __future__ import annotations
