@@ -3,6 +3,7 @@
 - Identity, and Dropout outside training, disappear; so do a Cast to the type a tensor has, a Sum of one tensor, and
   what moves nothing: a Pad by nothing, an Expand or Reshape to the shape a tensor has, a Transpose in order.
 - Sum of two tensors becomes Add.
+- One index along an axis of what is transposed is gathered before, so that the others need not be moved.
 - Conv becomes FusedConv with explicit pads, strides, dilations and group.
 - Gemm and MatMul of matrices become FusedMatMul; Gemm's beta is multiplied into its bias.
 - ReduceMean over all positions of a batch of images becomes GlobalAveragePool, in a pass of its own.
@@ -35,6 +36,8 @@ def canonicalise(program: Program, *, training: bool, literal: bool = True) -> N
             return [node.x]
         if _moves_nothing(node):
             return [node.x]
+        if node.op_type == "Gather":
+            return _gathered_before(program, node)
         if node.op_type == "Sum" and len(node.inputs) <= 2:
             return [node.x] if len(node.inputs) == 1 else program.append("Add", node.inputs, {}, version=OPSET).outputs
         if node.op_type == "Dropout" and not training and len(node.outputs) == 1 and not (literal and may_drop(node)):
@@ -80,6 +83,19 @@ def _moves_nothing(node: Node) -> bool:
         widths = given.constant if given is not None else widths
         return widths is not None and not any(int(width) for width in widths)
     return True
+
+
+def _gathered_before(program: Program, node: Node) -> Replacement | None:
+    moved, index = node.x.producer, node.inputs[1]
+    if index is None or index.shape or moved is None or moved.domain or moved.op_type != "Transpose":
+        return None
+    order = [*(moved.attributes.get("perm") or range(len(node.x.shape))[::-1])]
+    axis = order.pop(node.attributes.get("axis", 0) % len(order))
+    gathered = program.append("Gather", [moved.x, index], {"axis": axis}, version=OPSET)
+    perm = [kept - (kept > axis) for kept in order]
+    if perm == sorted(perm):
+        return [gathered.y]
+    return program.append("Transpose", [gathered.y], {"perm": perm}, version=OPSET).outputs
 
 
 def may_drop(node: Node) -> bool:
