@@ -11,6 +11,7 @@ from tests.cases import all_cases
 from tests.support.case import Case
 from tests.support.interpret import apply, build, interpret
 from toolkit.compiler.passes.recurrent_layers import use_recurrent_layers
+from toolkit.operators.expression import emit
 
 KEPT_AS_THEY_ARE = (
     *("clip", "double", "half", "bfloat16", "different activations", "peepholes", "coupled", "linear lengths"),
@@ -85,3 +86,24 @@ def test_what_has_no_layer_stays(case: Case) -> None:
     program.outputs = {"y": node.y}
     use_recurrent_layers(program, training=False)
     assert program.nodes == [node]
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
+@pytest.mark.parametrize(
+    ("note", "index", "is_read"),
+    [("forward", -1, True), ("forward", 0, False), ("reverse", -1, False), ("bidirectional", -1, False)],
+)
+def test_the_last_step_is_read_from_the_last_state(note: str, index: int, is_read: bool, training: bool) -> None:
+    (case,) = [case for case in ROWS if case.operator == "LSTM" and case.note == note]
+    arrays = case.arrays(3)
+    program, node = build(case, arrays, 3)
+    y = node.outputs[0]
+    assert y is not None
+    picked = emit("Gather", program.expression(y), np.array(index), axis=0)
+    program.outputs = {"last": picked.variable}
+    use_recurrent_layers(program, training=training)
+    assert is_read == all(made.op_type != "Gather" for made in program.nodes)
+    feeds = {item: arrays[int(name.removeprefix("input"))] for name, item in program.inputs.items()}
+    (found,) = interpret(program, feeds, list(program.outputs.values()))
+    expected = apply(case.domain, case.operator, case.version, arrays, case.bound_attributes(3))
+    np.testing.assert_allclose(found, expected[0][index], rtol=1e-5, atol=1e-6)

@@ -5,6 +5,8 @@ become an attribute. Where the data tells them, and only for inference, a layer 
 direction, turned around before and behind for the reverse one, and ``CutSequences`` takes what counts; not where the
 last cells of an LSTM are read, which no output of a step tells. Peepholes, coupled gates, clipping and other
 activations stay as they are.
+
+Where the last step of all that a layer gives is picked out, it is the last state that is read.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
+from toolkit.compiler.passes.dead_code import remove_dead_code
+from toolkit.compiler.passes.statistics import unviewed
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite, use_counts
 from toolkit.operators.expression import (
@@ -48,6 +52,23 @@ def use_recurrent_layers(program: Program, *, training: bool) -> None:
         return None if training or reads_cells else _cut(program, node, kind, lengths)
 
     rewrite(program, rule)
+    if rewrite(program, lambda node: _last_state(program, node)):
+        remove_dead_code(program)
+
+
+def _last_state(program: Program, node: Node) -> Replacement | None:
+    """The last state in the place of the last step of one direction that goes forward, over whole sequences."""
+    index = node.inputs[1] if not node.domain and node.op_type == "Gather" else None
+    if index is None or index.constant is None or index.shape or node.attributes.get("axis", 0) % len(node.x.shape):
+        return None
+    y, steps = unviewed(node.x), node.x.shape[0]
+    layer = y.producer
+    if layer is None or layer.op_type != "Recurrent" or y is not layer.outputs[0] or "lengths" in layer.attributes:
+        return None
+    last, is_last = layer.outputs[1], steps == y.shape[0] and int(index.constant) in (-1, steps - 1)
+    if last is None or last.shape[0] > 1 or not is_last or layer.attributes.get("direction", "forward") != "forward":
+        return None
+    return [reshape(program.expression(last), node.y.shape).variable]
 
 
 def _kind(node: Node) -> str | None:

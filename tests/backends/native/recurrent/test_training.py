@@ -26,8 +26,15 @@ if native.unavailable_reason() is not None:
 Given = list[np.ndarray | None]
 
 
-def check(kind: str, given: Given, threads: int = 1, direction: str = "forward", wrt: Sequence[int] = ()) -> None:
-    """A layer and its gradient for ``wrt``, or for all inputs, on the backend."""
+def check(
+    kind: str,
+    given: Given,
+    threads: int = 1,
+    direction: str = "forward",
+    wrt: Sequence[int] = (),
+    zeros: Sequence[int] = (),
+) -> None:
+    """A layer and its gradient for ``wrt``, or for all inputs, on the backend; ``zeros`` are outputs without."""
     attributes: dict[str, Any] = {"kind": kind, "direction": direction}
     backward = {**attributes, "wrt": list(wrt) or [index for index, item in enumerate(given) if item is not None]}
     count = 1 + STATES[kind]
@@ -35,11 +42,15 @@ def check(kind: str, given: Given, threads: int = 1, direction: str = "forward",
     outputs = apply("toolkit", "Recurrent", 1, padded, attributes)
     random = np.random.default_rng(1)
     seeds = [random.standard_normal(item.shape).astype(np.float32) for item in outputs[:count]]
+    for index in zeros:
+        seeds[index][...] = 0
     expected = apply("toolkit", "RecurrentGradient", 1, [*padded, *outputs, *seeds], backward)
 
     program, fed = Program(layer="checked"), [*padded, *seeds]
     variables = [None if item is None else Variable(f"x{at}", item.dtype, item.shape) for at, item in enumerate(fed)]
-    program.inputs = {item.name: item for item in variables if item is not None}
+    for index in zeros:
+        variables[6 + index] = Variable(f"x{6 + index}", seeds[index].dtype, seeds[index].shape, constant=seeds[index])
+    program.inputs = {item.name: item for item in variables if item is not None and item.constant is None}
     names = [*("y", "h", "c")[:count], "kept"]
     layer = program.append("Recurrent", variables[:6], attributes, domain="toolkit", outputs=names)
     program.role = "backward"
@@ -85,3 +96,10 @@ def test_what_is_left_out(steps: int) -> None:
 
 def test_products_of_several_blocks() -> None:
     check("LSTM", arrays("LSTM", 60, 72), threads=2)
+
+
+@pytest.mark.parametrize("zeros", [(0,), (1,), (0, 2)], ids=str)
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "Tanh"])
+def test_outputs_without_a_gradient(kind: str, zeros: tuple[int, ...]) -> None:
+    """The steps of which the last state alone is read have gradients that are known to be nothing."""
+    check(kind, arrays(kind, 2, 8, steps=3), zeros=[index for index in zeros if index <= STATES[kind]])

@@ -33,6 +33,11 @@ def kept_of(node: Node) -> Variable | None:
     return node.inputs[INPUTS + 1 + STATES[node.attributes["kind"]]]
 
 
+def is_zero(grad: Variable | None) -> bool:
+    """Whether a gradient is known to be nothing, as that of steps that nobody looks at."""
+    return grad is not None and grad.constant is not None and not grad.constant.any()
+
+
 def is_gradient(node: Node) -> bool:
     """Whether the layer itself is computed here, and has kept what its gradient needs."""
     kept = kept_of(node)
@@ -53,7 +58,8 @@ class _Backward:
         self._sizes = sizes = Sizes.of(node)
         wrt = node.attributes["wrt"]
         kept = INPUTS + 1 + STATES[sizes.kind]
-        needed = {R, *range(kept, len(node.inputs))} | ({X} if W in wrt else set()) | ({W} if X in wrt else set())
+        seeds = {at for at, item in enumerate(node.inputs) if at > kept and not is_zero(item)}
+        needed = {R, kept} | seeds | ({X} if W in wrt else set()) | ({W} if X in wrt else set())
         self.inputs = [
             plain(item.dtype, item.shape) if item is not None and index in needed else None
             for index, item in enumerate(node.inputs)
