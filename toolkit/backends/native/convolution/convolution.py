@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.convolution.by_outputs import ByOutputs
 from toolkit.backends.native.convolution.by_positions import ByPositions
 from toolkit.backends.native.convolution.depthwise import Depthwise
@@ -21,7 +22,8 @@ from toolkit.compiler.known import is_static
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
-MOST_PRODUCTS = 1 << 24  # multiplications, from which the library's layouts win
+WIDE = 16  # lanes of vectors, for which the library is better prepared
+MOST_PRODUCTS = (1 << 24, 1 << 21)  # multiplications, on narrow and on wide vectors, from which its layouts win
 MOST_TAPS = 32  # of a kernel along its last axis, which are written out
 
 
@@ -35,7 +37,8 @@ def is_convolution(node: Node) -> bool:
     group = int(node.attributes["group"])
     if group > 1 and (group != w.shape[0] or group != x.shape[1]):
         return False
-    return is_usual_ending(node, axis=1) and Geometry.of(node).products <= MOST_PRODUCTS
+    most = MOST_PRODUCTS[compiler().lanes(FLOAT32) >= WIDE]
+    return is_usual_ending(node, axis=1) and Geometry.of(node).products <= most
 
 
 @kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=is_convolution, is_fallback=True)
