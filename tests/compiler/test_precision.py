@@ -110,6 +110,22 @@ def test_normalisation_between_convolutions_is_narrow_in_both_passes(precision):
     assert slope.outputs[0].dtype == BFLOAT16
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "mixed"])
+def test_what_convolutions_add_is_narrow(precision):
+    net = network(
+        """g (float[N, 4, 6, 6] x) => (float[N, 4, 6, 6] y) {
+            a = Conv(x, k)
+            b = Conv(x, j)
+            s = Add(a, b)
+            y = Conv(s, k)
+        }""",
+        k=(4, 4, 1, 1),
+        j=(4, 4, 1, 1),
+    )
+    program = narrowed(net, precision)
+    assert [node.y.dtype for node in program.nodes if node.op_type == "FusedConv"] == [BFLOAT16, BFLOAT16, FLOAT32]
+
+
 def masked(bound):
     return network(
         f"""g (float[N, 4] x, float[N, 4] mask) => (float[N, 4] y) {{

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from toolkit.compiler.passes.precision_families import FACTORS, Family, family_of, followed
+from toolkit.compiler.passes.precision_families import FACTORS, RESIDUAL, Family, family_of, followed
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.errors import BackendError
 from toolkit.operators import wire
@@ -200,11 +200,15 @@ def _families(nodes: Collection[Node], is_mixed: bool) -> dict[Node, Family | No
 
 
 def _narrow_readers(families: Mapping[Node, Family | None]) -> set[Variable]:
-    """The variables that some node would read narrow."""
+    """The variables that some node would read narrow.
+
+    Convolutions add what lies narrow; a sum that runs through products of matrices is theirs alone to keep wide.
+    """
     found: set[Variable] = set()
     for node, family in families.items():
         if family is not None:
             count = len(FACTORS) if family is Family.PRODUCT else len(node.inputs)
             count = 1 + followed(node) if family in NORMALISING else count
-            found.update(item for item in node.inputs[:count] if item is not None)
+            residual = node.inputs[RESIDUAL:] if node.op_type == "FusedConv" else []
+            found.update(item for item in (*node.inputs[:count], *residual) if item is not None)
     return found

@@ -40,6 +40,7 @@ _OPERATORS = {
 }
 FAMILIES = {name: family for family, names in _OPERATORS.items() for name in names.split()}
 FACTORS = (0, 1)  # the inputs of a product that are multiplied
+RESIDUAL = 3  # the input of a fused one that is added to the result
 GRADIENT_OF_IMAGES = "BatchNormalizationGradient"
 _CHOOSING = frozenset(["Abs", "GlobalMaxPool", "Max", "MaxPool", "MaxPoolTraining", "Min", "Neg", "Relu", "Where"])
 _ROLES = ("forward", "backward")  # the loss and the update stay float32
