@@ -188,3 +188,36 @@ def test_the_processor_decides() -> None:
     program = optimise_for_inference(in_order(Writer(3, 4, 7, 6)))
     hold_bytes(program, [backend], least=0)
     assert any(node.op_type == "ByteConv" for node in program.nodes) == backend.multiplies_bytes
+
+
+def dynamic(rows: int, columns: int, scales: int) -> tuple[Program, dict[Variable, np.ndarray]]:
+    """A product whose first factor is quantised by what the data tells."""
+    writer = Writer(rows, columns)
+    quantised = writer.program.append("DynamicQuantizeLinear", [writer.x], {}, version=11, outputs=3)
+    x, scale, zero = quantised.outputs
+    weight = writer.known(writer.random.integers(-128, 128, (columns, 16)), "int8")
+    sums = writer.append("MatMulInteger", x, weight, zero, version=10)
+    assert scale is not None
+    scaled = writer.append("Mul", scale, writer.parameter(writer.random.uniform(0.001, 0.004, scales)))
+    floats = writer.append("Cast", sums, to=1)
+    program = writer.ends(writer.append("Add", writer.append("Mul", floats, scaled), writer.parameter(np.ones(16))))
+    return program, writer.feeds()
+
+
+@pytest.mark.parametrize("scales", [1, 16])
+def test_zero_points_that_the_data_tells(scales: int) -> None:
+    program, feeds = dynamic(3, 24, scales)
+    expected = interpret(program, feeds, [program.outputs["y"]])[0]
+    hold_bytes(optimise_for_inference(program), [Multiplying()], least=0)
+    found = interpret(program, feeds, [program.outputs["y"]])[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    product = next(node for node in program.nodes if node.op_type == "ByteMatMul")
+    assert product.x.producer is not None and product.x.producer.op_type == "DynamicQuantizeLinear"
+    assert product.inputs[3] is not None and product.inputs[3].size == scales
+    assert not any(node.op_type == "Sub" for node in program.nodes)
+
+
+def test_sums_that_floats_round_stay_as_they_are() -> None:
+    program, _ = dynamic(3, 1024, 1)
+    hold_bytes(optimise_for_inference(program), [Multiplying()], least=0)
+    assert not any(node.op_type == "ByteMatMul" for node in program.nodes)

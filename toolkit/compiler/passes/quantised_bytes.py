@@ -7,7 +7,8 @@ Cases, each only where the backend has a kernel:
 - what moves elements;
 - OnGrid before them becomes QuantizeLinear; behind bytes it becomes Regrid, and behind a product of bytes, or its sum
   with other bytes, part of it;
-- Mul by a number behind a product that nobody else reads becomes part of it, else DequantizeLinear.
+- Mul by a number behind a product that nobody else reads becomes part of it, else DequantizeLinear;
+- products of bytes above a zero point that the data tells, which comes off the sums, and Mul by the scales behind them.
 
 Everything else reads the tensor as floats, which are made from the bytes where somebody does.
 """
@@ -39,6 +40,7 @@ from toolkit.operators.standard.convolution import GEOMETRY
 
 UINT8 = np.dtype(np.uint8)
 LARGEST = 255
+LARGEST_EXACT = 1 << 24  # sums that float32 holds
 PAIR_VERSION = 13  # of QuantizeLinear and DequantizeLinear: all that one scale needs
 LEAST_PRODUCTS = 1 << 20  # multiplications of a layer; small ones are quicker in compiled kernels of floats
 
@@ -79,7 +81,7 @@ class _Sums(NamedTuple):
 
 def hold_bytes(program: Program, backends: Sequence[Multiplying], least: float = LEAST_PRODUCTS) -> None:
     """Apply the above, where products multiply at least so often on average that they repay what is around them."""
-    if not backends or not backends[0].multiplies_bytes or not any(node.op_type == "OnGrid" for node in program.nodes):
+    if not backends or not backends[0].multiplies_bytes:
         return
     work = [products(node) for node in program.nodes if is_product(node) and byte_factor(program, node) is not None]
     if not work or sum(work) < least * len(work):
@@ -108,6 +110,7 @@ class _Rules:
         self._wanted = wanted_in(program)
         self._held: dict[Variable, Held] = {}
         self._scaled: dict[Variable, Scaled] = {}
+        self._unscaled: dict[Variable, int] = {}  # products above zero points of the data, by how often they are read
 
     def rule(self, node: Node) -> Replacement | None:
         """What stands for the outputs of a node, ``None`` to keep it."""
@@ -171,7 +174,7 @@ class _Rules:
             return None
         sums = self._sums(node)
         if sums is None:
-            return None
+            return self._above_data(node)
         if node.op_type == "GridConv":
             return self._gridded(sums, node, node.attributes["low"], node.attributes["high"])
         made = self._ended(sums, node)
@@ -218,6 +221,42 @@ class _Rules:
         settings = {name: node.attributes[name] for name in GEOMETRY} if is_convolution else {}
         op_type = "ByteConv" if is_convolution else "ByteMatMul"
         return _Sums(op_type, settings, held, factor.weight, times, bias)
+
+    def _above_data(self, node: Node) -> Replacement | None:
+        """A product of matrices above a zero point that only the data tells: so much less are its exact sums."""
+        difference, factor = node.x.producer, byte_factor(self.program, node)
+        if node.op_type not in PRODUCTS or difference is None or difference.op_type != "Sub" or factor is None:
+            return None
+        floats, zero = difference.inputs
+        origin = None if floats is None else floats.producer
+        if origin is None or zero is None or zero.size != 1 or factor.steps is not None or len(node.inputs) > 2:
+            return None
+        if origin.op_type != "Cast" or origin.x.dtype != UINT8 or origin.x.shape != node.x.shape:
+            return None
+        columns = factor.weight.astype(np.float64)
+        if LARGEST * np.abs(columns).sum(axis=0).max(initial=0) >= LARGEST_EXACT:
+            return None
+        less = reshape(self.program.expression(zero), (1,)) * self.program.constant(
+            -columns.sum(axis=0).astype(FLOAT32)
+        )
+        one = self.program.constant(np.ones(1, FLOAT32))
+        operands = [origin.x, self.program.constant(factor.weight).variable, less.variable, one.variable]
+        made = self._made("ByteMatMul", operands, {}, node)
+        if made is None:
+            return None
+        self._unscaled[made] = self._uses[node.y]
+        return [made]
+
+    def _with_scale(self, node: Node, product: Variable, scale: Variable) -> Replacement | None:
+        """A product above a zero point of the data, times what only the data tells as well."""
+        before = product.producer
+        if before is None or self._unscaled.get(product) != 1 or node.y.shape != product.shape:
+            return None
+        if scale.size != 1 and scale.shape != product.shape[-1:]:
+            return None
+        by = reshape(self.program.expression(scale), (scale.size,)).variable
+        made = self._made("ByteMatMul", [*before.inputs[:3], by], dict(before.attributes), node)
+        return None if made is None else [made]
 
     # grids ------------------------------------------------------------------------------------------------------------
 
@@ -305,6 +344,8 @@ class _Rules:
 
     def _multiplied(self, node: Node) -> Replacement | None:
         for item, other in (node.inputs, node.inputs[::-1]):
+            if item in self._unscaled and other is not None:
+                return self._with_scale(node, item, other)
             held, scale = (None, None) if item is None else (self._held.get(item), self._number(other))
             if held is None or scale is None or held.data.shape != node.y.shape or other is None:
                 continue
