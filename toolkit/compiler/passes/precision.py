@@ -184,8 +184,10 @@ class _Narrowing:
         node = Node("Cast", "", CAST_VERSION, [source], [target], to, layer, role=role)
         target.producer = node
         nodes, made_by = self.program.nodes, source.producer
-        is_here = made_by is None or made_by.role != role or nodes[-1].role == role
-        nodes.insert(len(nodes) if is_here else nodes.index(made_by) + 1, node)  # type: ignore[arg-type]
+        if made_by is not None and made_by.role == role != nodes[-1].role:
+            nodes.insert(nodes.index(made_by) + 1, node)
+        else:
+            nodes.append(node)
 
 
 def _families(nodes: Collection[Node], is_mixed: bool) -> dict[Node, Family | None]:

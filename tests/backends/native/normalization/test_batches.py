@@ -14,6 +14,7 @@ if native.unavailable_reason() is not None or not onednn.available():
 
 from tests.backends.parity import VARIANTS, Rig, assert_close
 from toolkit.backends.native import selection
+from toolkit.backends.native.assembly.code import BEYOND_CACHES
 from toolkit.backends.native.backend import NativeBackend
 from toolkit.backends.native.normalization import image_chunks
 from toolkit.backends.native.normalization.batches import WORTH_COMPILING
@@ -26,7 +27,7 @@ NAMES = ["image", "moved mean", "moved variance", "mean", "variance"]
 GRADIENTS = ["gradient of the image", "gradient of the scale", "gradient of the shift"]
 
 
-@pytest.mark.parametrize("beyond", [image_chunks.BEYOND_CACHES, 1], ids=["cached", "beyond caches"])
+@pytest.mark.parametrize("beyond", [BEYOND_CACHES, 1], ids=["cached", "beyond caches"])
 @pytest.mark.parametrize("activation", ["", "Relu"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("variant", LAYOUTS, ids=lambda item: item.name)

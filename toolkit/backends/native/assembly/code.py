@@ -17,6 +17,7 @@ from toolkit.backends.native.assembly.number import BOOLEAN, INDEX, Number, join
 
 TABLE = "%table"  # the place of a kernel's own table of addresses
 PAST = "!nontemporal !0"
+BEYOND_CACHES = 1 << 23  # bytes of a result of which whoever reads it finds next to nothing in a cache
 
 
 class Code:

@@ -17,7 +17,7 @@ import numpy as np
 
 from toolkit.backends.elementwise_work import Shape, Work, broadcast_shapes, is_region, work_of
 from toolkit.backends.iteration import broadcast_strides, iterate
-from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.code import BEYOND_CACHES, Code
 from toolkit.backends.native.assembly.number import FLOATS, Number, computed
 from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.compilation.compiler import compiler
@@ -31,7 +31,6 @@ from toolkit.operators.record import canonical_domain
 from toolkit.operators.standard.elementwise_region import REGION, Line
 
 WORTH_A_THREAD = 1 << 15  # operations on elements from which others help
-BEYOND_CACHES = 1 << 23  # bytes of a result of which the next kernel finds next to nothing in a cache
 
 
 def shapes_of(node: Node) -> list[Shape | None] | None:

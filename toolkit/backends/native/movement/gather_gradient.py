@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.code import BEYOND_CACHES, Code
 from toolkit.backends.native.assembly.number import FLOATS, INDEX, Number
 from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
@@ -23,7 +23,6 @@ from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 WORTH_A_THREAD = 1 << 14  # elements from which others help
-LARGE = 1 << 23  # bytes, of which little is left in caches until they are added to
 
 
 def _adds_rows(node: Node) -> bool:
@@ -62,7 +61,8 @@ def lower_gather_gradient(node: Node, inputs: Sequence[Layout | None], resources
 def _clear(code: Code, target: str, count: int, dtype: np.dtype, threads: int) -> None:
     """Zeros in cache lines, past the caches where these do not hold them anyway."""
     lanes = LINE // dtype.itemsize
-    zeros, store = code.constant(0, dtype, lanes), code.store_past if count * dtype.itemsize > LARGE else code.store
+    zeros = code.constant(0, dtype, lanes)
+    store = code.store_past if count * dtype.itemsize >= BEYOND_CACHES else code.store
     team = Team(code, threads if count >= WORTH_A_THREAD else 1)
 
     def clear(at: Number, here: int) -> None:

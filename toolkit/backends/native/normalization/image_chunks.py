@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.code import BEYOND_CACHES, Code
 from toolkit.backends.native.assembly.number import Number, joined
 from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.compilation.compiler import compiler
@@ -22,7 +22,6 @@ from toolkit.backends.protocol import Kernel, Layout
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 CHUNK = 1 << 13  # elements, half of the nearest cache
 TOGETHER = 4  # vectors, so that an addition need not wait for the one before
-BEYOND_CACHES = 1 << 23  # bytes of an image of which the next kernel finds next to nothing in a cache
 WORTH_A_THREAD = 1 << 14  # elements from which others help
 MASKS: dict[int, np.dtype] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16)}  # as many bits as a vector has lanes
 
