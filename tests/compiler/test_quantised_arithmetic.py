@@ -10,7 +10,7 @@ from tests.support.case import Case
 from tests.support.interpret import apply, interpret
 from tests.support.rows import each_row
 from toolkit.compiler.passes.fusion import fuse
-from toolkit.compiler.passes.quantised_arithmetic import use_float_arithmetic
+from toolkit.compiler.passes.quantised.arithmetic import use_float_arithmetic
 from toolkit.compiler.program import Program, Variable
 
 OPERATORS = {

@@ -11,7 +11,7 @@ import pytest
 from tests.support.interpret import interpret
 from tests.support.quantised import Writer
 from toolkit.backends.registry import resolve
-from toolkit.compiler.passes.quantised_bytes import hold_bytes
+from toolkit.compiler.passes.quantised.bytes import hold_bytes
 from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.program import Node, Program, Variable
 

@@ -18,8 +18,8 @@ from toolkit.compiler.passes.fusion import fuse
 from toolkit.compiler.passes.normalization_spellings import recognise_layer_normalization
 from toolkit.compiler.passes.operand_views import absorb_views
 from toolkit.compiler.passes.precision import Precision, use_precision
-from toolkit.compiler.passes.quantised_arithmetic import use_float_arithmetic
-from toolkit.compiler.passes.quantised_bytes import Multiplying, hold_bytes
+from toolkit.compiler.passes.quantised.arithmetic import use_float_arithmetic
+from toolkit.compiler.passes.quantised.bytes import Multiplying, hold_bytes
 from toolkit.compiler.passes.recurrent_layers import use_recurrent_layers
 from toolkit.compiler.passes.rejoined_pieces import rejoin_pieces
 from toolkit.compiler.passes.softmax_spellings import recognise_softmax

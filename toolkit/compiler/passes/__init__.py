@@ -1,1 +1,4 @@
-"""The passes over a program, one file each; ``toolkit.compiler.pipeline`` says in which order they run."""
+"""The passes over a program, one file each; ``toolkit.compiler.pipeline`` says in which order they run.
+
+Those of quantised arithmetic have a folder.
+"""

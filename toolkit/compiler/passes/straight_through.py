@@ -3,7 +3,7 @@
 - Round, Floor, Ceil and Sign become StraightThrough.
 - QuantizeLinear becomes QuantizeStraightThrough, whose integers are floats; what merely moves or compares integers
   (Reshape, Concat, MaxPool, ...) is repeated on these floats, and the DequantizeLinear at the end becomes
-  DequantizeStraightThrough. Products of integers are taken apart before (``quantised_products``); other readers keep
+  DequantizeStraightThrough. Products of integers are taken apart before (``quantised.products``); other readers keep
   the integers and pass no gradient.
 - DynamicQuantizeLinear becomes DynamicRange, which passes no gradient, and QuantizeLinear.
 
@@ -22,7 +22,7 @@ import numpy as np
 
 from toolkit.compiler.passes.common_subexpressions import identity
 from toolkit.compiler.passes.dead_code import remove_dead_code
-from toolkit.compiler.passes.quantised_products import unfold_quantised_products
+from toolkit.compiler.passes.quantised.products import unfold_quantised_products
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.rewrite import Replacement, rewrite
 from toolkit.errors import InputError

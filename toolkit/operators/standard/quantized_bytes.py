@@ -9,7 +9,7 @@ go on in float32: plus ``bias``, times ``multiplier`` (one, or one for each outp
   is float32.
 
 ``Regrid`` moves bytes to another grid: those above ``zero`` times ``scale`` by ``step``, and on as before.
-``quantised_bytes`` (a pass) puts them in.
+``compiler.passes.quantised`` puts them in.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 ``OnGrid`` counts a tensor in steps of a scale and rounds; ``GridConv`` does so with the sums of a convolution while
 they are in registers. Integers are distances from a zero point, so the limits ``low`` and ``high`` are those of the
-type less the zero point. NaN becomes the lower one. ``quantised_arithmetic`` (a pass) puts them in.
+type less the zero point. NaN becomes the lower one. ``compiler.passes.quantised`` puts them in.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ import numpy as np
 from toolkit.compiler.known import is_static, settled_content
 from toolkit.compiler.passes.dead_code import remove_dead_code
 from toolkit.compiler.passes.fusion import fuse
-from toolkit.compiler.passes.quantised_demand import CONVOLUTIONS, PRODUCTS, byte_factor, is_product, wanted_in
-from toolkit.compiler.passes.quantised_tensors import (
+from toolkit.compiler.passes.quantised.demand import CONVOLUTIONS, PRODUCTS, byte_factor, is_product, wanted_in
+from toolkit.compiler.passes.quantised.tensors import (
     FLOAT32,
     MOVEMENT,
     before_activation,

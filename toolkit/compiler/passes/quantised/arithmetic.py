@@ -5,7 +5,7 @@ the operator on floats, which every backend has fast: sums of products of bytes 
 is beyond rounds by less than a step of any grid). The integers themselves are made only where somebody reads them.
 
 Cases, for inference: QuantizeLinear, DequantizeLinear, QLinearConv and QLinearMatMul with one scale and a known zero
-point for each activation; what QuantizeLinear and DequantizeLinear enclose (see ``quantised_pairs``); ConvInteger and
+point for each activation; what QuantizeLinear and DequantizeLinear enclose (see ``pairs``); ConvInteger and
 MatMulInteger whose sums float32 has exactly, and the Cast behind them; QLinearAdd; MaxPool and what moves elements
 between them. Blocks, other types and zero points that data decides stay.
 """
@@ -15,8 +15,8 @@ from __future__ import annotations
 import numpy as np
 
 from toolkit.compiler.passes.dead_code import remove_dead_code
-from toolkit.compiler.passes.quantised_pairs import Pairs
-from toolkit.compiler.passes.quantised_tensors import (
+from toolkit.compiler.passes.quantised.pairs import Pairs
+from toolkit.compiler.passes.quantised.tensors import (
     BYTES,
     FLOAT32,
     MOVEMENT,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.compiler.known import settled_content
-from toolkit.compiler.passes.quantised_tensors import (
+from toolkit.compiler.passes.quantised.tensors import (
     FLOAT32,
     MOVEMENT,
     Factor,

@@ -1,4 +1,4 @@
-"""Which tensors are wanted as bytes, and by which products: what ``quantised_bytes`` knows before it begins."""
+"""Which tensors are wanted as bytes, and by which products: what ``bytes`` knows before it begins."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from toolkit.compiler.passes.quantised_tensors import MOVEMENT, Factor, factor_of
+from toolkit.compiler.passes.quantised.tensors import MOVEMENT, Factor, factor_of
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.operators.standard.convolution import GEOMETRY
 
