@@ -24,8 +24,8 @@ CALLS_LIBRARY: Names = {
         "TransposeMatMul WordConvEmbedding"
     ),
     "toolkit": (
-        "ConvInputGradient ConvWeightGradient DeformConvInputGradient DeformConvWeightGradient DetGradient "
-        "FusedConv FusedMatMul GRUGradient GridConv GridSampleGridGradient LSTMGradient "
+        "ByteConv ByteMatMul ConvInputGradient ConvWeightGradient DeformConvInputGradient DeformConvWeightGradient "
+        "DetGradient FusedConv FusedMatMul GRUGradient GridConv GridSampleGridGradient LSTMGradient "
         "LinearAttentionGradient RNNGradient Recurrent RecurrentGradient ScaledDotProductAttention "
         "ScaledDotProductAttentionGradient"
     ),
