@@ -11,6 +11,7 @@ import pytest
 from tests.support.interpret import interpret
 from tests.support.quantised import Writer
 from toolkit.backends.registry import resolve
+from toolkit.compiler.passes.quantised import bytes as quantised_bytes
 from toolkit.compiler.passes.quantised.bytes import hold_bytes
 from toolkit.compiler.pipeline import optimise_for_inference
 from toolkit.compiler.program import Node, Program, Variable
@@ -221,3 +222,15 @@ def test_sums_that_floats_round_stay_as_they_are() -> None:
     program, _ = dynamic(3, 1024, 1)
     hold_bytes(optimise_for_inference(program), [Multiplying()], least=0)
     assert not any(node.op_type == "ByteMatMul" for node in program.nodes)
+
+
+def test_weights_of_networks_without_bytes_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[Node] = []
+    monkeypatch.setattr(quantised_bytes, "byte_factor", lambda program, node: looked_at.append(node))
+    program = Program()
+    x = program.inputs["x"] = Variable("x", np.dtype(np.float32), (2, 3))
+    weight = program.constant(np.ones((3, 4), np.float32)).variable
+    program.outputs["y"] = program.append("FusedMatMul", [x, weight], {}, domain="toolkit").y
+    hold_bytes(program, [Multiplying()], least=1)
+    assert not looked_at
+    assert [node.op_type for node in program.nodes] == ["FusedMatMul"]

@@ -19,6 +19,7 @@ from toolkit.compiler.passes.quantised.pairs import Pairs
 from toolkit.compiler.passes.quantised.tensors import (
     BYTES,
     FLOAT32,
+    LARGEST_EXACT,
     MOVEMENT,
     Centred,
     Grids,
@@ -34,8 +35,6 @@ from toolkit.compiler.rewrite import Replacement, rewrite
 from toolkit.operators.derivative import cast
 from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, reshape
 from toolkit.operators.standard.convolution import canonical_convolution
-
-LARGEST_EXACT = 1 << 24
 
 
 def use_float_arithmetic(program: Program) -> None:

@@ -26,6 +26,7 @@ from toolkit.compiler.passes.fusion import fuse
 from toolkit.compiler.passes.quantised.demand import CONVOLUTIONS, PRODUCTS, byte_factor, is_product, wanted_in
 from toolkit.compiler.passes.quantised.tensors import (
     FLOAT32,
+    LARGEST_EXACT,
     MOVEMENT,
     before_activation,
     moves_whole,
@@ -40,7 +41,6 @@ from toolkit.operators.standard.convolution import GEOMETRY
 
 UINT8 = np.dtype(np.uint8)
 LARGEST = 255
-LARGEST_EXACT = 1 << 24  # sums that float32 holds
 PAIR_VERSION = 13  # of QuantizeLinear and DequantizeLinear: all that one scale needs
 LEAST_PRODUCTS = 1 << 20  # multiplications of a layer; small ones are quicker in compiled kernels of floats
 
@@ -81,7 +81,7 @@ class _Sums(NamedTuple):
 
 def hold_bytes(program: Program, backends: Sequence[Multiplying], least: float = LEAST_PRODUCTS) -> None:
     """Apply the above, where products multiply at least so often on average that they repay what is around them."""
-    if not backends or not backends[0].multiplies_bytes:
+    if not backends or not backends[0].multiplies_bytes or not any(map(_is_of_bytes, program.nodes)):
         return
     work = [products(node) for node in program.nodes if is_product(node) and byte_factor(program, node) is not None]
     if not work or sum(work) < least * len(work):
@@ -91,6 +91,11 @@ def hold_bytes(program: Program, backends: Sequence[Multiplying], least: float =
     rewrite(program, rules.rule)
     remove_dead_code(program)
     fuse(program, training=False)
+
+
+def _is_of_bytes(node: Node) -> bool:
+    """Whether what a node gives may be held as bytes, whatever it is made of: where none is, no weight is looked at."""
+    return node.op_type == "OnGrid" or (node.op_type == "Cast" and node.x.dtype == UINT8)
 
 
 def _without_scale(program: Program, node: Node) -> Replacement | None:

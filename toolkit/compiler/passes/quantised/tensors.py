@@ -16,6 +16,7 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, emit, resha
 
 FLOAT32 = np.dtype(np.float32)
 BYTES = (np.dtype(np.uint8), np.dtype(np.int8))
+LARGEST_EXACT = 1 << 24  # sums that float32 holds
 MOVEMENT = (
     "Flatten",
     "Gather",
