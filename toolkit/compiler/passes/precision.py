@@ -165,17 +165,18 @@ class _Narrowing:
         found[item] = made
         return made
 
-    def _widen(self, item: Variable | None, role: str | None = None) -> None:
+    def _widen(self, item: Variable | None, role: str = "forward") -> None:
         """Let a variable be there in float32, for a reader of that role.
 
-        The backward pass widens for itself what it alone wants wide: less is to be kept for it.
+        The backward pass widens for itself what it alone wants wide: less is to be kept for it. Else the pass does that
+        makes the variable.
         """
         if item is not None and item in self.uncast:
             self.uncast.remove(item)
             made_by = self.narrow[item].producer
             assert made_by is not None
-            is_kept = role != "backward" or item in self.roots
-            self._cast(self.narrow[item], item, made_by.role if is_kept or role is None else role)
+            is_alone = role == "backward" and item not in self.roots
+            self._cast(self.narrow[item], item, role if is_alone else made_by.role)
 
     def _cast(self, source: Variable, target: Variable, role: str) -> None:
         """Add a Cast: here, or right behind what it reads where another pass is to execute it than reads it."""

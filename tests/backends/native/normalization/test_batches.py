@@ -28,6 +28,20 @@ NAMES = ["image", "moved mean", "moved variance", "mean", "variance"]
 GRADIENTS = ["gradient of the image", "gradient of the scale", "gradient of the shift"]
 
 
+def both_directions(rig, x, g, vectors, training, backward):
+    """What our kernels give for images, and for gradients of the result: by ``NAMES`` and ``GRADIENTS``."""
+    source, scale = rig.given(x), rig.given(vectors[0])
+    operands = [source, scale, *map(rig.given, vectors[1:])]
+    count = 6 if training["activation"] else 5
+    forward = rig.program.append("BatchNormalizationTraining", operands, training, domain="toolkit", outputs=count)
+    operands = [rig.given(g), source, scale, *[item for item in forward.outputs[3:] if item is not None]]
+    gradient = rig.program.append("BatchNormalizationGradient", operands, backward, domain="toolkit", outputs=3)
+    named = [*zip(NAMES, forward.outputs, strict=False), *zip(GRADIENTS, gradient.outputs, strict=True)]
+    found = rig.run({name: item for name, item in named if item is not None})
+    assert {forward.backend, gradient.backend} == {"native"}
+    return found
+
+
 @pytest.mark.parametrize("beyond", [BEYOND_CACHES, 1], ids=["cached", "beyond caches"])
 @pytest.mark.parametrize("activation", ["", "Relu"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -45,15 +59,7 @@ def test_both_directions(variant, shape, activation, beyond, monkeypatch):
     expected = apply("toolkit", "BatchNormalizationTraining", 1, wide, training)
     slopes = apply("toolkit", "BatchNormalizationGradient", 1, [g, wide[0], wide[1], *expected[3:count]], backward)
 
-    rig = Rig(variant, [NativeBackend()])
-    source, scale = rig.given(x), rig.given(vectors[0])
-    operands = [source, scale, *map(rig.given, vectors[1:])]
-    forward = rig.program.append("BatchNormalizationTraining", operands, training, domain="toolkit", outputs=count)
-    operands = [rig.given(g), source, scale, *[item for item in forward.outputs[3:] if item is not None]]
-    gradient = rig.program.append("BatchNormalizationGradient", operands, backward, domain="toolkit", outputs=3)
-    named = [*zip(NAMES, forward.outputs, strict=False), *zip(GRADIENTS, gradient.outputs, strict=True)]
-    found = rig.run({name: item for name, item in named if item is not None})
-    assert {forward.backend, gradient.backend} == {"native"}
+    found = both_directions(Rig(variant, [NativeBackend()]), x, g, vectors, training, backward)
     for name, array in (*zip(NAMES, expected, strict=False), *zip(GRADIENTS, slopes, strict=True)):
         assert_close(found[name], array.astype(np.float32), 2e-6, name)
 
@@ -121,15 +127,7 @@ def test_images_of_half_width(variant, shape, activation):
     expected = apply("toolkit", "BatchNormalizationTraining", 1, [x, *vectors], training)
     slopes = apply("toolkit", "BatchNormalizationGradient", 1, [g, x, vectors[0], *expected[3:count]], backward)
 
-    rig = Rig(variant, [Taking()])
-    source, scale = rig.given(x), rig.given(vectors[0])
-    operands = [source, scale, *map(rig.given, vectors[1:])]
-    forward = rig.program.append("BatchNormalizationTraining", operands, training, domain="toolkit", outputs=count)
-    operands = [rig.given(g), source, scale, *[item for item in forward.outputs[3:] if item is not None]]
-    gradient = rig.program.append("BatchNormalizationGradient", operands, backward, domain="toolkit", outputs=3)
-    named = [*zip(NAMES, forward.outputs, strict=False), *zip(GRADIENTS, gradient.outputs, strict=True)]
-    found = rig.run({name: item for name, item in named if item is not None})
-    assert {forward.backend, gradient.backend} == {"native"}
+    found = both_directions(Rig(variant, [Taking()]), x, g, vectors, training, backward)
     for name, array in (*zip(NAMES, expected, strict=False), *zip(GRADIENTS, slopes, strict=True)):
         assert found[name].dtype == array.dtype
         tolerance = 2.0**-7 if array.dtype == ml_dtypes.bfloat16 else 1e-5
