@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.backends.onednn.driver import BACKEND, Outcome, node_of, run
+from toolkit.backends.onednn import linear
 from toolkit.backends.onednn.memory import dense, layout_of
 
 FLOAT32 = np.dtype(np.float32)
@@ -100,3 +101,18 @@ def test_large_weights(rows: int, trans_b: int) -> None:
     bias, residual = made(520), made(rows, 520)
     check([a[0], b, bias, residual], constant=True, transB=trans_b, activation="Gelu")
     check([a, b, bias], constant=True, transB=trans_b, alpha=0.5)
+
+
+@pytest.mark.parametrize("trans_a", [0, 1])
+def test_gradients_of_layers_are_copied(trans_a: int) -> None:
+    """Where the library would read rows in place, large products without anything behind them take the other way."""
+    a, b = made(*((65, 130) if trans_a else (130, 65))), made(65, 70)
+
+    def name(*arrays: np.ndarray, **how: Any) -> str:
+        return check(list(arrays), training=True, transA=trans_a, **how).kernel.name
+
+    assert name(a, b) != linear.IN_PLACE
+    others = name(a, made(70, 65), transB=1), name(a, b, made(70)), name(a, b, activation="Relu"), name(a, b, alpha=0.5)
+    small = name(a[:, :60] if trans_a else a[:60], b)
+    if small == linear.IN_PLACE:
+        assert linear.BY_COPIES not in others
