@@ -3,7 +3,7 @@
 The gradient is a convolution too: as many results for each channel and output as a window has positions, of which every
 tile of the gradient by the output is a filter, and the window that it came from an image. Seen at the points,
 (channels, tiles) by (tiles, outputs) is one product of matrices for each point, and all tiles add to it; only the sum
-is brought back.
+is brought back. Where tiles are few, some channels after the other go all the way: their sums never leave the cache.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN
 FLOAT32 = np.dtype(np.float32)
 MOST_ROWS, OTHER_ROWS = 6, 4  # channels of one product in registers: multiples of vectors are so many of both
 MOST_SLOTS = 126  # tiles of a block: so many channels and a panel of them stay in the first cache
+TOGETHER = 32  # channels that go all the way
+NEAR_NBYTES, NEAR_TILES = 3 << 19, 128  # up to which they do: what they need of one panel is in the cache, or nearly
 MOST_SUMS_NBYTES = 1 << 20  # up to which each thread has its own sums, for tiles of its own
 
 
@@ -64,7 +66,8 @@ class _Writer:
     Sums are (panels, points, channels, outputs of a panel). Where they are small, each thread has sums of its own, for
     tiles of its own, and they are added up in the end; else threads have panels, and see all windows for themselves.
     The space of a thread holds a square, the windows of a block, (points, parts of the channels, slots for tiles,
-    channels), its tiles, (panels, points, slots, outputs of a panel), and sums.
+    channels), its tiles, (panels, points, slots, outputs of a panel), and sums, of one panel and the channels that go
+    all the way together where that is how they go.
     """
 
     def __init__(self, tiles: Tiles, images: Images, grads: Images, threads: int, has_bias: bool) -> None:
@@ -79,46 +82,85 @@ class _Writer:
         self._panel = tiles.points * tiles.channels * width()  # numbers of the sums of a panel
         shares_outputs = self._panels * self._panel * FLOAT32.itemsize > MOST_SUMS_NBYTES and self._panels > 1
         owned = -(-self._panels // threads) if shares_outputs else self._panels
-        self._slots = self._slots_of_a_block(owned, tiles.total if shares_outputs else -(-tiles.total // threads))
+        goes_all_the_way = shares_outputs and self._are_near()
+        most = tiles.total if shares_outputs else -(-tiles.total // threads)
+        self._slots = (tiles.total if goes_all_the_way else self._slots_of_a_block(owned, most)) | 1
         self._windows = Windows(code, tiles, images, self._slots)
         square, windows = max(self._windows.squares.numbers, self._of_grads.numbers), self._windows.numbers
         filters = owned * tiles.points * self._slots * width()
-        self._each = square + windows + filters + owned * self._panel
+        sums = tiles.points * TOGETHER * width() if goes_all_the_way else owned * self._panel
+        self._each = square + windows + filters + sums
         self.workspace = (HEAD + threads * self._each) * FLOAT32.itemsize
 
         team = Team(code, threads, self._space)
         self._square = team.number * self._each + HEAD
         self._factors, self._filters = self._square + square, self._square + (square + windows)
         self._sums = self._filters + filters
-        meet = None if shares_outputs else team.barrier()
-        whole = code.index(0), code.index(self._panels)
-        self._owned = team.share(self._panels) if shares_outputs else whole
-        begin, end = (code.index(0), code.index(tiles.total)) if shares_outputs else team.share(tiles.total)
-        self._block(begin, (end - begin).smaller(self._slots), replaces=True)
-        with code.loop(end, self._slots, start=begin + self._slots) as first:
-            self._block(first, (end - first).smaller(self._slots), replaces=False)
-        if meet is not None:
+        self._owned = team.share(self._panels) if shares_outputs else (code.index(0), code.index(self._panels))
+        if goes_all_the_way:
+            self._all_the_way()
+        elif shares_outputs:
+            self._gather(code.index(0), code.index(tiles.total))
+            self._bring_back(self._owned[0], self._sums)
+        else:
+            meet = team.barrier()
+            self._gather(*team.share(tiles.total))
             meet()
             self._owned = team.share(self._panels)
-            self._add_up(team.count)
-        self._bring_back(code.index(0) if meet is not None else self._owned[0], meet is None)
+            first = self._sums - self._square + HEAD
+            self._add_up(first, team.count)
+            self._bring_back(code.index(0), first)
         if has_bias:
             self._sum_up(rest[0], team)
 
     def _slots_of_a_block(self, owned: int, most: int) -> int:
-        """How many tiles fit into the cache, or where sums do not either, as many as let them be passed over seldom.
-
-        An odd number, so that points do not share a place in the cache.
-        """
+        """How many tiles fit into the cache, or where sums do not either, as many as let them be passed over seldom."""
         columns = owned * width()
         tile = self._tiles.points * (self._tiles.channels + columns) * FLOAT32.itemsize
         sums = owned * self._panel * FLOAT32.itemsize
-        return min(most, MOST_SLOTS, max(BLOCK_NBYTES, sums) // tile) | 1
+        return min(most, MOST_SLOTS, max(BLOCK_NBYTES, sums) // tile)
+
+    def _are_near(self) -> bool:
+        """Whether all tiles of some channels and of a panel stay near, together with their sums."""
+        total, columns = self._tiles.total, width()
+        numbers = self._tiles.points * (TOGETHER * (total + columns) + total * columns)
+        is_whole = self._tiles.channels % TOGETHER == 0 and total <= NEAR_TILES
+        return is_whole and numbers * FLOAT32.itemsize <= NEAR_NBYTES
+
+    def _gather(self, begin: Number, end: Number) -> None:
+        """The sums of the tiles from ``begin`` on."""
+        self._block(begin, (end - begin).smaller(self._slots), replaces=True)
+        with self.code.loop(end, self._slots, start=begin + self._slots) as first:
+            self._block(first, (end - first).smaller(self._slots), replaces=False)
 
     def _block(self, first: Number, count: Number, *, replaces: bool) -> None:
         """Add what ``count`` tiles from ``first`` on give to the sums."""
-        code, points = self.code, self._tiles.points
-        spare, (begin, end) = (self._space, self._square), self._owned
+        code, (begin, end) = self.code, self._owned
+        self._see(first, count)
+        with code.loop(self._tiles.points) as point:
+            for part in range(self._windows.parts):
+                windows = self._windows.at(self._factors, point, part)
+                with code.loop(end, start=begin) as panel:
+                    local = (panel - begin) * self._tiles.points + point
+                    sums = self._sums + (local * self._tiles.channels + part * DEPTH) * width()
+                    self._multiply(windows, self._filter(local), sums, self._windows.depth(part), count, replaces)
+
+    def _all_the_way(self) -> None:
+        """Filters of the gradient from all tiles, some channels of one panel after the other."""
+        code, (begin, end), points = self.code, self._owned, self._tiles.points
+        total, apart = code.index(self._tiles.total), TOGETHER * width()
+        self._see(code.index(0), total)
+        for part in range(self._windows.parts):
+            with code.loop(self._windows.depth(part), TOGETHER) as start, code.loop(end, start=begin) as panel:
+                with code.loop(points) as point:
+                    windows = self._windows.at(self._factors, point, part) + start
+                    right = self._filter((panel - begin) * points + point)
+                    self._multiply(windows, right, self._sums + point * apart, TOGETHER, total, replaces=True)
+                self._bring_back_channels(panel, self._sums, start + part * DEPTH, TOGETHER)
+
+    def _see(self, first: Number, count: Number) -> None:
+        """See the windows of ``count`` tiles from ``first`` on, and the tiles themselves, which are filters here."""
+        code, spare = self.code, (self._space, self._square)
         with code.loop(count) as slot:
             corner = self._tiles.corner(first + slot)
 
@@ -127,15 +169,10 @@ class _Writer:
 
             self._windows.see(self._image, corner, spare, self._factors, slot)
             self._of_grads.read(code, self._grad, corner, spare, see_filter)
-        with code.loop(points) as point:
-            for part in range(self._windows.parts):
-                done = part * DEPTH
-                windows = self._windows.at(self._factors, point, part)
-                with code.loop(end, start=begin) as panel:
-                    local = (panel - begin) * points + point
-                    right = code.address(self._space, self._filters + local * (self._slots * width()), FLOAT32)
-                    sums = self._sums + (local * self._tiles.channels + done) * width()
-                    self._multiply(windows, right, sums, self._windows.depth(part), count, replaces)
+
+    def _filter(self, local: Number) -> str:
+        """The tiles of a block at a point, as a panel of outputs."""
+        return self.code.address(self._space, self._filters + local * (self._slots * width()), FLOAT32)
 
     def _see_filter(self, place: str, channel_factor: int, distances: Distances, slot: Number) -> None:
         code, outputs, (begin, end) = self.code, self._tiles.outputs, self._owned
@@ -161,29 +198,34 @@ class _Writer:
                 code.invoke(function, [left, right, target], [depth])
             done += count * rows
 
-    def _add_up(self, threads: Number) -> None:
-        """Add the sums of all threads to those of the first, for the panels that this one brings back."""
+    def _add_up(self, first: Number, threads: Number) -> None:
+        """Add the sums of all threads to those of the ``first``, for the panels that this one brings back."""
         code, (begin, end) = self.code, self._owned
-        first = self._sums - self._square + HEAD
         with code.loop(end * self._panel, self._lanes, start=begin * self._panel) as at:
             total = code.cell(code.load(self._space, first + at, FLOAT32, self._lanes))
             with code.loop(threads, start=1) as thread:
                 total.set(total.get() + code.load(self._space, first + thread * self._each + at, FLOAT32, self._lanes))
             code.store(total.get(), self._space, first + at)
 
-    def _bring_back(self, origin: Number, is_own: bool) -> None:
+    def _bring_back(self, origin: Number, sums: Number) -> None:
         """The sums of panels as filters of the gradient; those of panel ``origin`` lie first."""
-        code, (begin, end), outputs = self.code, self._owned, self._of_grads.images.channels
-        channels = self._windows.squares.images.channels
-        sums = self._sums if is_own else self._sums - self._square + HEAD
-        with code.loop(end, start=begin) as panel, code.loop(width(), self._lanes) as inside:
+        begin, end = self._owned
+        with self.code.loop(end, start=begin) as panel:
+            start = sums + (panel - origin) * self._panel
+            self._bring_back_channels(panel, start, self.code.index(0), self._tiles.channels)
+
+    def _bring_back_channels(self, panel: Number, sums: Number, first: Number, count: int) -> None:
+        """The sums of ``count`` channels from ``first`` on as filters, as far as there are any."""
+        code, outputs = self.code, self._of_grads.images.channels
+        channels, taps = self._windows.squares.images.channels, self._filtering.outputs**2
+        present = (channels - first).smaller(count)
+        with code.loop(width(), self._lanes) as inside:
             output = panel * width() + inside
             with code.where(output < outputs):
-                source = code.address(self._space, sums + (panel - origin) * self._panel + inside, FLOAT32)
-                target = code.address(self._weight, output * (channels * self._filtering.outputs**2), FLOAT32)
-                distances = self._tiles.channels * width(), channels * self._filtering.outputs**2
-                numbers = [code.index(channels), outputs - output, *map(code.index, distances)]
-                code.invoke(weight_function(self._filtering), [source, target], numbers)
+                source = code.address(self._space, sums + inside, FLOAT32)
+                target = code.address(self._weight, (output * channels + first) * taps, FLOAT32)
+                distances = code.index(count * width()), code.index(channels * taps)
+                code.invoke(weight_function(self._filtering), [source, target], [present, outputs - output, *distances])
 
     def _sum_up(self, target: str, team: Team) -> None:
         """The gradient by the bias: a sum over all positions, row by row."""
