@@ -2,8 +2,9 @@
 
 A thread has heads of its own. With P the weights and dP the slopes of what they multiply, ``dS = scale P (dP - d)``,
 where d of a query is the product of its result with the gradient of that. All are made as the sums of products come
-out of registers; dQ is one more product of them, dK and dV are those of their transposes, read where they lie. Beside
-very low masks a logarithm is not precise, so rows whose weights do not add up to 1 are divided by what they do.
+out of registers; dQ is one more product of them, dK and dV are those of their transposes, read where they lie. Rows of
+a head lie far apart: meanwhile those of the next one, and of the results, are brought near. Beside very low masks a
+logarithm is not precise, so rows whose weights do not add up to 1 are divided by what they do.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ class _Writer:
         self._sums = (work, starts[7])
         begin, end = team.share(heads.stacks.count)
         with code.loop(end, start=begin) as head:
-            self._head(heads.matrices(head, places))
+            self._own, self._ahead = heads.matrices(head, places), heads.matrices(head + 1, places)
+            self._head(self._own)
 
     def _head(self, found: dict[str, Matrix]) -> None:
         code, heads = self.code, self._heads
@@ -124,6 +126,7 @@ class _Writer:
     def _weigh(self, found: dict[str, Matrix], first: Number, piece: Piece) -> None:
         code, kept = self.code, found["logarithm"]
         row = first + piece.row
+        self._fetch(row, piece.column, self._ahead, "q", "k")
         scores = self._heads.scored(code, piece._replace(row=row), found.get("mask"))
         logarithm = code.load(kept.place, kept.at(row, 0), FLOAT32).spread(scores.lanes)
         powers = exponential_of_negative(scores - logarithm)
@@ -169,17 +172,28 @@ class _Writer:
         """The slopes of scores; and of weights what was kept, which is all that the values met."""
         code, at = self.code, self._weights.at(piece.row, piece.column)
         lanes = compiler().lanes(FLOAT32)
+        row = first + piece.row
+        self._fetch(row, piece.column, self._ahead, "v", "g")
+        self._fetch(row, piece.column, self._own, "dq", "dk", "dv")
         place, start = self._sums
         less = code.load(place, start + piece.row, FLOAT32).spread(lanes)
         weights = code.load(self._weights.place, at, FLOAT32, lanes)
         sums = piece.sums
         if kept is not None:
             place, up = kept.place, 1.0 / (1.0 - self._heads.dropped)
-            is_kept = code.load_some(place, kept.at(first + piece.row, piece.column), BOOLEAN, piece.lanes, lanes)
+            is_kept = code.load_some(place, kept.at(row, piece.column), BOOLEAN, piece.lanes, lanes)
             sums = is_kept.choose(sums * up, 0.0)
             code.store(is_kept.choose(weights * up, 0.0), self._weights.place, at)
         slopes = (sums - less) * weights * self._heads.scale
         code.store(slopes, self._slopes.place, self._slopes.at(piece.row, piece.column))
+
+    def _fetch(self, row: Number, column: Number, found: dict[str, Matrix], *names: str) -> None:
+        """Bring rows near that are read or written soon, a line for each vector of scores; a last one repeats."""
+        for name in names:
+            if name in found:
+                last = (self._heads.values if name in ("v", "g", "dv") else self._heads.size) - 1
+                matrix = found[name]
+                self.code.prefetch(matrix.place, matrix.at(row, column.smaller(last)), FLOAT32, cache=2)
 
     def _store(self, target: Matrix, is_first: Number | None, piece: Piece) -> None:
         """Sums become the result, or are added to it unless ``is_first``."""
