@@ -27,10 +27,20 @@ def naive(x: Any, scale: Any, bias: Any, epsilon: float) -> Any:
 
 
 def judge_training(
-    x: Any, scale: Any, bias: Any, mean: Any, variance: Any, *, epsilon: float, momentum: float, activation: str
+    x: Any,
+    scale: Any,
+    bias: Any,
+    mean: Any,
+    variance: Any,
+    residual: Any = 0.0,
+    *,
+    epsilon: float,
+    momentum: float,
+    activation: str,
 ) -> Any:
     """All outputs in float64."""
     y, batch_mean, batch_variance = naive(x.astype(np.float64), scale, bias, epsilon)
+    y = y + residual
     moved = [momentum * mean + (1 - momentum) * batch_mean, momentum * variance + (1 - momentum) * batch_variance]
     found = [np.maximum(y, 0) if activation else y, *moved, batch_mean, batch_variance]
     made = [item.astype(x.dtype) for item in found]
@@ -59,11 +69,25 @@ def judge_former(x: Any, *statistics: Any, spatial: int = 1, **attributes: Any) 
 
 
 def judge_gradient(
-    g: Any, x: Any, scale: Any, mean: Any, variance: Any, mask: Any = None, *, epsilon: float, activation: str
+    g: Any,
+    x: Any,
+    scale: Any,
+    mean: Any,
+    variance: Any,
+    mask: Any = None,
+    more: Any = 0,
+    *,
+    epsilon: float,
+    activation: str,
 ) -> Any:
-    """By brute force; what the batch's statistics are follows from ``x`` here too."""
-    g = g * mask if activation else g
-    return numeric_gradients(lambda x, scale, bias: naive(x, scale, bias, epsilon)[0], [x, scale, scale], g)
+    """By brute force; what the batch's statistics are follows from ``x`` here too. Last the gradient of a residual."""
+    g = ((g + more) * mask if activation else g + more).astype(g.dtype)
+    return (*numeric_gradients(lambda x, scale, bias: naive(x, scale, bias, epsilon)[0], [x, scale, scale], g), g)
+
+
+def judge_gradient_alone(*arrays: Any, **attributes: Any) -> Any:
+    """The same where nothing was added."""
+    return judge_gradient(*arrays, **attributes)[:3]
 
 
 def statistic(index: int, seed: int = 5) -> Given:
@@ -84,33 +108,34 @@ def images(seed: int = 5) -> Given:
     )
 
 
-def training(activation: str, outputs: int) -> Case:
-    """The training form."""
+def training(activation: str, outputs: int, note: str, *residual: Given) -> Case:
+    """The training form, with what is added in front of the activation."""
     return Case(
         "BatchNormalizationTraining",
-        [uniform(*IMAGES), *VECTORS],
+        [uniform(*IMAGES), *VECTORS, *residual],
         {"epsilon": 1e-3, "momentum": 0.8, "activation": activation},
         version=1,
         domain="toolkit",
         outputs=outputs,
         seeded=[0, 1, 2, 3, 4],
         judge=judge_training,
-        note=activation or "plain",
+        note=note,
     )
 
 
-def gradient(activation: str) -> Case:
-    """The fused gradient."""
+def gradient(activation: str, note: str, *more: Given) -> Case:
+    """The fused gradient, with more of the gradient that it begins with."""
+    mask = statistic(0) if activation else None
     return Case(
         "BatchNormalizationGradient",
-        [uniform(*IMAGES), images(), VECTORS[0], statistic(1), statistic(2), statistic(0) if activation else None],
+        [uniform(*IMAGES), images(), VECTORS[0], statistic(1), statistic(2), mask, *more],
         {"epsilon": 1e-3, "activation": activation},
         version=1,
         domain="toolkit",
-        outputs=3,
+        outputs=3 + len(more),
         tolerance=1e-4,
-        judge=judge_gradient,
-        note=activation or "plain",
+        judge=judge_gradient if more else judge_gradient_alone,
+        note=note,
     )
 
 
@@ -190,8 +215,12 @@ CASES = [
         seeded=[1, 2],
         note="statistics alone",
     ),
-    training("", 5),
-    training("Relu", 6),
-    gradient(""),
-    gradient("Relu"),
+    training("", 5, "plain"),
+    training("Relu", 6, "Relu"),
+    training("", 5, "residual", uniform(*IMAGES)),
+    training("Relu", 6, "residual and Relu", uniform(*IMAGES)),
+    gradient("", "plain"),
+    gradient("Relu", "Relu"),
+    gradient("", "of a sum", uniform(*IMAGES)),
+    gradient("Relu", "of a sum, behind Relu", uniform(*IMAGES)),
 ]

@@ -51,3 +51,9 @@ def test_every_accepted_row_runs(module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_a_family_accepts_what_it_did(module: str) -> None:
     assert len(rows(module)) >= LEAST[module], Counter(case.operator for case in rows(module))
+
+
+def test_sums_around_a_normalisation_stay_nodes_of_their_own() -> None:
+    notes = {case.note for case in rows("normalization") if case.operator.startswith("BatchNormalization")}
+    assert "Relu" in notes
+    assert not notes & {"residual", "residual and Relu", "of a sum", "of a sum, behind Relu"}

@@ -85,6 +85,8 @@ REFUSED: list[tuple[str, Any]] = [
         lambda: own("ActivationGradient", (3,), (3,), activation="Gelu", from_output=1),
     ),
     ("same shape", lambda: own("SoftmaxGradient", (3,), (4,))),
+    ("residual must have", lambda: own("BatchNormalizationTraining", (2, 3), *[(3,)] * 4, (2, 1))),
+    ("input's shape", lambda: own("BatchNormalizationGradient", (2, 3), (2, 3), *[(3,)] * 4, (2, 4))),
     (r"batch, channels, \.\.\.", lambda: own("BatchNormalizationTraining", (3,), *[(3,)] * 4)),
     ("vectors of 3 channels", lambda: own("BatchNormalizationTraining", (2, 3), *[(4,)] * 4)),
     ("'', 'Relu' or 'Clip'", lambda: own("BatchNormalizationTraining", (2, 3), *[(3,)] * 4, activation="Tanh")),

@@ -8,6 +8,8 @@ import pytest
 from tests.backends.native.checked import check_node
 from toolkit.backends import native
 from toolkit.backends.native import selection
+from toolkit.backends.native.compilation.compiler import compiler
+from toolkit.backends.native.products import narrow_product
 from toolkit.backends.native.selection import MOST_ELEMENTS, take_small_nodes
 from toolkit.compiler.program import Node, Program, Variable
 
@@ -176,6 +178,18 @@ def test_large_products_are_taken_in_training_too(monkeypatch: pytest.MonkeyPatc
     rig.node("toolkit::FusedMatMul", large.y, rig.given(1024, 8))
     rig.node("toolkit::FusedMatMul", large.y, rig.given(128, 1024), transA=1).role = "backward"
     assert rig.taken() == [True, False, False]
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_products_of_few_rows_are_taken_in_training(learns: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "wins", lambda: False)
+    monkeypatch.setattr(narrow_product, "VECTOR", compiler().vector_nbytes)
+    rig = Rig()
+    narrow = rig.node("toolkit::FusedMatMul", rig.given(128, 784), rig.given(1568, 784), transB=1)
+    rig.node("toolkit::FusedMatMul", narrow.y, rig.given(1568, 784))
+    last = rig.node("toolkit::FusedMatMul", rig.given(512, 784), rig.given(1568, 784), transB=1)
+    last.role = "backward" if learns else "forward"
+    assert rig.taken() == [learns, False, False]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -84,7 +84,10 @@ def batch_normalization(node: Node, inputs: Sequence[Layout | None], resources: 
 
 
 def _accepts_training(node: Node) -> bool:
-    return _fits(node.x, node.inputs[1:5]) and node.attributes.get("activation", "") in ("", "Relu")
+    has_residual = any(item is not None for item in node.inputs[5:])
+    return (
+        _fits(node.x, node.inputs[1:5]) and node.attributes.get("activation", "") in ("", "Relu") and not has_residual
+    )
 
 
 @kernel(TOOLKIT_DOMAIN, "BatchNormalizationTraining", accepts=_accepts_training)
@@ -176,6 +179,8 @@ def _accepts_gradient(node: Node) -> bool:
     x, mask = node.inputs[1], node.inputs[5] if len(node.inputs) > 5 else None
     made = None if mask is None else mask.producer
     if made is not None and (made.op_type != "BatchNormalizationTraining" or not _accepts_training(made)):
+        return False
+    if any(item is not None for item in (*node.inputs[6:], *node.outputs[3:])):
         return False
     known = x is not None and _fits(x, [*node.inputs[2:5], *node.outputs[1:3]])
     return known and (mask is None or made is not None) and node.x.dtype == node.y.dtype

@@ -14,6 +14,7 @@ from toolkit.backends.native.batched.product import stacks_win
 from toolkit.backends.native.elementwise.region import shapes_of
 from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.normalization.clipping import take_in_clips
+from toolkit.backends.native.normalization.residuals import take_in_sums
 from toolkit.backends.native.optimization.gradients import finiteness, guard
 from toolkit.backends.native.products.packing import Packed
 from toolkit.backends.native.registry import KERNELS
@@ -37,11 +38,12 @@ class NativeBackend(HostBackend):
         return False
 
     def arrange(self, program: Program) -> None:
-        """Form attention, take over what is small, let normalisations clip, and form regions of it."""
+        """Form attention, take over what is small, let normalisations clip and add, and form regions of it."""
         if stacks_win():
             form_attention(program, self.name, _is_served, (LIBRARY, SLOW), is_exact=True)
         take_small_nodes(program)
         take_in_clips(program, self.name)
+        take_in_sums(program, self.name)
         form_elementwise_regions(program, self.name, shapes_of)
 
     def lower(self, node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:

@@ -4,7 +4,8 @@ Taken are nodes of programs that only compute forward; of those that learn the u
 recurrent layers with their gradients; in both large convolutions where fewer multiplications do. What lies in a
 library's own layout (behind convolutions) is left to the library, for every change of layout is a copy, unless a kernel
 does not mind. Where the other choice is numpy, neither that nor size matters. Large products by one matrix are taken
-in both, and small stacks of products in inference, each on processors for which ours are faster.
+in both, those of few rows in training, and small stacks of products in inference, each on processors for which ours are
+faster.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from toolkit.backends.native.elementwise.region import is_uniform_work
 from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.movement.narrow_filters import is_read_by, narrows_filters
 from toolkit.backends.native.products.large_product import is_large_product, wins
+from toolkit.backends.native.products.narrow_product import is_narrow_product
 from toolkit.backends.native.recurrent.sizes import MANY, Sizes
 from toolkit.backends.native.reductions.columns import reduces_leading_axes
 from toolkit.backends.native.registry import KERNELS
@@ -95,6 +97,8 @@ def _take_of_training(program: Program) -> None:
         keeps = node.backend in (LIBRARY, NAME) and _keeps_layout(node, elsewhere)
         if node.op_type in RECURRENT and node.domain == TOOLKIT_DOMAIN:
             is_better_off = _learns_sooner(node)
+        elif node.op_type in PRODUCTS and is_narrow_product(node):
+            is_better_off = _is_served(node)
         elif node.op_type in OF_TRAINING or (node.op_type in PRODUCTS and _is_large_product(node)):
             is_better_off = _is_better_off(node)
         elif node.op_type == "Cast" and node.x.parameter is not None and len(node.x.shape) >= SPATIAL_RANK:

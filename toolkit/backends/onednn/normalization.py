@@ -64,13 +64,16 @@ def _is_per_channel(node: Node) -> bool:
 
 
 def _trains(node: Node) -> bool:
-    return _is_image(node) and node.attributes.get("activation", "") in ("", "Relu")
+    has_residual = any(item is not None for item in node.inputs[5:])
+    return _is_image(node) and node.attributes.get("activation", "") in ("", "Relu") and not has_residual
 
 
 def _knows_mask(node: Node) -> bool:
     """Whether the mask, whose bytes only oneDNN understands, is one of its own."""
     mask = node.inputs[5] if len(node.inputs) > 5 else None
     made = None if mask is None else mask.producer
+    if any(item is not None for item in (*node.inputs[6:], *node.outputs[3:])):
+        return False
     return _is_image(node) and (mask is None or (made is not None and made.op_type == "BatchNormalizationTraining"))
 
 

@@ -113,6 +113,7 @@ def _training(
     bias: np.ndarray,
     mean: np.ndarray,
     variance: np.ndarray,
+    residual: np.ndarray | None = None,
     *,
     epsilon: float = 1e-5,
     momentum: float = 0.9,
@@ -120,8 +121,13 @@ def _training(
     activation_alpha: float = 0.0,
     activation_beta: float = 0.0,
 ) -> tuple[np.ndarray | None, ...]:
-    """The mask of what the activation let through comes last; Clip, with its bounds, is taken in behind placement."""
+    """A residual is added before the activation. The mask of what the latter let through comes last.
+
+    Clip, with its bounds, is taken in behind placement, as a residual is.
+    """
     y, *statistics = normalise_batch(x, scale, bias, mean, variance, epsilon=epsilon, momentum=momentum)
+    if residual is not None:
+        y = y + residual
     if not activation:
         return (y, *statistics, None)
     low, high = (0.0, math.inf) if activation == "Relu" else (activation_alpha, activation_beta)
@@ -130,10 +136,12 @@ def _training(
 
 
 def _infer_training(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
-    x, *vectors = inputs
+    x, vectors, residual = inputs[0], inputs[1:5], (*inputs[5:], None)[0]
     assert x is not None
     if len(x[1]) < 2:
         raise ShapeError(f"the input must be (batch, channels, ...), got {x[1]}")
+    if residual is not None and residual[1] != x[1]:
+        raise ShapeError(f"the residual must have the input's shape {x[1]}, got {residual[1]}")
     for item in vectors:
         if item is None or item[1] != x[1][1:2]:
             raise ShapeError(f"scale, bias, mean and variance must be vectors of {x[1][1]} channels, got {item}")
@@ -154,6 +162,8 @@ def _training_expansion(call: Call) -> list[Expression | None]:
     batch_variance = emit("ReduceMean", centred * centred, axes, keepdims=0)
     inverse = 1.0 / emit("Sqrt", batch_variance + float(call.attribute("epsilon", 1e-5)))
     y = centred * reshape(scale * inverse, across) + reshape(bias, across)
+    if len(call.inputs) > 5 and call.inputs[5] is not None:
+        y = y + cast(call.inputs[5], y.dtype)
     moved = [
         running * momentum + batch * (1.0 - momentum)
         for running, batch in ((mean, batch_mean), (variance, batch_variance))

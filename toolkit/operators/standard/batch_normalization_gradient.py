@@ -32,16 +32,22 @@ def _gradient_reference(
     batch_mean: np.ndarray,
     batch_variance: np.ndarray,
     mask: np.ndarray | None = None,
+    more: np.ndarray | None = None,
     *,
     epsilon: float = 1e-5,
     activation: str = "",
 ) -> tuple[np.ndarray, ...]:
-    """In float32 where anything is of half width, as the statistics are beside images of that."""
-    types = x.dtype, scale.dtype, scale.dtype
+    """In float32 where anything is of half width, as the statistics are beside images of that.
+
+    ``more`` is added to the gradient. What the activation lets through of it comes last: the gradient of a residual.
+    """
+    types = x.dtype, scale.dtype, scale.dtype, x.dtype
     given = (g, x, scale, batch_mean, batch_variance)
     g, x, scale, batch_mean, batch_variance = (
         item.astype(np.float32) if item.dtype in HALF_WIDTH else item for item in given
     )
+    if more is not None:
+        g = g + more
     if activation:
         assert mask is not None
         g = np.where(mask, g, g.dtype.type(0))
@@ -51,18 +57,19 @@ def _gradient_reference(
     dbias, dscale = g.sum(axis=axes), (g * centred).sum(axis=axes)
     dx = g - centred * channelwise(dscale / count, x.ndim) - channelwise(dbias / count, x.ndim)
     dx *= channelwise(scale * inverse, x.ndim)
-    return tuple(item.astype(dtype, copy=False) for item, dtype in zip((dx, dscale, dbias), types, strict=True))
+    return tuple(item.astype(dtype, copy=False) for item, dtype in zip((dx, dscale, dbias, g), types, strict=True))
 
 
 def _infer_gradient(inputs: Sequence[TensorType | None], attributes: dict[str, Any], _: Any) -> list[TensorType]:
     g, x, scale, *rest = inputs
     assert x is not None
     assert scale is not None
-    if g is None or g[1] != x[1]:
+    given = [item for item in (g, *rest[3:]) if item is not None]
+    if g is None or any(item[1] != x[1] for item in given):
         raise ShapeError(f"the gradient must have the input's shape {x[1]}")
     if attributes.get("activation", "") and (len(rest) < 3 or rest[2] is None):
         raise ShapeError("the gradient through an activation needs its mask as sixth input")
-    return [x, scale, scale]
+    return [x, scale, scale, x]
 
 
 def gradient_of_inputs(
@@ -151,17 +158,23 @@ def _weighted_sum(*terms: tuple[Expression | None, float]) -> Expression | None:
 
 
 def training_gradient(call: Call, g: Expression | None, *further: Expression | None) -> list[Expression | None]:
-    """The rule of the training form: it hands its statistics, and what its activation let through, to the gradient."""
+    """The rule of the training form: it hands its statistics, and what its activation let through, to the gradient.
+
+    The gradient of a residual is what the activation lets through.
+    """
     mean, variance = call.outputs[3:5]
     assert mean is not None
-    parts: list[Expression | None] = [None] * 3
+    has_residual = len(call.inputs) > 5 and call.inputs[5] is not None
+    parts: list[Expression | None] = [None] * (3 + int(has_residual))
     if g is not None:
         mask = call.outputs[5] if len(call.outputs) > 5 else None
         attributes = {"epsilon": call.attribute("epsilon", 1e-5), "activation": call.attribute("activation", "")}
-        parts = [*_emitted(g, call.x, call.inputs[1], mean, variance, mask, attributes)]
+        parts = [*_emitted(g, call.x, call.inputs[1], mean, variance, mask, attributes, outputs=len(parts))]
+    of_residual = parts[3:]
     if all(item is None for item in further[:4]):
-        return [*parts, None, None]
-    return _with_statistics(parts, call.x, mean, further[:4], float(call.attribute("momentum", 0.9)))
+        return [*parts[:3], None, None, *of_residual]
+    momentum = float(call.attribute("momentum", 0.9))
+    return [*_with_statistics(parts[:3], call.x, mean, further[:4], momentum), *of_residual]
 
 
 def _emitted(
@@ -172,9 +185,12 @@ def _emitted(
     variance: Expression | None,
     mask: Expression | None,
     attributes: dict[str, Any],
+    outputs: int = 3,
 ) -> list[Expression]:
     inputs = [g, x, scale, mean, variance, *([] if mask is None else [mask])]
-    made: list[Expression] = emit("BatchNormalizationGradient", *inputs, domain=TOOLKIT_DOMAIN, **attributes, outputs=3)
+    made: list[Expression] = emit(
+        "BatchNormalizationGradient", *inputs, domain=TOOLKIT_DOMAIN, **attributes, outputs=outputs
+    )
     return made
 
 
@@ -187,6 +203,8 @@ def _gradient_from_parts(call: Call) -> list[Expression | None]:
     across, axes = _across(x), [axis for axis in range(x.ndim) if axis != 1]
     scale, mean, variance = (cast(reshape(item, across), dtype) for item in vectors if item is not None)
     g, wide = cast(g, dtype), cast(x, dtype)
+    if len(call.inputs) > 6 and call.inputs[6] is not None:
+        g = g + cast(call.inputs[6], dtype)
     if call.attribute("activation", ""):
         mask = call.inputs[5]
         assert mask is not None
@@ -198,7 +216,8 @@ def _gradient_from_parts(call: Call) -> list[Expression | None]:
     dx = (g - normal * (dscale * share) - dbias * share) * (scale * inverse)
     model = call.inputs[2]
     assert model is not None
-    return [cast(dx, x.dtype), *(cast(reshape(item, model.shape), model.dtype) for item in (dscale, dbias))]
+    vectors_of = [cast(reshape(item, model.shape), model.dtype) for item in (dscale, dbias)]
+    return [cast(dx, x.dtype), *vectors_of, cast(g, x.dtype)]
 
 
 operator(

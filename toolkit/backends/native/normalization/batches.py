@@ -2,7 +2,8 @@
 
 Images are of float32 or bfloat16, everything else is float32, and so is what is computed with. Sums stay exact for
 images of any size, see ``image_chunks``. The mean of a chunk is known before its variance is
-gathered, while it is in the cache. What a fused activation lets through is kept as a bit for each element.
+gathered, while it is in the cache. What a fused activation lets through is kept as a bit for each element. A residual
+is added in front of the activation; going back, gradients that meet there are added while sums are gathered.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from toolkit.backends.native.normalization.image_chunks import FLOAT32, MASKS, C
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.onednn.memory import channels_in_blocks, channels_last
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
-from toolkit.compiler.program import Node
+from toolkit.compiler.program import Node, Variable
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 FLOAT64 = np.dtype(np.float64)
@@ -32,21 +33,21 @@ WORTH_COMPILING = 1 << 16  # bytes of an image: smaller ones are normalised in m
 
 def is_batch_normalization(node: Node) -> bool:
     """Whether the node normalises images by their own statistics, large ones."""
-    return _is_served(node, 1)
+    return _is_served(node, (node.inputs[0], node.y, *node.inputs[5:]))
 
 
 def is_gradient(node: Node) -> bool:
     """Whether the node is the gradient of such a one, whose mask was made here."""
     mask = node.inputs[5] if len(node.inputs) > 5 else None
     is_known = mask is None or (mask.producer is not None and mask.producer.backend == NAME)
-    return is_known and _is_served(node, 2)
+    return is_known and _is_served(node, (*node.inputs[:2], node.y, *node.inputs[6:], *node.outputs[3:]))
 
 
-def _is_served(node: Node, images: int) -> bool:
-    """Whether the first inputs, so many, and the first output are images of one type, the others of float32."""
+def _is_served(node: Node, images: Sequence[Variable | None]) -> bool:
+    """Whether ``images`` are of one type, the vectors beside them of float32."""
     image = node.inputs[0]
-    alike = {item.dtype for item in (*node.inputs[:images], node.outputs[0]) if item is not None}
-    numbers = [item for item in (*node.inputs[images:5], *node.outputs[1:5]) if item is not None]
+    alike = {item.dtype for item in images if item is not None}
+    numbers = [item for item in (*node.inputs[:5], *node.outputs[:5]) if item is not None and item not in images]
     if image is None or image.size == 0 or not onednn.available():
         return False
     if alike not in ({FLOAT32}, {BFLOAT16}) or any(item.dtype != FLOAT32 for item in numbers):
@@ -83,7 +84,7 @@ def _bits(geometry: Geometry, shape: tuple[int, ...]) -> Layout:
 
 @kernel(TOOLKIT_DOMAIN, "BatchNormalizationTraining", accepts=is_batch_normalization)
 def lower_batch_normalization(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
-    """Image, scale, shift, running mean and variance to image, both moved, those of the batch, and what passes.
+    """Image, scale, shift, running mean and variance, residual to image, both moved, those of the batch, what passes.
 
     The mask of the latter is left out where nobody wants it.
     """
@@ -92,19 +93,27 @@ def lower_batch_normalization(node: Node, inputs: Sequence[Layout | None], resou
     image = _layout(geometry, shape)
     results: list[Layout | None] = [image, *[vector] * 4]
     results += [None if item is None else _bits(geometry, shape) for item in node.outputs[5:]]
-    return _forward(node, geometry, [image, *[vector] * 4], results, resources.threads)
+    given: list[Layout | None] = [image, *[vector] * 4]
+    given += [None if item is None else image for item in node.inputs[5:]]
+    return _forward(node, geometry, given, results, resources.threads)
 
 
 @kernel(TOOLKIT_DOMAIN, "BatchNormalizationGradient", accepts=is_gradient)
 def lower_batch_normalization_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
-    """The gradient of the result, image, scale, mean and variance, mask to the gradients of image, scale and shift."""
+    """The gradient of the result, image, scale, mean and variance, mask, more of the gradient.
+
+    To the gradients of image, scale and shift, and of the residual: all of the first, as far as it passes.
+    """
     shape, vector = node.x.shape, plain(FLOAT32, node.x.shape[1:2])
     mask = inputs[5] if len(inputs) > 5 else None
     geometry = _geometry(inputs[1], shape) if mask is None else mask.opaque
     image = _layout(geometry, shape)
     given: list[Layout | None] = [image, image, *[vector] * 3]
-    given += [None if item is None else _bits(geometry, shape) for item in node.inputs[5:]]
-    return _backward(node, geometry, given, [image, vector, vector], resources.threads)
+    given += [None if item is None else _bits(geometry, shape) for item in node.inputs[5:6]]
+    given += [None if item is None else image for item in node.inputs[6:]]
+    made: list[Layout | None] = [image, vector, vector]
+    made += [None if item is None else image for item in node.outputs[3:]]
+    return _backward(node, geometry, given, made, resources.threads)
 
 
 def _forward(
@@ -112,8 +121,9 @@ def _forward(
 ) -> Kernel:
     epsilon, momentum = float(node.attributes["epsilon"]), float(node.attributes["momentum"])
     low, high = _bounds(node)
-    has_mask = len(outputs) > 5 and outputs[5] is not None
-    writer = ChunkWriter(geometry, 10 + int(has_mask), 2, 2, threads)
+    has_residual, has_mask = (len(item) > 5 and item[5] is not None for item in (inputs, outputs))
+    first_result = 5 + int(has_residual)
+    writer = ChunkWriter(geometry, first_result + 5 + int(has_mask), 2, 2, threads)
     width, count = geometry.width, float(geometry.items * geometry.positions)
     gather, follow, apply = writer.gather, writer.follow, writer.apply
 
@@ -141,8 +151,9 @@ def _forward(
         writer.each_part(block, spread)
         variance = squares.get() / count
         for place, found in ((3, middle), (4, variance)):
-            writer.set_by_channel((writer.by_channel(place, block) - found) * momentum + found, place + 3, block)
-            writer.set_by_channel(found, place + 5, block)
+            moved = (writer.by_channel(place, block) - found) * momentum + found
+            writer.set_by_channel(moved, first_result + place - 2, block)
+            writer.set_by_channel(found, first_result + place, block)
         factor = writer.by_channel(1, block) / (variance + epsilon).square_root()
         writer.set_factors(block, [factor, writer.by_channel(2, block) - middle * factor])
 
@@ -151,16 +162,19 @@ def _forward(
         with apply.loop(vectors) as vector:
             at = first + vector * geometry.step
             value = writer.vector(apply, 0, at).times_plus(factor, addend)
+            if has_residual:
+                value = value + writer.vector(apply, 5, at)
             if has_mask:
                 passes = value > (-math.inf if low is None else low)
-                _store_mask(apply, passes if high is None else passes & (value < high), apply.places[10], at)
+                place = apply.places[first_result + 5]
+                _store_mask(apply, passes if high is None else passes & (value < high), place, at)
             found = value if low is None else value.larger(low)
-            writer.write(found if high is None else found.smaller(high), 5, at)
+            writer.write(found if high is None else found.smaller(high), first_result, at)
 
     writer.each_chunk(gather, chunk)
     writer.each_block(channels)
     writer.each_chunk(apply, elements)
-    return writer.kernel(inputs, outputs)
+    return writer.kernel(inputs, outputs, [(0, 0), (0, 5)] if has_residual else [(0, 0)])
 
 
 def _bounds(node: Node) -> tuple[float | None, float | None]:
@@ -175,14 +189,18 @@ def _backward(
     node: Node, geometry: Geometry, inputs: Sequence[Layout | None], outputs: Sequence[Layout | None], threads: int
 ) -> Kernel:
     epsilon = float(node.attributes["epsilon"])
-    has_mask = len(inputs) > 5 and inputs[5] is not None
-    first_result = 5 + int(has_mask)
-    writer = ChunkWriter(geometry, first_result + 3, 2, 4, threads)
+    has_mask, has_more = (len(inputs) > index and inputs[index] is not None for index in (5, 6))
+    keeps = len(outputs) > 3 and outputs[3] is not None
+    first_result = 5 + int(has_mask) + int(has_more)
+    passed = first_result + 3
+    writer = ChunkWriter(geometry, passed + int(keeps), 2, 4, threads)
     width, count = geometry.width, float(geometry.items * geometry.positions)
     gather, follow, apply = writer.gather, writer.follow, writer.apply
 
     def slope(code: Code, at: Number) -> Number:
         found = writer.vector(code, 0, at)
+        if has_more:
+            found = found + writer.vector(code, first_result - 1, at)
         return _load_mask(code, geometry.lanes, code.places[5], at).choose(found, 0.0) if has_mask else found
 
     def chunk(number: Number, block: Number, first: Number, vectors: Number) -> None:
@@ -190,6 +208,8 @@ def _backward(
 
         def terms(at: Number) -> list[Number]:
             g = slope(gather, at)
+            if keeps:
+                gather.store(g.converted(geometry.dtype), gather.places[passed], at)
             return [g, g * (writer.vector(gather, 1, at) - middle)]
 
         writer.keep(number, writer.totals(first, vectors, terms, 2))
@@ -215,13 +235,16 @@ def _backward(
         with apply.loop(vectors) as vector:
             at = first + vector * geometry.step
             bent = (writer.vector(apply, 1, at) - middle) * tilt
-            value = (slope(apply, at) - level - bent) * factor
+            g = writer.vector(apply, passed, at) if keeps else slope(apply, at)
+            value = (g - level - bent) * factor
             writer.write(value, first_result, at)
 
     writer.each_chunk(gather, chunk)
     writer.each_block(channels)
     writer.each_chunk(apply, elements)
-    return writer.kernel(inputs, outputs)
+    if keeps:
+        return writer.kernel(inputs, outputs, [(3, 0), (3, 6), (0, 1)] if has_more else [(3, 0), (0, 1)])
+    return writer.kernel(inputs, outputs, [(0, 0), (0, 1)])
 
 
 def _store_mask(code: Code, truths: Number, place: str, at: Number) -> None:

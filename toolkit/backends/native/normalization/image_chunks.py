@@ -200,9 +200,14 @@ class ChunkWriter:
         code, width = self.follow, self.geometry.width
         code.store_some(value.converted(FLOAT32), code.places[place], block * width, self.present)
 
-    def kernel(self, inputs: Sequence[Layout | None], outputs: Sequence[Layout | None]) -> Kernel:
-        """The kernel; its first result may take the memory of its first input."""
+    def kernel(
+        self,
+        inputs: Sequence[Layout | None],
+        outputs: Sequence[Layout | None],
+        in_place: Sequence[tuple[int, int]],
+    ) -> Kernel:
+        """The kernel of the three."""
         if self._is_large:
             self.apply.settle()
         after = [self.follow, self.apply]
-        return CompiledKernel(self.gather, inputs, outputs, in_place=[(0, 0)], workspace=self.workspace, after=after)
+        return CompiledKernel(self.gather, inputs, outputs, in_place=in_place, workspace=self.workspace, after=after)
