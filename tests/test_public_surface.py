@@ -136,6 +136,19 @@ def test_importing_looks_for_no_garbage_and_leaves_that_to_others_as_it_was(is_e
     assert done.stdout.strip() == f"{is_enabled} True"
 
 
+@pytest.mark.parametrize("freezes", [True, False])
+def test_what_importing_makes_counts_as_old_and_nothing_frozen_thaws(freezes: bool):
+    code = (
+        "import gc\n"
+        f"{'gc.freeze()' if freezes else ''}\n"
+        "import toolkit\n"
+        "is_young = len(gc.get_objects(0)) + len(gc.get_objects(1)) > 5000\n"
+        "print(bool(gc.get_freeze_count()), is_young)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{freezes} {freezes}"
+
+
 def test_what_is_imported_later_is_listed_from_the_start():
     code = (
         "import toolkit; print(set(toolkit.__all__) <= set(dir(toolkit)), toolkit.Trainer is toolkit.training.Trainer)"

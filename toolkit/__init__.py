@@ -29,6 +29,9 @@ try:
     from toolkit.runtime import Context, Explanation
 finally:
     if _COLLECTS:
+        if not gc.get_freeze_count():  # else what somebody has frozen would thaw
+            gc.freeze()
+            gc.unfreeze()  # what there is counts as old, and is not gone through as soon as something new is made
         gc.enable()
 
 if typing.TYPE_CHECKING:
