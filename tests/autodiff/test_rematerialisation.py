@@ -8,6 +8,7 @@ import pytest
 
 import toolkit as tk
 from tests.support import models
+from toolkit.autodiff import normalised_again
 from toolkit.autodiff.recomputation import ForwardPass
 from toolkit.autodiff.rematerialisation import rematerialise
 from toolkit.autodiff.rematerialisation_choices import lightly, matching_scope, segments, thoroughly
@@ -231,6 +232,47 @@ def test_cheap_layers_come_before_convolutions():
     trainer = trainer_of(residual(12), rematerialise=0.4)
     trainer.gradients(*batch(trainer))
     assert any("Conv" in step.operator for step in repeated(trainer))
+
+
+def repeated_normalisation(trainer):
+    return [step.layer for step in repeated(trainer) if step.operator == "toolkit::BatchNormalizationRepeated"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("size", [8, 48])
+def test_large_steps_repeat_normalisation_of_their_own_accord(size, backend, monkeypatch):
+    monkeypatch.setattr(normalised_again, "LEAST_KEPT", 1)
+    monkeypatch.setattr(normalised_again, "WORTH", 0.0)
+    without = trainer_of(residual(3, size=size), backend=backend, rematerialise=False)
+    again = trainer_of(residual(3, size=size), backend=backend)
+    for _ in range(2):
+        assert again.train_minibatch(*batch(again))[0] == without.train_minibatch(*batch(without))[0]
+    require_same(arrays_of(again.network), arrays_of(without.network))
+    assert not repeated(without)
+    assert repeated_normalisation(again) == [f"stage/block{at}/BatchNormalization1" for at in (2, 1, 0)]
+    assert explained(again).arena_nbytes < explained(without).arena_nbytes
+
+
+def test_small_steps_and_quick_readers_repeat_nothing(monkeypatch):
+    trainer = trainer_of(residual(2))
+    trainer.gradients(*batch(trainer))
+    assert not repeated(trainer)
+    monkeypatch.setattr(normalised_again, "LEAST_KEPT", 1)
+    monkeypatch.setattr(normalised_again, "WORTH", 1e9)
+    trainer = trainer_of(residual(2))
+    trainer.gradients(*batch(trainer))
+    assert not repeated(trainer)
+
+
+def test_normalisation_is_executed_again_elsewhere_than_on_the_host():
+    program = program_of(residual(2))
+    rematerialise(program, EVERYTHING, lambda program: 0, on_host=False)
+    operators = {node.op_type for node in program.nodes if node.is_recomputed}
+    assert "BatchNormalizationTraining" in operators and "BatchNormalizationRepeated" not in operators
+    before = list(program_of(residual(2)).nodes)
+    program = program_of(residual(2))
+    rematerialise(program, None, lambda program: 0, on_host=False)
+    assert len(program.nodes) == len(before)
 
 
 def test_what_is_computed_again_is_marked():

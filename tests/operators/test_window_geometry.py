@@ -90,6 +90,8 @@ REFUSED: list[tuple[str, Any]] = [
     (r"batch, channels, \.\.\.", lambda: own("BatchNormalizationTraining", (3,), *[(3,)] * 4)),
     ("vectors of 3 channels", lambda: own("BatchNormalizationTraining", (2, 3), *[(4,)] * 4)),
     ("'', 'Relu' or 'Clip'", lambda: own("BatchNormalizationTraining", (2, 3), *[(3,)] * 4, activation="Tanh")),
+    ("vectors of the channels", lambda: own("BatchNormalizationRepeated", (2, 3), *[(4,)] * 4)),
+    ("'' or 'Relu'", lambda: own("BatchNormalizationRepeated", (2, 3), *[(3,)] * 4, activation="Clip")),
     ("input's shape", lambda: own("BatchNormalizationGradient", (2, 4), (2, 3), *[(3,)] * 3)),
     ("needs its mask", lambda: own("BatchNormalizationGradient", (2, 3), (2, 3), *[(3,)] * 3, activation="Relu")),
     ("input's shape", lambda: own("LayerNormalizationGradient", (2, 4), (2, 3), (3,), (2, 1), (2, 1))),

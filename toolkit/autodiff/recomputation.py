@@ -3,7 +3,8 @@
 A variable is either kept, or dropped and computed again from kept ones. Any choice gives the same gradients: what a
 dropped variable needs and is dropped as well is computed again too, each at most once. Never dropped are results whose
 next computation would differ (random numbers), what leaves the program or moves a parameter or statistic, and what
-depends on parameters at rest only, which is no activation. Dropout keeps its mask, and is repeated with that.
+depends on parameters at rest only, which is no activation. Dropout keeps its mask, and is repeated with that;
+BatchNormalization with the statistics of its batch, where these are kept.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import numpy as np
 
 from toolkit.compiler.program import UPDATE_ROLES, Node, Program, Variable
 from toolkit.operators.derivative import cast
-from toolkit.operators.expression import Expression, as_expression, emit, where
+from toolkit.operators.expression import TOOLKIT_DOMAIN, Expression, as_expression, emit, where
+from toolkit.operators.precision import HALF_WIDTH
 from toolkit.operators.record import lookup
 
 LAYER_ROLES = ("forward", "loss")
@@ -27,6 +29,7 @@ COSTLY = (  # parts of the names of operators that do more than a little for eac
     *("Unique", "NonMaxSuppression", "Tree", "SVM", "TimeWarping"),
 )
 FIRST_WITH_RATIO_INPUT = 12  # of Dropout
+STATISTICS = 5  # how many inputs and outputs BatchNormalizationTraining has up to the last statistics
 PRODUCTS_PER_ELEMENT = 64  # multiplications that take as long as reading and writing an element
 
 
@@ -53,10 +56,12 @@ class ForwardPass:
     - ``readers``: the nodes of network and loss that read a variable.
     - ``held``: the variables that lie in memory up to the backward pass as things are.
     - ``pinned``: variables that stay whatever is chosen.
+
+    ``on_host``: whether it is executed by backends of the host alone, whose normalisation is repeated by one sweep.
     """
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, program: Program, *, on_host: bool = True) -> None:
+        self.program, self.on_host = program, on_host
         self.position = {node: index for index, node in enumerate(program.nodes)}
         self.varying = _varying(program)
         self.nodes = [node for node in program.nodes if node.role == "forward" and self._varies(node)]
@@ -109,11 +114,42 @@ class ForwardPass:
         for node in self.program.nodes:
             if node.role not in (*LAYER_ROLES, *UPDATE_ROLES):
                 for needed in self._needed(node.inputs, dropped, again):
-                    nodes += _repeat(self.program, needed, again)
+                    nodes += self._repeat(needed, again, dropped)
                     cost += self.cost(needed)
                 inputs[node] = [None if item is None else again.get(item, item) for item in node.inputs]
             nodes.append(node)
         return Schedule(nodes, inputs, cost)
+
+    def keeps_statistics(self, node: Node, dropped: Set[Variable]) -> bool:
+        """Whether a node normalises by its batch, and only what it makes of the image is dropped.
+
+        What a residual was added to is none, nor are statistics that were rounded to half width.
+        """
+        if not self.on_host or node.op_type != "BatchNormalizationTraining" or len(node.inputs) > STATISTICS:
+            return False
+        if node.attributes.get("activation", "") not in ("", "Relu") or any(
+            item in dropped for item in node.outputs[1:]
+        ):
+            return False
+        return all(item is not None and item.dtype not in HALF_WIDTH for item in node.outputs[3:STATISTICS])
+
+    def _repeat(self, node: Node, again: dict[Variable, Variable], dropped: Set[Variable]) -> list[Node]:
+        """Nodes that do the same on what was repeated before; their results are noted in ``again``."""
+        program = self.program
+        inputs = [None if item is None else again.get(item, item) for item in node.inputs]
+        nodes, layer, role = program.nodes, program.layer, program.role
+        program.nodes, program.layer, program.role = [], node.layer, "backward"
+        if _keeps_mask(node) and inputs[0] is not None:
+            again[node.y] = _drop_again(program, node, inputs[0])
+        elif self.keeps_statistics(node, dropped) and inputs[0] is not None:
+            again[node.y] = _normalise_again(program, node, inputs[0])
+        else:
+            again.update(_execute_again(program, node, inputs))
+        for item in program.nodes:
+            item.is_recomputed = True
+        repeated, program.nodes = program.nodes, nodes
+        program.layer, program.role = layer, role
+        return repeated
 
     def _needed(
         self, read: Iterable[Variable | None], dropped: Set[Variable], again: dict[Variable, Variable]
@@ -202,24 +238,23 @@ def _drop_again(program: Program, node: Node, x: Variable) -> Variable:
     return found
 
 
-def _repeat(program: Program, node: Node, again: dict[Variable, Variable]) -> list[Node]:
-    """Nodes that do the same on what was repeated before; their results are noted in ``again``."""
-    inputs = [None if item is None else again.get(item, item) for item in node.inputs]
-    nodes, layer, role = program.nodes, program.layer, program.role
-    program.nodes, program.layer, program.role = [], node.layer, "backward"
-    if _keeps_mask(node) and inputs[0] is not None:
-        again[node.y] = _drop_again(program, node, inputs[0])
-    else:
-        names = ["" if item is None else program.fresh(item.name) for item in node.outputs]
-        types = [(node.y.dtype, ()) if item is None else (item.dtype, item.shape) for item in node.outputs]
-        made = program.append(
-            node.op_type, inputs, node.attributes, domain=node.domain, version=node.version, outputs=names, types=types
-        )
-        made.fused = node.fused
-        pairs = zip(node.outputs, made.outputs, strict=True)
-        again.update((old, new) for old, new in pairs if old is not None and new is not None)
-    for item in program.nodes:
-        item.is_recomputed = True
-    repeated, program.nodes = program.nodes, nodes
-    program.layer, program.role = layer, role
-    return repeated
+def _normalise_again(program: Program, node: Node, x: Variable) -> Variable:
+    """Normalisation by the statistics that were kept."""
+    names = ["epsilon", "activation"]
+    attributes = {name: node.attributes[name] for name in names if name in node.attributes}
+    operands = [x, *node.inputs[1:3], *node.outputs[3:STATISTICS]]
+    made = program.append("BatchNormalizationRepeated", operands, attributes, domain=TOOLKIT_DOMAIN)
+    made.fused = node.fused
+    return made.y
+
+
+def _execute_again(program: Program, node: Node, inputs: list[Variable | None]) -> dict[Variable, Variable]:
+    """What stands for the results of a node, made of what stands for its inputs."""
+    names = ["" if item is None else program.fresh(item.name) for item in node.outputs]
+    types = [(node.y.dtype, ()) if item is None else (item.dtype, item.shape) for item in node.outputs]
+    made = program.append(
+        node.op_type, inputs, node.attributes, domain=node.domain, version=node.version, outputs=names, types=types
+    )
+    made.fused = node.fused
+    pairs = zip(node.outputs, made.outputs, strict=True)
+    return {old: new for old, new in pairs if old is not None and new is not None}

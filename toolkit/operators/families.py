@@ -38,6 +38,7 @@ FAMILIES: tuple[str, ...] = (
 )
 RARE_FAMILIES: dict[str, str] = {
     "standard.attention": "Attention",
+    "standard.batch_normalization_repeated": "toolkit::BatchNormalizationRepeated",
     "standard.causal_convolution": "CausalConvWithState",
     "standard.columns_to_image": "Col2Im toolkit::Im2Col",
     "standard.control_flow": "If Loop Scan",

@@ -81,7 +81,8 @@ class StepCompiler:
             return arrange(changed, self._all, self._resources, store=self.store.imitation(), **options).nbytes
 
         layers = [leaf.path for leaf in self._network.graph.leaves]
-        rematerialise(program, self._rematerialised, measure, layers)
+        on_host = not self.devices.others
+        rematerialise(program, self._rematerialised, measure, layers, on_host=on_host)
 
     def _guard(self, plan: Plan) -> list[Step] | None:
         """What stands between the passes of a plan and its update, where the results outlive that."""

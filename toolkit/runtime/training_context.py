@@ -16,6 +16,7 @@ from toolkit.autodiff import (
     rematerialise,
     require_rematerialise,
 )
+from toolkit.backends.protocol import HOST
 from toolkit.compiler.bind import bind
 from toolkit.compiler.decisions import Decisions
 from toolkit.compiler.placement import place
@@ -88,7 +89,9 @@ class TrainingContext(Context):
         program = bind(self.network, self.batch_size, self._dims, outputs=self._outputs, decisions=decisions)
         choices = training_choices(self.network, *self._asked)
         program = self._differentiated(prepare_for_training(expand_gradients(program), choices), judged)
-        rematerialise(program, self._rematerialise, self._measured, [leaf.path for leaf in self.network.graph.leaves])
+        layers = [leaf.path for leaf in self.network.graph.leaves]
+        on_host = all(backend.device == HOST for backend in self._backends)
+        rematerialise(program, self._rematerialise, self._measured, layers, on_host=on_host)
         return self.compile(program)
 
     def _measured(self, program: Program) -> int:

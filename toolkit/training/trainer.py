@@ -52,6 +52,8 @@ class Trainer:
       and what it hands on, each single layer that matches nothing. Or what the arena of a step may take, as a part of
       what it takes without (``0.5``) or in bytes (an ``int``): then what to compute again is chosen, cheap layers
       before costly ones. Raises ``TrainingError`` in the first step when a budget cannot be met, telling what can.
+      Where nothing is asked for, steps that keep a gibibyte or more repeat what was normalised by the batch between
+      two convolutions, which takes little time; with ``False`` nothing is repeated.
 
     - ``accumulate``: update after so many batches, by the mean over all of their items, as one large batch would.
       ``flush`` updates by what has come so far; ``fit`` does so at the end of an epoch.

@@ -37,7 +37,9 @@ WITH_LIMITS = {  # operators whose kernels say themselves up to which size they 
     *("MaxPool", "AveragePool"),
 }
 CONVOLUTIONS = ("FusedConv", "ConvInputGradient", "ConvWeightGradient")
-STATISTICS = ("BatchNormalizationTraining", "BatchNormalizationGradient")  # exact for images of any size, in any layout
+STATISTICS = (  # exact for images of any size, in any layout
+    *("BatchNormalizationTraining", "BatchNormalizationRepeated", "BatchNormalizationGradient"),
+)
 FILTERING = "toolkit.backends.native.winograd"
 TURNING = "toolkit.backends.native.movement.turning"
 RECURRENT = ("Recurrent", "RecurrentGradient")

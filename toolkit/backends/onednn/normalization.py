@@ -88,12 +88,18 @@ def lower_batch_normalization(node: Node, inputs: Sequence[Layout | None], resou
     source = plain(source.dtype, source.shape) if _is_table(node) else source
     given = _row_by_row(source) if _is_table(node) else descriptor_of(source)
     channels, epsilon = node.x.shape[1], float(node.attributes.get("epsilon", 1e-5))
-    flags = GLOBAL_STATISTICS | _AFFINE
+    flags = GLOBAL_STATISTICS | _AFFINE | (FUSE_RELU if node.attributes.get("activation") == "Relu" else 0)
     described = describe("batch_normalization_forward", FORWARD_INFERENCE, given, given, epsilon, flags)
     vector = dense(np.dtype(np.float32), (channels,))
     operands = [reads(SRC, 0, given), writes(DST, 0, given)]
     operands += [reads(argument, 1 + index, vector) for index, argument in enumerate((SCALE, SHIFT, MEAN, VARIANCE))]
     return PrimitiveKernel(described, [source, *_vectors(4, channels)], [source], operands, in_place=[(0, 0)])
+
+
+@kernel(TOOLKIT_DOMAIN, "BatchNormalizationRepeated", accepts=_is_per_channel)
+def lower_repetition(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """The same, with the Relu that the training form has taken in."""
+    return lower_batch_normalization(node, inputs, resources)
 
 
 def _row_by_row(table: Layout) -> Descriptor:

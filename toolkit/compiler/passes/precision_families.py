@@ -36,7 +36,9 @@ _OPERATORS = {
     Family.NORMALISATION: (
         "GroupNormalization InstanceNormalization LayerNormalization LogSoftmax LRN RMSNormalization Softmax"
     ),
-    Family.IMAGES: "BatchNormalization BatchNormalizationTraining BatchNormalizationGradient",
+    Family.IMAGES: (
+        "BatchNormalization BatchNormalizationTraining BatchNormalizationRepeated BatchNormalizationGradient"
+    ),
 }
 FAMILIES = {name: family for family, names in _OPERATORS.items() for name in names.split()}
 FACTORS = (0, 1)  # the inputs of a product that are multiplied

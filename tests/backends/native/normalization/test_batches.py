@@ -80,6 +80,25 @@ def test_both_directions(variant, shape, activation, beyond, monkeypatch):
         assert_close(found[name], array.astype(np.float32), 2e-6, name)
 
 
+@pytest.mark.parametrize("beyond", [BEYOND_CACHES, 1], ids=["cached", "beyond caches"])
+@pytest.mark.parametrize("activation", ["", "Relu"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("variant", LAYOUTS, ids=lambda item: item.name)
+def test_a_repetition_is_the_same_bit_for_bit(variant, shape, activation, beyond, monkeypatch):
+    monkeypatch.setattr(image_chunks, "BEYOND_CACHES", beyond)
+    random = np.random.default_rng(0)
+    rig = Rig(variant, [NativeBackend()])
+    source = rig.given(random.standard_normal(shape).astype(np.float32) + np.float32(3))
+    vectors = [rig.given(random.uniform(0.5, 1.5, shape[1]).astype(np.float32)) for _ in range(4)]
+    training = {"epsilon": 1e-3, "momentum": 0.8, "activation": activation}
+    first = rig.program.append("BatchNormalizationTraining", [source, *vectors], training, domain="toolkit", outputs=5)
+    operands, attributes = [source, *vectors[:2], *first.outputs[3:5]], {"epsilon": 1e-3, "activation": activation}
+    second = rig.program.append("BatchNormalizationRepeated", operands, attributes, domain="toolkit")
+    found = rig.run({"first": first.y, "second": second.y})
+    assert second.backend == "native"
+    np.testing.assert_array_equal(found["second"], found["first"])
+
+
 @pytest.mark.parametrize("shape", SHAPES[:3], ids=str)
 @pytest.mark.parametrize("variant", LAYOUTS, ids=lambda item: item.name)
 def test_what_is_clipped(variant, shape, monkeypatch):

@@ -98,6 +98,27 @@ def lower_batch_normalization(node: Node, inputs: Sequence[Layout | None], resou
     return _forward(node, geometry, given, results, resources.threads)
 
 
+@kernel(TOOLKIT_DOMAIN, "BatchNormalizationRepeated", accepts=is_batch_normalization)
+def lower_repetition(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """Image, scale, shift, mean and variance to the image that the training form made of these, bit for bit."""
+    shape, vector = node.x.shape, plain(FLOAT32, node.x.shape[1:2])
+    geometry = _geometry(inputs[0], shape)
+    image = _layout(geometry, shape)
+    writer = ChunkWriter(geometry, 6, 0, 2, resources.threads)
+    low, _ = _bounds(node)
+
+    def elements(number: Number, block: Number, first: Number, vectors: Number) -> None:
+        factor, addend = writer.factors(block)
+        with writer.apply.loop(vectors) as vector:
+            at = first + vector * geometry.step
+            value = writer.vector(writer.apply, 0, at).times_plus(factor, addend)
+            writer.write(value if low is None else value.larger(low), 5, at)
+
+    writer.each_block(lambda block: _set_factors(writer, block, 3, float(node.attributes["epsilon"])))
+    writer.each_chunk(writer.apply, elements)
+    return writer.kernel([image, *[vector] * 4], [image], [(0, 0)])
+
+
 @kernel(TOOLKIT_DOMAIN, "BatchNormalizationGradient", accepts=is_gradient)
 def lower_batch_normalization_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """The gradient of the result, image, scale, mean and variance, mask, more of the gradient.
@@ -154,8 +175,7 @@ def _forward(
             moved = (writer.by_channel(place, block) - found) * momentum + found
             writer.set_by_channel(moved, first_result + place - 2, block)
             writer.set_by_channel(found, first_result + place, block)
-        factor = writer.by_channel(1, block) / (variance + epsilon).square_root()
-        writer.set_factors(block, [factor, writer.by_channel(2, block) - middle * factor])
+        _set_factors(writer, block, first_result + 3, epsilon)
 
     def elements(number: Number, block: Number, first: Number, vectors: Number) -> None:
         factor, addend = writer.factors(block)
@@ -175,6 +195,16 @@ def _forward(
     writer.each_block(channels)
     writer.each_chunk(apply, elements)
     return writer.kernel(inputs, outputs, [(0, 0), (0, 5)] if has_residual else [(0, 0)])
+
+
+def _set_factors(writer: ChunkWriter, block: Number, place: int, epsilon: float) -> None:
+    """By what a block is multiplied, and what is added then, by the mean and variance that are kept from ``place`` on.
+
+    These are what a repetition knows too: it computes the same.
+    """
+    middle, variance = writer.by_channel(place, block), writer.by_channel(place + 1, block)
+    factor = writer.by_channel(1, block) / (variance + epsilon).square_root()
+    writer.set_factors(block, [factor, writer.by_channel(2, block) - middle * factor])
 
 
 def _bounds(node: Node) -> tuple[float | None, float | None]:

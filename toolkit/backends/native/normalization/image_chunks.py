@@ -1,7 +1,7 @@
 """Images seen as chunks of positions, whose sums are gathered by all threads and put together in float64.
 
 A direction of batch normalisation is three functions: the chunks by all threads, what follows for each channel by one,
-and every element by all threads. Refused: rows that do not fill vectors.
+and every element by all threads; the first is left out where nothing is summed. Refused: rows that do not fill vectors.
 """
 
 from __future__ import annotations
@@ -206,8 +206,8 @@ class ChunkWriter:
         outputs: Sequence[Layout | None],
         in_place: Sequence[tuple[int, int]],
     ) -> Kernel:
-        """The kernel of the three."""
+        """The kernel of them."""
         if self._is_large:
             self.apply.settle()
-        after = [self.follow, self.apply]
-        return CompiledKernel(self.gather, inputs, outputs, in_place=in_place, workspace=self.workspace, after=after)
+        codes = [self.gather, self.follow, self.apply] if self._sums else [self.follow, self.apply]
+        return CompiledKernel(codes[0], inputs, outputs, in_place=in_place, workspace=self.workspace, after=codes[1:])
