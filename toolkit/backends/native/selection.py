@@ -40,7 +40,7 @@ CONVOLUTIONS = ("FusedConv", "ConvInputGradient", "ConvWeightGradient")
 STATISTICS = (  # exact for images of any size, in any layout
     *("BatchNormalizationTraining", "BatchNormalizationRepeated", "BatchNormalizationGradient"),
 )
-FILTERING = "toolkit.backends.native.winograd"
+SOONER = ("toolkit.backends.native.winograd", "toolkit.backends.native.pointwise")  # by fewer multiplications
 TURNING = "toolkit.backends.native.movement.turning"
 RECURRENT = ("Recurrent", "RecurrentGradient")
 OF_ROWS = {"Softmax", "LogSoftmax", "LayerNormalization", "InstanceNormalization", "GroupNormalization"}
@@ -152,8 +152,8 @@ def _keeps_layout(node: Node, elsewhere: set[Variable]) -> bool:
 
 
 def _is_filtered(node: Node) -> bool:
-    """Whether a kernel of minimal filtering takes the node: they do where that is the sooner way."""
-    return node.op_type in CONVOLUTIONS and KERNELS.serves(FILTERING, node)
+    """Whether a kernel that multiplies less takes the node: they do where that is the sooner way."""
+    return node.op_type in CONVOLUTIONS and any(KERNELS.serves(home, node) for home in SOONER)
 
 
 def _is_of_statistics(node: Node) -> bool:

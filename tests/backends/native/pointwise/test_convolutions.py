@@ -1,0 +1,90 @@
+"""Convolutions with windows of one position by seven products, in layouts of oneDNN, against the reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.backends.native.checked import check_node
+from toolkit.backends import onednn
+from toolkit.backends.native.compilation.compiler import compiler
+from toolkit.backends.native.pointwise import sizes
+from toolkit.backends.native.winograd.images import Images
+from toolkit.backends.onednn.backend import OneDNNBackend
+
+pytestmark = pytest.mark.skipif(not onednn.available(), reason=f"oneDNN: {onednn.unavailable_reason()}")
+
+
+USUAL: dict[str, Any] = {"strides": [1, 1], "pads": [0, 0, 0, 0], "dilations": [1, 1], "group": 1}
+SHAPES = [
+    ((2, 128, 7, 7), 256, 1),  # an odd number of positions, in tiles of two heights
+    ((1, 256, 10, 12), 128, 1),
+    ((3, 192, 9, 15), 320, 1),
+    ((2, 128, 14, 13), 128, 2),
+]
+shapes = pytest.mark.parametrize(("x", "outputs", "stride"), SHAPES)
+several = pytest.mark.parametrize("threads", [1, 2])
+
+
+def _arrays(x: tuple[int, ...], outputs: int) -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    weight = random.standard_normal((outputs, x[1], 1, 1)) / np.sqrt(x[1])
+    return [array.astype(np.float32) for array in (random.standard_normal(x), weight, random.standard_normal(outputs))]
+
+
+def _result(x: tuple[int, ...], outputs: int, stride: int) -> tuple[int, ...]:
+    return x[0], outputs, -(-x[2] // stride), -(-x[3] // stride)
+
+
+@pytest.fixture(autouse=True)
+def even_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "LEAST_PRODUCTS", 0)
+
+
+@pytest.fixture(params=["last", "blocks"])
+def laid(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images lie with channels last, or in blocks of them, as a library's convolution has made them."""
+    if request.param == "blocks":
+        lanes = compiler().lanes(np.dtype(np.float32))
+        monkeypatch.setattr(Images, "of", lambda shape, layout: Images((shape[2], shape[3]), shape[1], lanes))
+
+
+@several
+@shapes
+@pytest.mark.usefixtures("laid")
+def test_convolution(x: tuple[int, ...], outputs: int, stride: int, threads: int) -> None:
+    arrays, others = _arrays(x, outputs), [OneDNNBackend()]
+    check_node("FusedConv", arrays, {**USUAL, "strides": [stride] * 2}, threads=threads, others=others)
+
+
+@several
+@shapes
+@pytest.mark.usefixtures("laid")
+def test_convolution_with_residual(x: tuple[int, ...], outputs: int, stride: int, threads: int) -> None:
+    residual = np.random.default_rng(1).standard_normal(_result(x, outputs, stride)).astype(np.float32)
+    attributes = {**USUAL, "strides": [stride] * 2, "activation": "Relu"}
+    options: dict[str, Any] = {"threads": threads, "others": [OneDNNBackend()]}
+    check_node("FusedConv", [*_arrays(x, outputs), residual], attributes, **options)
+
+
+@several
+@pytest.mark.parametrize(("x", "outputs", "stride"), [item for item in SHAPES if item[2] == 1])
+@pytest.mark.usefixtures("laid")
+def test_gradient_by_the_input(x: tuple[int, ...], outputs: int, stride: int, threads: int) -> None:
+    _, weight, _ = _arrays(x, outputs)
+    grad = np.random.default_rng(1).standard_normal(_result(x, outputs, stride)).astype(np.float32)
+    attributes = {**USUAL, "input_shape": list(x)}
+    check_node("ConvInputGradient", [grad, weight], attributes, threads=threads, others=[OneDNNBackend()])
+
+
+@several
+@shapes
+@pytest.mark.usefixtures("laid")
+def test_gradient_by_the_weight(x: tuple[int, ...], outputs: int, stride: int, threads: int) -> None:
+    image, weight, _ = _arrays(x, outputs)
+    grad = np.random.default_rng(1).standard_normal(_result(x, outputs, stride)).astype(np.float32)
+    attributes = {**USUAL, "strides": [stride] * 2, "weight_shape": list(weight.shape), "has_bias": 0}
+    options: dict[str, Any] = {"known": (), "threads": threads, "others": [OneDNNBackend()], "tolerance": 2e-5}
+    check_node("ConvWeightGradient", [image, grad], attributes, **options)

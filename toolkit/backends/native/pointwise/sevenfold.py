@@ -1,0 +1,195 @@
+"""Strassen's product in Winograd's form: matrices of two by two parts are multiplied by seven products of parts.
+
+With the left factor in parts a, b over c, d, and the right one in e, f over g, h, the products are those of ``LEFT``
+and ``RIGHT``, of which each is a sum of parts. Sums of them are the parts of the result:
+
+    a e + b g                         and its neighbour  (u + s1 t1) + s4 h
+    (u + s3 t3) + d (-t4)             and its neighbour  (u + s3 t3) + s1 t1          with  u = a e + s2 t2
+
+Their order is one in which sums stay in registers from product to product. A result is rounded relatively to the
+largest numbers that it was mixed with: those of its own row and of another one, and of two columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from itertools import product
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.compilation.compiler import compiler
+from toolkit.backends.native.products.tile import UNROLLED, VECTORS, width
+
+Whole = TypeVar("Whole")
+FLOAT32 = np.dtype(np.float32)
+PRODUCTS = 7
+RESULTS = 4  # parts: upper left, lower left, lower right, upper right
+ROWS = {64: 14}  # of a tile, where vectors of so many bytes come with 32 registers
+FEW_ROWS = 6
+
+
+def most_rows() -> int:
+    """Rows of the highest tile: their sums are in registers, beside a row of a panel and a factor."""
+    return ROWS.get(compiler().vector_nbytes, FEW_ROWS)
+
+
+def left_factors(upper: tuple[Number, Number], lower: tuple[Number, Number]) -> list[Number]:
+    """The left factors of the products, in their order, from the parts of the left matrix."""
+    (a, b), (c, d) = upper, lower
+    s1 = c + d
+    s2 = s1 - a
+    return [a, b, s2, a - c, d, s1, b - s2]
+
+
+def right_factors(upper: tuple[Number, Number], lower: tuple[Number, Number]) -> list[Number]:
+    """The right factors of the products, in their order, from the parts of the right matrix."""
+    (e, f), (g, h) = upper, lower
+    t1 = f - e
+    t2 = h - t1
+    return [e, g, t2, h - f, g - t2, t1, h]
+
+
+class Coming(NamedTuple, Generic[Whole]):
+    """Lines of the caches in segments of so many rows as a tile has, ``row`` numbers apart.
+
+    Segments ``first`` to ``last`` are fetched. Every second one lies ``half`` numbers behind the one before, every
+    fourth one ``pair`` numbers, and the others follow ``apart`` numbers from each other.
+    """
+
+    first: Whole
+    last: Whole
+    half: Whole
+    pair: Whole
+    apart: Whole
+    row: Whole
+
+
+class Tile(NamedTuple):
+    """How left factors lie: in blocks of ``steps`` steps of the depth, one after the other.
+
+    In a block ``rows`` rows lie ``row`` numbers apart, and their steps ``step``.
+    """
+
+    rows: int
+    row: int
+    step: int
+    steps: int
+
+    @property
+    def block(self) -> int:
+        """Numbers of a block."""
+        return max(self.rows * self.row, self.steps * self.step)
+
+
+@cache
+def sevenfold_function(tile: Tile, coming: int) -> str:
+    """The name of a function for ``Code.invoke``: two tiles of rows, far apart, by two panels of columns.
+
+    - Places: the left factors, one after the other, as ``tile`` says; the right factors, each a panel of ``width()`` columns, step by step; and the sums, room for
+      ``RESULTS`` + 2 tiles, row by row.
+      And ``coming`` places of lines that will be wanted next.
+    - Numbers: the blocks of a factor, and the fields of a ``Coming`` for each of these places.
+    """
+    code = Code(3 + coming, numbers=1 + coming * len(Coming._fields))
+    _Writer(code, tile).write()
+    return compiler().name(code.text())
+
+
+class _Writer:
+    """Writes the function."""
+
+    def __init__(self, code: Code, tile: Tile) -> None:
+        self._code, self._tile, self._rows, self._lanes = code, tile, tile.rows, compiler().lanes(FLOAT32)
+        self._left, self._right, self._sums, *coming = code.places
+        blocks, *numbers = code.numbers
+        size = len(Coming._fields)
+        fields = [Coming(*numbers[start : start + size]) for start in range(0, len(numbers), size)]
+        self._blocks, self._coming = blocks, list(zip(coming, fields, strict=True))
+        self._next = [code.cell(item.first) for item in fields]
+        self._grid = list(product(range(tile.rows), range(VECTORS)))
+        zero = code.constant(0.0, FLOAT32, self._lanes)
+        self._zero = zero
+        self._cells = {place: code.cell(zero) for place in self._grid}
+        self._at_left, self._at_right = code.cell(code.index(0)), code.cell(code.index(0))
+
+    def write(self) -> None:
+        upper_left, lower_left, lower_right, upper_right, first, second = range(RESULTS + 2)
+        self._multiply()
+        self._keep(first)
+        self._multiply()
+        self._keep(upper_left)
+        self._become(first)
+        self._multiply()
+        self._keep(first)
+        self._multiply()
+        self._keep(second)
+        self._multiply()
+        self._keep(lower_left)
+        self._each(lambda place: self._zero)
+        self._multiply()
+        self._keep(lower_right, plus=second)
+        self._each(lambda place: self._cells[place].get() + self._kept(first, place))
+        self._multiply()
+        self._keep(upper_right)
+
+    def _multiply(self) -> None:
+        """Add the product that comes next to what the registers hold."""
+        code, tile = self._code, self._tile
+        with code.loop(self._blocks):
+            self._fetch()
+            with code.loop(tile.steps, UNROLLED) as position:
+                for ahead in range(UNROLLED):
+                    self._step(position, ahead)
+            self._at_left.set(self._at_left.get() + tile.block)
+            self._at_right.set(self._at_right.get() + tile.steps * width())
+
+    def _fetch(self) -> None:
+        """One segment of each kind, as long as there are any."""
+        code = self._code
+        for (place, coming), cell in zip(self._coming, self._next, strict=True):
+            segment = cell.get()
+            with code.where(segment < coming.last):
+                start = (segment & 1) * coming.half + ((segment >> 1) & 1) * coming.pair + (segment >> 2) * coming.apart
+                for row in range(self._rows):
+                    code.prefetch(place, start + coming.row * row, FLOAT32, cache=2)
+            cell.set(segment + 1)
+
+    def _step(self, position: Number, ahead: int) -> None:
+        code, lanes = self._code, self._lanes
+        panel = self._at_right.get() + position * width()
+        loaded = [
+            code.load(self._right, panel + (ahead * width() + vector * lanes), FLOAT32, lanes)
+            for vector in range(VECTORS)
+        ]
+        first = self._at_left.get() + position * self._tile.step
+        for row in range(self._rows):
+            at = first + (row * self._tile.row + ahead * self._tile.step)
+            factor = code.load(self._left, at, FLOAT32).spread(lanes)
+            for vector, numbers in enumerate(loaded):
+                cell = self._cells[row, vector]
+                cell.set(factor.times_plus(numbers, cell.get()))
+
+    def _each(self, value: Callable[[tuple[int, int]], Number]) -> None:
+        for place in self._grid:
+            self._cells[place].set(value(place))
+
+    def _at(self, tile: int, place: tuple[int, int]) -> int:
+        row, vector = place
+        return (tile * self._rows + row) * width() + vector * self._lanes
+
+    def _kept(self, tile: int, place: tuple[int, int]) -> Number:
+        return self._code.load(self._sums, self._at(tile, place), FLOAT32, self._lanes)
+
+    def _become(self, tile: int) -> None:
+        self._each(lambda place: self._kept(tile, place))
+
+    def _keep(self, tile: int, plus: int | None = None) -> None:
+        """Write what the registers hold, with a tile added to it, as a tile of the sums."""
+        for place in self._grid:
+            found = self._cells[place].get()
+            found = found if plus is None else found + self._kept(plus, place)
+            self._code.store(found, self._sums, self._at(tile, place))

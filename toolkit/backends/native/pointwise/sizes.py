@@ -1,0 +1,59 @@
+"""Which pointwise convolutions take less time by seven products than by eight."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolkit.backends import onednn
+from toolkit.backends.native.compilation.compiler import compiler
+from toolkit.backends.native.products.ending import is_usual_ending
+from toolkit.backends.native.products.tile import width
+from toolkit.backends.native.registry import is_of_float32
+from toolkit.compiler.known import is_static
+from toolkit.compiler.program import Node, Variable
+
+FLOAT32 = np.dtype(np.float32)
+LEAST_PRODUCTS = 1 << 27  # multiplications, a millisecond, below which the weight takes longer to read than it saves
+LEAST_DEPTH = 128  # channels that are summed over, which repay what is added to make factors and results
+LEAST_SIDES = 128  # of a gradient by the weight, whose factors are both made anew
+
+
+def is_pointwise(node: Node) -> bool:
+    """Whether the node is a convolution with a known weight of one position that goes by seven products."""
+    weight = node.inputs[1]
+    if weight is None or not is_static(weight) or not _is_of_one_position(node, weight, node.y):
+        return False
+    return is_usual_ending(node, axis=1) and _wins(weight.shape[1], weight.shape[0])
+
+
+def is_input_gradient(node: Node) -> bool:
+    """Whether the node is the gradient of such a convolution by its input."""
+    weight = node.inputs[1]
+    if weight is None or not is_static(weight) or not _is_of_one_position(node, weight, node.x):
+        return False
+    return set(node.attributes["strides"]) == {1} and _wins(weight.shape[0], weight.shape[1])
+
+
+def is_weight_gradient(node: Node) -> bool:
+    """Whether the node is the gradient of such a convolution by its weight alone."""
+    grad = node.inputs[1]
+    if grad is None or any(item is not None for item in node.outputs[1:]):
+        return False
+    outputs, channels = node.y.shape[:2]
+    if min(outputs, channels) < LEAST_SIDES or outputs % (2 * compiler().lanes(FLOAT32)):
+        return False
+    return _is_of_one_position(node, node.y, grad) and _wins(outputs, channels)
+
+
+def _is_of_one_position(node: Node, weight: Variable, result: Variable) -> bool:
+    """Whether windows are of one position, and there is enough to multiply."""
+    if not onednn.available() or not is_of_float32(node) or len(node.x.shape) != 4 or len(weight.shape) != 4:
+        return False
+    if set(weight.shape[2:]) != {1} or any(node.attributes["pads"]) or int(node.attributes["group"]) != 1:
+        return False
+    return result.size * weight.shape[1] >= LEAST_PRODUCTS
+
+
+def _wins(depth: int, columns: int) -> bool:
+    """Whether both make whole vectors and panels in each of two parts, and sums are long enough."""
+    return not depth % (2 * compiler().lanes(FLOAT32)) and not columns % (2 * width()) and depth >= LEAST_DEPTH
