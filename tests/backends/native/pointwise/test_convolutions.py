@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+import toolkit as tk
 from tests.backends.native.checked import check_node
 from toolkit.backends import onednn
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.pointwise import sizes
+from toolkit.backends.native.pointwise.sizes import is_pointwise
 from toolkit.backends.native.winograd.images import Images
 from toolkit.backends.onednn.backend import OneDNNBackend
+from toolkit.compiler.program import Node, Program, Variable
 
 pytestmark = pytest.mark.skipif(not onednn.available(), reason=f"oneDNN: {onednn.unavailable_reason()}")
 
@@ -39,8 +42,9 @@ def _result(x: tuple[int, ...], outputs: int, stride: int) -> tuple[int, ...]:
 
 
 @pytest.fixture(autouse=True)
-def even_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def taken_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sizes, "LEAST_PRODUCTS", 0)
+    monkeypatch.setattr(sizes, "VECTOR", compiler().vector_nbytes)
 
 
 @pytest.fixture(params=["last", "blocks"])
@@ -88,3 +92,55 @@ def test_gradient_by_the_weight(x: tuple[int, ...], outputs: int, stride: int, t
     attributes = {**USUAL, "strides": [stride] * 2, "weight_shape": list(weight.shape), "has_bias": 0}
     options: dict[str, Any] = {"known": (), "threads": threads, "others": [OneDNNBackend()], "tolerance": 2e-5}
     check_node("ConvWeightGradient", [image, grad], attributes, **options)
+
+
+@several
+@pytest.mark.parametrize("stride", [1, 2])
+def test_weights_that_change_are_packed_by_the_kernel(
+    stride: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizes, "LEAST_POSITIONS", 0)
+    layers = [tk.layers.Convolution(256, 1, strides=stride, bias=False), tk.layers.Convolution(128, 1, bias=False)]
+    network = tk.layers.Sequential(layers).network((128, 9, 11))
+    random = np.random.default_rng(0)
+    x = random.standard_normal((3, 128, 9, 11)).astype(np.float32)
+    found = []
+    for backend in ("cpu", "numpy"):
+        context = network.context(batch_size=3, training=True, backend=backend, threads=threads)
+        (name, y), *_ = context.forward(x).items()
+        grad = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
+        found.append((y, context.backward({name: grad})))
+        kernels = {step.kernel for step in context.explain().steps if "Conv" in step.operator}
+        assert backend == "numpy" or "compiled" in kernels
+    (y, grads), (expected, expected_grads) = found
+    np.testing.assert_allclose(y, expected, atol=1e-5 * np.abs(expected).max())
+    for kind in ("inputs", "parameters"):
+        for name, grad in expected_grads[kind].items():
+            np.testing.assert_allclose(grads[kind][name], grad, atol=2e-5 * np.abs(grad).max())
+
+
+def _node(changes: dict[str, Any], weight: tuple[int, ...]) -> Node:
+    program = Program(layer="checked")
+    x, filters = Variable("x", np.dtype(np.float32), (2, 128, 16, 16)), Variable("w", np.dtype(np.float32), weight)
+    filters.constant = np.zeros(weight, np.float32)
+    return program.append("FusedConv", [x, filters], {**USUAL, **changes}, domain="toolkit", version=1, outputs=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "weight"),
+    [
+        ({"group": 2}, (256, 64, 1, 1)),
+        ({"pads": [1, 1, 1, 1]}, (256, 128, 1, 1)),
+        ({"pads": [1, 1, 1, 1]}, (256, 128, 3, 3)),
+        ({}, (200, 128, 1, 1)),  # whose halves are no whole panels
+    ],
+)
+def test_leaves_what_is_not_pointwise(changes: dict[str, Any], weight: tuple[int, ...]) -> None:
+    assert is_pointwise(_node({}, (256, 128, 1, 1)))
+    assert not is_pointwise(_node(changes, weight))
+
+
+def test_leaves_what_is_small_to_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = _node({}, (256, 128, 1, 1))
+    monkeypatch.setattr(sizes, "LEAST_PRODUCTS", 1 << 27)
+    assert not is_pointwise(node)

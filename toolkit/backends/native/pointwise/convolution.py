@@ -52,7 +52,7 @@ def lower_input_gradient(node: Node, inputs: Sequence[Layout | None], resources:
 
 
 def _kernel(node: Node, given: Sequence[Layout | None], resources: Resources, *, is_turned: bool) -> Kernel:
-    """The result lies as the image does. A weight that changes with each step is packed by the kernel, near the team."""
+    """The result lies as the image does. A weight that changes with each step is packed by the kernel itself."""
     weight, filters = node.inputs[1], SevenfoldPanels(is_turned)
     assert weight is not None
     images = Images.of(node.x.shape, given[0])
@@ -133,7 +133,7 @@ class _Writer:
 
     def _groups(self, begin: Number, end: Number, group: int, panels: tuple[Number, Number]) -> None:
         """All tiles from begin to end, so many together."""
-        code = self.code
+        code, self._end = self.code, panels[1]
         with code.loop(end, group, start=begin) as first:
             last = (first + group).smaller(end)
             with code.loop(last, start=first) as tile:
@@ -207,15 +207,15 @@ class _Writer:
         return self.code.address(place or self._target, start, FLOAT32), lines
 
     def _coming_images(self, tile: Number, panel: Number) -> tuple[str, Coming[Number | int]]:
-        """What will be seen of a tile, as much as it takes panels to see all of it."""
+        """What will be seen of a tile, fetched beside the last panel: others would push it out of the cache again."""
         positions, images = self._positions, self._images
         image, first, _ = self._place(tile)
         start = image * (images.numbers * images.size[0] * images.size[1]) + positions.read_at(images, first)
         half = positions.half * images.block * positions.strides[0] * positions.strides[1]
         apart = images.channel_factor * self._lanes
         segments = 4 * self._blocks
-        begin, end = (number * segments / self._panels for number in (panel, panel + 1))
-        lines: Coming[Number | int] = Coming(begin, end, half, apart, 2 * apart, images.block * positions.strides[1])
+        end = (panel + 1 >= self._end).choose(self.code.index(segments), 0)
+        lines: Coming[Number | int] = Coming(0, end, half, apart, 2 * apart, images.block * positions.strides[1])
         return self.code.address(self._image, start, FLOAT32), lines
 
     def _bring_back(self, image: Number, first: Number, panel: Number, rows: int) -> None:

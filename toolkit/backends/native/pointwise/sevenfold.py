@@ -89,9 +89,9 @@ class Tile(NamedTuple):
 def sevenfold_function(tile: Tile, coming: int) -> str:
     """The name of a function for ``Code.invoke``: two tiles of rows, far apart, by two panels of columns.
 
-    - Places: the left factors, one after the other, as ``tile`` says; the right factors, each a panel of ``width()`` columns, step by step; and the sums, room for
-      ``RESULTS`` + 2 tiles, row by row.
-      And ``coming`` places of lines that will be wanted next.
+    - Places: the left factors, one after the other, as ``tile`` says; the right ones, each a panel of ``width()``
+      columns, step by step; the sums, room for ``RESULTS`` + 2 tiles, row by row; and ``coming`` places of lines that
+      will be wanted next.
     - Numbers: the blocks of a factor, and the fields of a ``Coming`` for each of these places.
     """
     code = Code(3 + coming, numbers=1 + coming * len(Coming._fields))

@@ -13,7 +13,9 @@ from toolkit.compiler.known import is_static
 from toolkit.compiler.program import Node, Variable
 
 FLOAT32 = np.dtype(np.float32)
+VECTOR = 64  # bytes; with tiles as low as narrower vectors have registers for, what is saved goes in sums of parts
 LEAST_PRODUCTS = 1 << 27  # multiplications, a millisecond, below which the weight takes longer to read than it saves
+LEAST_POSITIONS = 1024  # by which a weight is multiplied that changes, so that packing it each time repays
 LEAST_DEPTH = 128  # channels that are summed over, which repay what is added to make factors and results
 LEAST_SIDES = 128  # of a gradient by the weight, whose factors are both made anew
 
@@ -23,7 +25,9 @@ def is_pointwise(node: Node) -> bool:
     weight = node.inputs[1]
     if weight is None or not is_static(weight) or not _is_of_one_position(node, weight, node.y):
         return False
-    return is_usual_ending(node, axis=1) and _wins(weight.shape[1], weight.shape[0])
+    if not (is_usual_ending(node, axis=1) and _is_packed_seldom(weight, node.y.size // weight.shape[0])):
+        return False
+    return _wins(weight.shape[1], weight.shape[0])
 
 
 def is_input_gradient(node: Node) -> bool:
@@ -31,7 +35,9 @@ def is_input_gradient(node: Node) -> bool:
     weight = node.inputs[1]
     if weight is None or not is_static(weight) or not _is_of_one_position(node, weight, node.x):
         return False
-    return set(node.attributes["strides"]) == {1} and _wins(weight.shape[0], weight.shape[1])
+    if set(node.attributes["strides"]) != {1} or not _is_packed_seldom(weight, node.x.size // weight.shape[0]):
+        return False
+    return _wins(weight.shape[0], weight.shape[1])
 
 
 def is_weight_gradient(node: Node) -> bool:
@@ -47,11 +53,22 @@ def is_weight_gradient(node: Node) -> bool:
 
 def _is_of_one_position(node: Node, weight: Variable, result: Variable) -> bool:
     """Whether windows are of one position, and there is enough to multiply."""
-    if not onednn.available() or not is_of_float32(node) or len(node.x.shape) != 4 or len(weight.shape) != 4:
+    if (
+        compiler().vector_nbytes != VECTOR
+        or not onednn.available()
+        or not is_of_float32(node)
+        or len(node.x.shape) != 4
+        or len(weight.shape) != 4
+    ):
         return False
     if set(weight.shape[2:]) != {1} or any(node.attributes["pads"]) or int(node.attributes["group"]) != 1:
         return False
     return result.size * weight.shape[1] >= LEAST_PRODUCTS
+
+
+def _is_packed_seldom(weight: Variable, positions: int) -> bool:
+    """Whether packing a weight takes little beside multiplying by it."""
+    return weight.constant is not None or positions >= LEAST_POSITIONS
 
 
 def _wins(depth: int, columns: int) -> bool:

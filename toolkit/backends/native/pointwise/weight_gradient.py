@@ -38,7 +38,7 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 FLOAT32 = np.dtype(np.float32)
 MOST_SUMS_NBYTES = 1 << 20  # of which each thread has all; larger ones are shared out
-FACTORS_NBYTES = 1 << 20  # of the left factors of a chunk
+FACTORS_NBYTES = 1 << 21  # of the left factors of a chunk
 FEWEST, MOST = 64, 256  # positions of half a chunk, beyond what the bytes say
 
 
@@ -232,13 +232,13 @@ class _Writer:
     def _coming_tile(
         self, tile: Number, panel: Number, part: Number, chunk: _Chunk
     ) -> tuple[str, Coming[Number | int]]:
-        """A piece of what this tile will be made of in the next chunk."""
-        begin, end = self._own_panels
-        start, count = self._piece(chunk.first + chunk.depth * 2, chunk, (panel - begin) * 2 + part, (end - begin) * 2)
+        """Half of what this tile will be made of in the next chunk, fetched beside the last panel."""
+        start, count = self._piece(chunk.first + chunk.depth * 2, chunk, part, self.code.index(2))
         grads, factor = self._grads, self._grads.channel_factor
         apart = grads.block * (self._lanes // 2)
         channel = tile * (self._lanes * factor)
-        lines: Coming[Number | int] = Coming(0, count * 2, grads.channels // 2 * factor, apart, 2 * apart, grads.block)
+        last = (panel + 1 >= self._own_panels[1]).choose(count * 2, 0)
+        lines: Coming[Number | int] = Coming(0, last, grads.channels // 2 * factor, apart, 2 * apart, grads.block)
         return self._position(self._grad, grads, (1, 1), start, chunk, channel), lines
 
     def _piece(self, first: Number, chunk: _Chunk, number: Number, pieces: Number) -> tuple[Number, Number]:
