@@ -19,9 +19,11 @@ from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.pointwise.filters import SevenfoldPanels
 from toolkit.backends.native.pointwise.positions import Positions
 from toolkit.backends.native.pointwise.sevenfold import (
+    PARTS,
     PRODUCTS,
     RESULTS,
     Coming,
+    Ending,
     Tile,
     left_factors,
     sevenfold_function,
@@ -107,6 +109,9 @@ class _Writer:
         self._is_large = node.y.size * FLOAT32.itemsize >= BEYOND_CACHES
         self._store = code.store_past if self._is_large else code.store
 
+        is_bare = not addends and not self._activation.name and not positions.each % 2
+        self._ending = (Ending.PAST if self._is_large else Ending.PLACES) if is_bare else Ending.SUMS
+
         self._panel = PRODUCTS * self._blocks * self._lanes * width()  # numbers of the right factors of a panel
         self._factors = PRODUCTS * self._blocks * positions.highest * self._lanes  # and of the left ones of a tile
         shares_panels = (
@@ -190,11 +195,13 @@ class _Writer:
         heights = {positions.height + 1, positions.height} if positions.higher else {positions.height}
         for height in sorted(heights):
             with code.where(rows.equals(height)):
-                function = sevenfold_function(Tile(height, self._lanes, 1, self._lanes), coming=2)
+                tile_of = Tile(height, self._lanes, 1, self._lanes)
+                function = sevenfold_function(tile_of, coming=2, ending=self._ending)
                 code.invoke(
                     function, places, [item if isinstance(item, Number) else code.index(item) for item in numbers]
                 )
-                self._bring_back(image, first, panel, height)
+                if self._ending is Ending.SUMS:
+                    self._bring_back(image, first, panel, height)
 
     def _coming_results(self, image: Number, first: Number, panel: Number) -> tuple[str, Coming[Number | int]]:
         """The lines of what is added to results, else of these, unless they are written past the caches."""
@@ -222,7 +229,7 @@ class _Writer:
         """The results of sums, and what is fused behind them."""
         code, positions, results, lanes = self.code, self._positions, self._results, self._lanes
         start = image * (results.numbers * positions.each)
-        for part, (down, across) in enumerate(((0, 0), (1, 0), (1, 1), (0, 1))):
+        for part, (down, across) in enumerate(PARTS):
             begin = first + down * positions.half
             present = (code.index(positions.each) - begin).smaller(rows) if down else code.index(rows)
             for vector in range(0, width(), lanes):

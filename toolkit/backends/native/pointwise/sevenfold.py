@@ -13,6 +13,7 @@ largest numbers that it was mixed with: those of its own row and of another one,
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum, auto
 from functools import cache
 from itertools import product
 from typing import Generic, NamedTuple, TypeVar
@@ -27,7 +28,8 @@ from toolkit.backends.native.products.tile import UNROLLED, VECTORS, width
 Whole = TypeVar("Whole")
 FLOAT32 = np.dtype(np.float32)
 PRODUCTS = 7
-RESULTS = 4  # parts: upper left, lower left, lower right, upper right
+PARTS = ((0, 0), (1, 0), (1, 1), (0, 1))  # of the result, in the order in which they are done: how far down and across
+RESULTS = len(PARTS)
 ROWS = {64: 14}  # of a tile, where vectors of so many bytes come with 32 registers
 FEW_ROWS = 6
 
@@ -68,6 +70,14 @@ class Coming(NamedTuple, Generic[Whole]):
     row: Whole
 
 
+class Ending(Enum):
+    """Where results go: beside each other, to be finished, or to their places, there perhaps past the caches."""
+
+    SUMS = auto()
+    PLACES = auto()
+    PAST = auto()
+
+
 class Tile(NamedTuple):
     """How left factors lie: in blocks of ``steps`` steps of the depth, one after the other.
 
@@ -86,23 +96,27 @@ class Tile(NamedTuple):
 
 
 @cache
-def sevenfold_function(tile: Tile, coming: int) -> str:
+def sevenfold_function(tile: Tile, coming: int, ending: Ending = Ending.SUMS) -> str:
     """The name of a function for ``Code.invoke``: two tiles of rows, far apart, by two panels of columns.
 
     - Places: the left factors, one after the other, as ``tile`` says; the right ones, each a panel of ``width()``
       columns, step by step; the sums, room for ``RESULTS`` + 2 tiles, row by row; and ``coming`` places of lines that
       will be wanted next.
     - Numbers: the blocks of a factor, and the fields of a ``Coming`` for each of these places.
+
+    Unless the ``ending`` is ``SUMS``, results are written where the first ``Coming`` lies, whose segments are those of
+    the lower rows beside the upper ones, of the columns far apart, and of the vectors of a panel.
     """
     code = Code(3 + coming, numbers=1 + coming * len(Coming._fields))
-    _Writer(code, tile).write()
+    _Writer(code, tile, ending).write()
     return compiler().name(code.text())
 
 
 class _Writer:
     """Writes the function."""
 
-    def __init__(self, code: Code, tile: Tile) -> None:
+    def __init__(self, code: Code, tile: Tile, ending: Ending) -> None:
+        self._ending = ending
         self._code, self._tile, self._rows, self._lanes = code, tile, tile.rows, compiler().lanes(FLOAT32)
         self._left, self._right, self._sums, *coming = code.places
         blocks, *numbers = code.numbers
@@ -117,24 +131,24 @@ class _Writer:
         self._at_left, self._at_right = code.cell(code.index(0)), code.cell(code.index(0))
 
     def write(self) -> None:
-        upper_left, lower_left, lower_right, upper_right, first, second = range(RESULTS + 2)
+        first, second = RESULTS, RESULTS + 1
         self._multiply()
         self._keep(first)
         self._multiply()
-        self._keep(upper_left)
+        self._finish(0)
         self._become(first)
         self._multiply()
         self._keep(first)
         self._multiply()
         self._keep(second)
         self._multiply()
-        self._keep(lower_left)
+        self._finish(1)
         self._each(lambda place: self._zero)
         self._multiply()
-        self._keep(lower_right, plus=second)
+        self._finish(2, plus=second)
         self._each(lambda place: self._cells[place].get() + self._kept(first, place))
         self._multiply()
-        self._keep(upper_right)
+        self._finish(3)
 
     def _multiply(self) -> None:
         """Add the product that comes next to what the registers hold."""
@@ -187,9 +201,22 @@ class _Writer:
     def _become(self, tile: int) -> None:
         self._each(lambda place: self._kept(tile, place))
 
-    def _keep(self, tile: int, plus: int | None = None) -> None:
-        """Write what the registers hold, with a tile added to it, as a tile of the sums."""
+    def _keep(self, tile: int) -> None:
+        """Write what the registers hold as a tile of the sums."""
         for place in self._grid:
+            self._code.store(self._cells[place].get(), self._sums, self._at(tile, place))
+
+    def _finish(self, part: int, plus: int | None = None) -> None:
+        """Write what the registers hold, with a kept tile added to it, as a part of the result."""
+        code, (target, lines) = self._code, self._coming[0]
+        down, across = PARTS[part]
+        start = lines.half * down + lines.pair * across
+        for place in self._grid:
+            row, vector = place
             found = self._cells[place].get()
             found = found if plus is None else found + self._kept(plus, place)
-            self._code.store(found, self._sums, self._at(tile, place))
+            if self._ending is Ending.SUMS:
+                code.store(found, self._sums, self._at(part, place))
+            else:
+                store = code.store_past if self._ending is Ending.PAST else code.store
+                store(found, target, start + lines.row * row + lines.apart * vector)

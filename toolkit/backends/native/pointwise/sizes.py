@@ -16,7 +16,7 @@ FLOAT32 = np.dtype(np.float32)
 VECTOR = 64  # bytes; with tiles as low as narrower vectors have registers for, what is saved goes in sums of parts
 LEAST_PRODUCTS = 1 << 27  # multiplications, a millisecond, below which the weight takes longer to read than it saves
 LEAST_POSITIONS = 1024  # by which a weight is multiplied that changes, so that packing it each time repays
-LEAST_DEPTH = 128  # channels that are summed over, which repay what is added to make factors and results
+LEAST_DEPTH = 64  # channels that are summed over, which repay what is added to make factors and results
 LEAST_SIDES = 128  # of a gradient by the weight, whose factors are both made anew
 
 

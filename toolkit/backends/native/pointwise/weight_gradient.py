@@ -19,6 +19,7 @@ from toolkit.backends.native.images.windows import HEAD
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.pointwise.positions import Positions
 from toolkit.backends.native.pointwise.sevenfold import (
+    PARTS,
     PRODUCTS,
     RESULTS,
     Coming,
@@ -268,7 +269,7 @@ class _Writer:
     def _bring_back(self, target: str, apart: tuple[int, int], is_first: bool) -> None:
         code, lanes, channels = self.code, self._lanes, self._images.channels
         rows = lanes // 2
-        for part, (down, across) in enumerate(((0, 0), (1, 0), (1, 1), (0, 1))):
+        for part, (down, across) in enumerate(PARTS):
             for row in range(rows):
                 for vector in range(0, width(), lanes):
                     total = code.load(self._sums, (part * rows + row) * width() + vector, FLOAT32, lanes)
