@@ -22,7 +22,7 @@ from toolkit.backends.native.products.tile import DEPTH, tile_function, width
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.winograd.convolution import BLOCK_NBYTES
 from toolkit.backends.native.winograd.functions import square_function, weight_function
-from toolkit.backends.native.winograd.images import Distances, Images, Squares
+from toolkit.backends.native.winograd.images import Corner, Distances, Images, Squares
 from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window
 from toolkit.backends.native.winograd.windows import Windows
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
@@ -98,7 +98,7 @@ class _Writer:
         self._sums = self._filters + filters
         self._owned = team.share(self._panels) if shares_outputs else (code.index(0), code.index(self._panels))
         if goes_all_the_way:
-            self._all_the_way()
+            self._all_the_way(team)
         elif shares_outputs:
             self._gather(code.index(0), code.index(tiles.total))
             self._bring_back(self._owned[0], self._sums)
@@ -136,7 +136,10 @@ class _Writer:
     def _block(self, first: Number, count: Number, *, replaces: bool) -> None:
         """Add what ``count`` tiles from ``first`` on give to the sums."""
         code, (begin, end) = self.code, self._owned
-        self._see(first, count)
+        with code.loop(count) as slot:
+            corner = self._tiles.corner(first + slot)
+            self._see_window(corner, slot)
+            self._see_grad(corner, slot)
         with code.loop(self._tiles.points) as point:
             for part in range(self._windows.parts):
                 windows = self._windows.at(self._factors, point, part)
@@ -145,11 +148,20 @@ class _Writer:
                     sums = self._sums + (local * self._tiles.channels + part * DEPTH) * width()
                     self._multiply(windows, self._filter(local), sums, self._windows.depth(part), count, replaces)
 
-    def _all_the_way(self) -> None:
-        """Filters of the gradient from all tiles, some channels of one panel after the other."""
+    def _all_the_way(self, team: Team) -> None:
+        """Filters of the gradient from all tiles, some channels of one panel after the other.
+
+        Threads see windows together, each some of the tiles, in the space of the first.
+        """
         code, (begin, end), points = self.code, self._owned, self._tiles.points
-        total, apart = code.index(self._tiles.total), TOGETHER * width()
-        self._see(code.index(0), total)
+        total, apart, meet = code.index(self._tiles.total), TOGETHER * width(), team.barrier()
+        self._factors = self._factors - self._square + HEAD
+        first, last = team.share(total)
+        with code.loop(last, start=first) as tile:
+            self._see_window(self._tiles.corner(tile), tile)
+        with code.loop(total) as tile:
+            self._see_grad(self._tiles.corner(tile), tile)
+        meet()
         for part in range(self._windows.parts):
             with code.loop(self._windows.depth(part), TOGETHER) as start, code.loop(end, start=begin) as panel:
                 with code.loop(points) as point:
@@ -158,17 +170,16 @@ class _Writer:
                     self._multiply(windows, right, self._sums + point * apart, TOGETHER, total, replaces=True)
                 self._bring_back_channels(panel, self._sums, start + part * DEPTH, TOGETHER)
 
-    def _see(self, first: Number, count: Number) -> None:
-        """See the windows of ``count`` tiles from ``first`` on, and the tiles themselves, which are filters here."""
-        code, spare = self.code, (self._space, self._square)
-        with code.loop(count) as slot:
-            corner = self._tiles.corner(first + slot)
+    def _see_window(self, corner: Corner, slot: Number) -> None:
+        self._windows.see(self._image, corner, (self._space, self._square), self._factors, slot)
 
-            def see_filter(place: str, channel_factor: int, distances: Distances) -> None:
-                self._see_filter(place, channel_factor, distances, slot)
+    def _see_grad(self, corner: Corner, slot: Number) -> None:
+        """See a tile of the gradient by the output, which is a filter here."""
 
-            self._windows.see(self._image, corner, spare, self._factors, slot)
-            self._of_grads.read(code, self._grad, corner, spare, see_filter)
+        def see_filter(place: str, channel_factor: int, distances: Distances) -> None:
+            self._see_filter(place, channel_factor, distances, slot)
+
+        self._of_grads.read(self.code, self._grad, corner, (self._space, self._square), see_filter)
 
     def _filter(self, local: Number) -> str:
         """The tiles of a block at a point, as a panel of outputs."""
