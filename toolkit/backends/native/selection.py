@@ -10,6 +10,8 @@ faster.
 
 from __future__ import annotations
 
+import numpy as np
+
 from toolkit.backends.native.batched.product import is_batched_product, stacks_win
 from toolkit.backends.native.elementwise.region import is_uniform_work
 from toolkit.backends.native.kernel import NAME
@@ -19,6 +21,8 @@ from toolkit.backends.native.products.narrow_product import is_narrow_product
 from toolkit.backends.native.recurrent.sizes import MANY, Sizes
 from toolkit.backends.native.reductions.columns import reduces_leading_axes
 from toolkit.backends.native.registry import KERNELS
+from toolkit.compiler.known import is_static
+from toolkit.compiler.passes.dead_code import remove_dead_code
 from toolkit.compiler.program import Node, Program, Variable
 from toolkit.compiler.work import PRODUCTS, products
 from toolkit.errors import malformed, naming
@@ -61,9 +65,15 @@ SPATIAL_RANK = 3  # from here on the library chooses layouts for itself
 
 def take_small_nodes(program: Program) -> None:
     """Let the backend have the nodes that it computes sooner than those who have them."""
+    are_read_wide = False
     for node in program.nodes:
-        if (node.backend == LIBRARY and (_is_filtered(node) or _is_of_statistics(node))) or _draws(node):
+        if node.backend == LIBRARY and _is_filtered(node):
             node.backend = NAME
+            are_read_wide |= _reads_filters_wide(node)
+        elif (node.backend == LIBRARY and _is_of_statistics(node)) or _draws(node):
+            node.backend = NAME
+    if are_read_wide:
+        remove_dead_code(program)
     if any(node.role != "forward" for node in program.nodes):
         _take_of_training(program)
         return
@@ -154,6 +164,19 @@ def _keeps_layout(node: Node, elsewhere: set[Variable]) -> bool:
 def _is_filtered(node: Node) -> bool:
     """Whether a kernel that multiplies less takes the node: they do where that is the sooner way."""
     return node.op_type in CONVOLUTIONS and any(KERNELS.serves(home, node) for home in SOONER)
+
+
+def _reads_filters_wide(node: Node) -> bool:
+    """Let a convolution read the weight that a Cast would narrow for it: it rounds what it sees of it, once.
+
+    Whether there was such a Cast.
+    """
+    weight = node.inputs[1]
+    made_by = None if weight is None else weight.producer
+    if made_by is None or made_by.op_type != "Cast" or made_by.x.dtype != np.float32 or not is_static(made_by.x):
+        return False
+    node.inputs[1] = made_by.x
+    return True
 
 
 def _is_of_statistics(node: Node) -> bool:

@@ -204,7 +204,9 @@ def test_features_tell_what_a_processor_can_do() -> None:
     assert [item.registers for item in made] == [16, 16, 32]
     assert [item.converts_halves for item in made] == [False, True, False]
     assert not any(item.rounds_bfloat16 for item in made)
-    assert processor.Processor("", "+avx512f,+avx512bf16").rounds_bfloat16
+    assert not any(item.multiplies_bfloat16 for item in (*made, processor.Processor("", "+avx512f,+amx-bf16")))
+    narrow = processor.Processor("", "+avx512f,+avx512bf16")
+    assert narrow.rounds_bfloat16 and narrow.multiplies_bfloat16
 
 
 @pytest.mark.parametrize("lack", ["module", "distribution"])

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
+import onnx
 import pytest
 
-from tests.backends.native.checked import check_node, planned
+from tests.backends.native.checked import check_node, execute, planned
+from tests.support.interpret import apply
 from toolkit.backends import onednn
+from toolkit.backends.native.backend import NativeBackend
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.winograd.convolution import is_convolution
 from toolkit.backends.native.winograd.images import Images
 from toolkit.backends.onednn.backend import OneDNNBackend
+from toolkit.backends.protocol import Resources
+from toolkit.backends.registry import numpy_backend
+from toolkit.compiler.placement import place
 from toolkit.compiler.program import Program, Variable
+from toolkit.runtime.plan import Plan
 
 pytestmark = pytest.mark.skipif(not onednn.available(), reason=f"oneDNN: {onednn.unavailable_reason()}")
 
@@ -76,7 +84,7 @@ def test_gradient_by_the_weight(x: tuple[int, ...], outputs: int, pads: list[int
 def in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Images lie in blocks of channels, as those do that a library's convolution has made for a training step."""
     lanes = compiler().lanes(np.dtype(np.float32))
-    monkeypatch.setattr(Images, "of", lambda shape, layout: Images((shape[2], shape[3]), shape[1], lanes))
+    monkeypatch.setattr(Images, "of", lambda shape, layout, dtype=None: Images((shape[2], shape[3]), shape[1], lanes))
 
 
 @pytest.mark.usefixtures("in_blocks")
@@ -89,6 +97,96 @@ def test_channels_in_blocks(x: tuple[int, ...], outputs: int, pads: list[int], t
     check_node("ConvInputGradient", [grad, weight], {**attributes, "input_shape": list(x)}, **options)
     shape: dict[str, Any] = {"weight_shape": list(weight.shape), "has_bias": 1}
     check_node("ConvWeightGradient", [image, grad], {**attributes, **shape}, known=(), outputs=2, **options)
+
+
+narrow = pytest.mark.skipif(not compiler().multiplies_bfloat16, reason="the processor has no products of bfloat16")
+HALF = np.dtype(ml_dtypes.bfloat16)
+NARROW_SHAPES = [
+    ((3, 128, 27, 28), 96, [1, 1, 1, 1]),
+    ((2, 136, 41, 30), 120, [2, 0, 1, 1]),  # neither channels nor outputs fill vectors
+    ((5, 264, 14, 14), 264, [1, 1, 1, 1]),  # channels in two parts, the second of one vector
+]
+narrow_shapes = pytest.mark.parametrize(("x", "outputs", "pads"), NARROW_SHAPES)
+
+
+@narrow
+@several
+@narrow_shapes
+def test_convolution_of_bfloat16(x: tuple[int, ...], outputs: int, pads: list[int], threads: int) -> None:
+    """Sums are float32; what is seen of images and filters is rounded once more."""
+    image, weight, bias = _arrays(x, outputs)
+    given: list[np.ndarray] = [image.astype(HALF), weight.astype(HALF), bias]
+    residual = _grad(x, outputs, pads).astype(HALF)
+    options: dict[str, Any] = {"threads": threads, "others": [OneDNNBackend()], "tolerance": 1.5e-2}
+    check_node("FusedConv", given, {**USUAL, "pads": pads}, **options)
+    check_node("FusedConv", [*given, residual], {**USUAL, "pads": pads, "activation": "Relu"}, **options)
+
+
+@narrow
+def test_a_weight_that_would_be_narrowed_is_read_as_it_is() -> None:
+    x, outputs, _ = NARROW_SHAPES[0]
+    image, weight, _ = _arrays(x, outputs)
+    program = Program(layer="checked")
+    given, wide = Variable("x0", HALF, image.shape), Variable("w", weight.dtype, weight.shape, constant=weight)
+    program.inputs["x0"] = given
+    cast = program.append("Cast", [wide], {"to": onnx.TensorProto.BFLOAT16}, version=13, outputs=1)
+    node = program.append("FusedConv", [given, cast.y], USUAL, domain="toolkit", version=1, outputs=1)
+    program.outputs = {"0": node.y}
+    backends = [OneDNNBackend(), NativeBackend(), numpy_backend()]
+    place(program, backends)
+    assert node.backend == "native" and node.inputs[1] is wide and program.nodes == [node]
+    plan = Plan(program, backends, Resources(2), packed={})
+    execute(plan, [image.astype(HALF)])
+    exact = apply("toolkit", "FusedConv", 1, [image.astype(HALF).astype(np.float32), weight], USUAL)[0]
+    error = plan.output_arrays["0"].astype(np.float32) - exact
+    assert float(np.sqrt(np.mean(error**2))) < 5e-3 * exact.std()
+
+
+@narrow
+@several
+@narrow_shapes
+def test_gradient_by_the_input_of_bfloat16(x: tuple[int, ...], outputs: int, pads: list[int], threads: int) -> None:
+    _, weight, _ = _arrays(x, outputs)
+    given = [_grad(x, outputs, pads).astype(HALF), weight.astype(HALF)]
+    attributes, others = {**USUAL, "pads": pads, "input_shape": list(x)}, [OneDNNBackend()]
+    check_node("ConvInputGradient", given, attributes, threads=threads, others=others, tolerance=1.5e-2)
+
+
+@narrow
+@several
+@narrow_shapes
+def test_gradient_by_the_weight_of_bfloat16(x: tuple[int, ...], outputs: int, pads: list[int], threads: int) -> None:
+    image, weight, _ = _arrays(x, outputs)
+    given = [image.astype(HALF), _grad(x, outputs, pads).astype(HALF)]
+    exact = [item.astype(np.float32) for item in given]
+    attributes = {**USUAL, "pads": pads, "weight_shape": list(weight.shape), "has_bias": 1}
+    options: dict[str, Any] = {"known": (), "outputs": 2, "threads": threads, "others": [OneDNNBackend()]}
+    plan = planned("ConvWeightGradient", given, attributes, result=np.dtype(np.float32), **options)
+    for _ in range(2):
+        execute(plan, given)
+        for name, wanted in enumerate(apply("toolkit", "ConvWeightGradient", 1, exact, attributes)):
+            found = plan.output_arrays[str(name)]
+            assert found.dtype == np.float32
+            assert np.abs(found - wanted).max() < 3e-2 * wanted.std()
+
+
+@narrow
+def test_narrow_images_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Images, "of", lambda shape, layout, dtype: Images(shape[2:], shape[1], 16, dtype))
+    x, outputs, pads = NARROW_SHAPES[1]
+    image, weight, bias = _arrays(x, outputs)
+    options: dict[str, Any] = {"threads": 2, "others": [OneDNNBackend()], "tolerance": 1.5e-2}
+    check_node("FusedConv", [image.astype(HALF), weight.astype(HALF), bias], {**USUAL, "pads": pads}, **options)
+
+
+def test_bfloat16_is_left_where_the_processor_does_not_multiply_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Program(layer="checked")
+    x, weight = Variable("x", HALF, (8, 256, 14, 14)), Variable("w", np.dtype(np.float32), (256, 256, 3, 3))
+    weight.constant = np.zeros(weight.shape, np.float32)
+    node = program.append("FusedConv", [x, weight], USUAL, domain="toolkit", version=1, outputs=1)
+    for has_products in (True, False):
+        monkeypatch.setattr(compiler(), "multiplies_bfloat16", has_products)
+        assert is_convolution(node) == has_products
 
 
 @pytest.mark.parametrize(("activation", "outputs"), [("Relu", 32), ("Clip", 32), ("Sigmoid", 27)])

@@ -153,6 +153,17 @@ class Number:
         """``self * factor + addend``, rounded once where the processor can; floats only."""
         return self._intrinsic("fma", self.like(factor), self.like(addend))
 
+    def plus_pairs(self, one: Number, other: Number) -> Number:
+        """Float32, and to each the products of two pairs of bfloat16, which two words of 32 bits hold, added at once.
+
+        Only where the processor ``multiplies_bfloat16``, and for whole vectors. Numbers too small to be normal are 0.
+        """
+        count = 2 * self.lanes
+        names = [self.code.result(f"bitcast {item.typed} to <{count} x bfloat>") for item in (one, other)]
+        factors = [_Bfloats(self.code, name, BFLOAT16, count) for name in names]
+        name = f"llvm.x86.avx512bf16.dpbf16ps.{self.nbytes * 8}"
+        return Number(self.code, self.code.call(name, self.type, (self, *factors)), self.dtype, self.lanes)
+
     # comparisons ------------------------------------------------------------------------------------------------------
 
     def _compared(self, other: Any, sign: str) -> Number:
@@ -366,6 +377,14 @@ class Number:
         mask = ", ".join(f"i32 {lane}" for lane in lanes)
         name = self.code.result(f"shufflevector {self.typed}, {self.type} {other}, <{len(lanes)} x i32> <{mask}>")
         return Number(self.code, name, self.dtype, len(lanes))
+
+
+class _Bfloats(Number):
+    """Bfloat16 as LLVM's own type: nothing but operands of an instruction."""
+
+    @property
+    def type(self) -> str:
+        return f"<{self.lanes} x bfloat>"
 
 
 def joined(numbers: list[Number]) -> Number:

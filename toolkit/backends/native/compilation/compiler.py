@@ -45,6 +45,7 @@ class Compiler:
         self.vector_nbytes, self.converts_halves = self._processor.vector_nbytes, self._processor.converts_halves
         self.registers = self._processor.registers
         self.rounds_bfloat16 = self._processor.rounds_bfloat16
+        self.multiplies_bfloat16 = self._processor.multiplies_bfloat16
 
     def lanes(self, dtype: np.dtype) -> int:
         """How many numbers of a type one vector holds."""

@@ -9,6 +9,7 @@ LANES = (("avx512f", 64), ("avx", 32))  # bytes of the vectors of a processor th
 USUAL_WIDTH = 16  # bytes, where it has neither
 WITH_MORE_REGISTERS = "avx512f"  # the feature of processors that hold 32 vectors, others hold 16
 WITH_BFLOAT16 = ("avx512bf16", "bf16")  # features of processors that round to it
+MULTIPLYING_BFLOAT16 = "avx512bf16"  # the feature of processors that multiply its pairs in vectors of 64 bytes
 WITH_HALVES = ("f16c", "fullfp16", "fp-armv8")  # features of processors that convert floats of half width
 CPUINFO = Path("/proc/cpuinfo")
 LASTING = {"vendor_id", "cpu family", "model", "model name", "stepping", "flags"}  # lines that are no measurement
@@ -39,6 +40,11 @@ class Processor(NamedTuple):
     def rounds_bfloat16(self) -> bool:
         """Whether it has instructions that round to bfloat16."""
         return any(self._has(feature) for feature in WITH_BFLOAT16)
+
+    @property
+    def multiplies_bfloat16(self) -> bool:
+        """Whether it adds up products of pairs of bfloat16 in float32, a whole vector at once."""
+        return self._has(MULTIPLYING_BFLOAT16) and self._has(WITH_MORE_REGISTERS)
 
     def _has(self, feature: str) -> bool:
         return f"+{feature}" in self.features.split(",")

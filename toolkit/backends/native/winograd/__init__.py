@@ -2,5 +2,5 @@
 
 ``transforms`` is the arithmetic, ``tiles`` how a convolution is cut and what that costs, ``images`` what a tile reads,
 ``functions`` what kernels of all shapes have in common, ``windows`` and ``filters`` what is multiplied; ``convolution``
-and ``weight_gradient`` are the kernels.
+and ``weight_gradient`` are the kernels. Images may be of bfloat16 where the processor multiplies such numbers.
 """

@@ -19,12 +19,13 @@ from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.products.blocking import LINE
 from toolkit.backends.native.products.ending import Activation, is_usual_ending
+from toolkit.backends.native.products.pair_tile import pair_tile_function
 from toolkit.backends.native.products.tile import DEPTH, tile_function, width
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.winograd.filters import FilterPanels, apart_in_units
 from toolkit.backends.native.winograd.functions import result_function
 from toolkit.backends.native.winograd.images import Images
-from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window
+from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window, is_narrow
 from toolkit.backends.native.winograd.windows import Windows
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.known import is_static
@@ -58,12 +59,12 @@ def _weight(node: Node) -> Variable | None:
 
 
 def _tiles(node: Node) -> Tiles:
-    return Tiles.of(node.x.shape, node.y.shape, _taps(node), begins(node))
+    return Tiles.of(node.x.shape, node.y.shape, _taps(node), begins(node), is_narrow(node))
 
 
 def _gradient_tiles(node: Node) -> Tiles:
     (top, left), taps = begins(node), _taps(node)
-    return Tiles.of(node.x.shape, node.y.shape, taps, (taps - 1 - top, taps - 1 - left))
+    return Tiles.of(node.x.shape, node.y.shape, taps, (taps - 1 - top, taps - 1 - left), is_narrow(node))
 
 
 def _taps(node: Node) -> int:
@@ -86,17 +87,19 @@ def lower_input_gradient(node: Node, inputs: Sequence[Layout | None], resources:
 
 def _kernel(node: Node, tiles: Tiles, given: Sequence[Layout | None], threads: int, *, is_turned: bool) -> Kernel:
     """The result lies as the image does."""
-    images = Images.of(node.x.shape, given[0])
-    results = images.beside(tiles.result, node.y.shape[1])
+    images = Images.of(node.x.shape, given[0], node.x.dtype)
+    results = images.beside(tiles.result, node.y.shape[1], node.y.dtype)
     writer = _Writer(node, tiles, images, results, threads)
     result = results.layout(tiles.batch)
     inputs: list[Layout | None] = [images.layout(tiles.batch)]
-    inputs.append(FilterPanels(tiles.filtering, is_turned).layout(node.inputs[1]))
+    inputs.append(FilterPanels(tiles.filtering, is_turned, node.x.dtype).layout(node.inputs[1]))
     whole = []
     for at, item in enumerate(node.inputs[2:], 2):
-        is_whole = item is not None and len(item.shape) > 1
-        whole += [(0, at)] if is_whole else []
-        inputs.append(None if item is None else result if is_whole else plain(FLOAT32, item.shape))
+        if item is None or len(item.shape) == 1:
+            inputs.append(None if item is None else plain(item.dtype, item.shape))
+        else:
+            inputs.append(results._replace(dtype=item.dtype).layout(tiles.batch))
+            whole += [(0, at)] if item.dtype == node.y.dtype else []
     return CompiledKernel(writer.code, inputs, [result], in_place=whole, workspace=writer.workspace)
 
 
@@ -115,7 +118,7 @@ class _Writer:
         addends = [item for item in node.inputs[2:] if item is not None]
         self.code = code = Code(4 + len(addends))
         self._image, self._filters, *others, self._target, self._space = code.places
-        self._addends = [(place, item.shape == node.y.shape) for place, item in zip(others, addends, strict=True)]
+        self._addends = list(zip(others, addends, strict=True))
         self._activation = Activation.of(node)
 
         self._rows = min(ROWS, key=lambda rows: (-(-tiles.total // rows) * (rows + 0.3), -rows))
@@ -125,7 +128,8 @@ class _Writer:
         together = self._groups_of_a_block(owned, groups if shares_outputs else -(-groups // threads))
         self._slots = together * self._rows | 1  # odd, so that points do not share a place in the cache
         self._windows = Windows(code, tiles, images, self._slots)
-        window, factors = self._windows.squares.numbers, self._windows.numbers
+        self._steps, self._part = (count // self._windows.together for count in (tiles.channels, DEPTH))
+        window, factors = self._windows.squares.numbers, self._windows.words
         per_thread = window + factors + owned * tiles.points * self._slots * width()
         self.workspace = threads * per_thread * FLOAT32.itemsize
 
@@ -133,7 +137,7 @@ class _Writer:
         self._window = team.number * per_thread
         self._factors = self._window + window
         self._products = self._factors + factors
-        self._ahead = -(-min(tiles.channels, DEPTH) // together)  # steps of the panel that follows, for each group
+        self._ahead = -(-min(self._steps, self._part) // together)  # steps of the next panel, for each group
         self._lanes = compiler().lanes(FLOAT32)
         self._results = code.scratch(FLOAT32, self._filtering.outputs**2 * self._lanes)
         everything = code.index(0), code.index(groups)
@@ -167,8 +171,8 @@ class _Writer:
 
     def _multiply(self, point: Number, panel: Number, part: int, groups: Number) -> None:
         """The products of all groups with one panel, a part of the channels of it, while what follows is fetched."""
-        code, channels, depth = self.code, self._tiles.channels, self._windows.depth(part)
-        unit = point * apart_in_units(self._panels * channels) + panel * channels + part * DEPTH
+        code, steps, depth = self.code, self._steps, self._windows.depth(part) // self._windows.together
+        unit = point * apart_in_units(self._panels * steps) + panel * steps + part * self._part
         start = unit * width()
         right = code.address(self._filters, start, FLOAT32)
         factors = self._windows.at(self._factors, point, part)
@@ -180,7 +184,8 @@ class _Writer:
             slot = group * self._rows
             left = code.address(self._space, factors + slot * self._windows.stride, FLOAT32)
             sums = code.address(self._space, products + slot * width(), FLOAT32)
-            function = tile_function(self._rows, self._windows.stride, replaces=part == 0)
+            tile = tile_function if self._windows.together == 1 else pair_tile_function
+            function = tile(self._rows, self._windows.stride, replaces=part == 0)
             code.invoke(function, [left, right, sums], [code.index(depth)])
 
     def _bring_back(self, tile: Number, slot: Number) -> None:
@@ -212,9 +217,10 @@ class _Writer:
 
     def _finish(self, total: Number, output: Number, at: Number, count: int) -> None:
         """What comes behind the sums of a vector, of whose outputs ``count`` are there."""
-        for place, is_whole in self._addends:
-            if is_whole:
-                total = total + self.code.load(place, at, FLOAT32, self._lanes)
+        for place, item in self._addends:
+            if len(item.shape) > 1:
+                added = self.code.load(place, at, item.dtype, self._lanes)
             else:
-                total = total + self.code.load_some(place, output, FLOAT32, count, self._lanes)
-        self.code.store(self._activation(total).only(count, 0.0), self._target, at)
+                added = self.code.load_some(place, output, item.dtype, count, self._lanes)
+            total = total + added.converted(FLOAT32)
+        self.code.store(self._activation(total).only(count, 0.0).converted(self._drawn.dtype), self._target, at)

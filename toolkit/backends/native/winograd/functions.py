@@ -11,29 +11,33 @@ import numpy as np
 from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.compilation.compiler import compiler
+from toolkit.backends.native.products.pair_tile import WORD
 from toolkit.backends.native.products.tile import width
 from toolkit.backends.native.winograd.transforms import Filtering, Line, in_both_axes
 
-FLOAT32 = np.dtype(np.float32)
+FLOAT32, HALF_WORD = np.dtype(np.float32), np.dtype(np.uint16)
 
 
 @cache
-def window_function(filtering: Filtering) -> str:
+def window_function(filtering: Filtering, dtype: np.dtype = FLOAT32, half: int | None = None) -> str:
     """Windows seen at all points, see ``_seeing``."""
-    return _seeing(filtering.window, filtering.size, filtering.size)
+    return _seeing(filtering.window, filtering.size, filtering.size, dtype, half)
 
 
 @cache
-def square_function(filtering: Filtering) -> str:
+def square_function(filtering: Filtering, dtype: np.dtype = FLOAT32, half: int | None = None) -> str:
     """Squares of ``taps`` positions, which filter windows when a gradient by a weight is computed; see ``_seeing``."""
-    return _seeing(filtering.filter, filtering.taps, filtering.size)
+    return _seeing(filtering.filter, filtering.taps, filtering.size, dtype, half)
 
 
-def _seeing(transform: Callable[[Line], Line], side: int, size: int) -> str:
-    """Squares seen at all points. Places: squares, target; numbers: vectors of channels, and four distances.
+def _seeing(transform: Callable[[Line], Line], side: int, size: int, dtype: np.dtype, half: int | None) -> str:
+    """Squares of numbers of a type seen at all points, in numbers of that type.
 
-    Those are between vectors, rows and columns of a square (``Distances``), and between the points in the target, where
-    vectors lie densely.
+    A ``half`` of words of 32 bits holds the numbers of bfloat16 where one is named: the first, and the other is 0, or
+    the second, and the first stays what it is.
+
+    Places: squares, target; numbers: vectors of channels, and four distances. Those are between vectors, rows and
+    columns of a square (``Distances``), and between the points in the target, where vectors lie densely.
     """
     code = Code(2, numbers=5)
     (squares, target), (vectors, vector_apart, row_apart, column_apart, apart) = code.places, code.numbers
@@ -41,11 +45,15 @@ def _seeing(transform: Callable[[Line], Line], side: int, size: int) -> str:
     with code.loop(vectors) as vector:
         first = vector_apart * vector
 
-        def load(row: int, column: Number) -> Number:
-            return code.load(squares, first + row_apart * row + column_apart * column, FLOAT32, lanes)
+        def load(row: int, column: Number | int) -> Number:
+            at = first + row_apart * row + column_apart * column
+            return code.load(squares, at, dtype, lanes).converted(FLOAT32)
 
-        def store(row: Number, column: int, value: Number) -> None:
-            code.store(value, target, apart * (row * size + column) + vector * lanes)
+        def store(row: Number | int, column: int, value: Number) -> None:
+            at, made = apart * (row * size + column) + vector * lanes, value.converted(dtype)
+            if half is not None:
+                made = made.bits(HALF_WORD).converted(WORD)
+            code.store((made << 16) | code.load(target, at, WORD, lanes) if half else made, target, at)
 
         _in_both_axes(code, transform, (side, size), load, store)
     return compiler().name(code.text())
@@ -61,10 +69,10 @@ def result_function(filtering: Filtering) -> str:
     (products, target), (apart,) = code.places, code.numbers
     lanes, size = compiler().lanes(FLOAT32), filtering.size
 
-    def load(row: int, column: Number) -> Number:
+    def load(row: int, column: Number | int) -> Number:
         return code.load(products, apart * (column + row * size), FLOAT32, lanes)
 
-    def store(row: Number, column: int, value: Number) -> None:
+    def store(row: Number | int, column: int, value: Number) -> None:
         code.store(value, target, (row * filtering.outputs + column) * lanes)
 
     _in_both_axes(code, filtering.result, (size, filtering.outputs), load, store)
@@ -100,14 +108,19 @@ def _in_both_axes(
     code: Code,
     transform: Callable[[Line], Line],
     sides: tuple[int, int],
-    load: Callable[[int, Number], Number],
-    store: Callable[[Number, int, Number], None],
+    load: Callable[[int, Number | int], Number],
+    store: Callable[[Number | int, int, Number], None],
 ) -> None:
     """Transform a square, of the first of ``sides`` to the second, column by column and then row by row.
 
-    What has been done to columns lies on the stack: a whole square does not fit into registers.
+    What has been done to columns lies on the stack, unless the whole square fits into registers.
     """
     (given, made), lanes = sides, compiler().lanes(FLOAT32)
+    if given * (given + 1) < compiler().registers:
+        square = [[load(row, column) for column in range(given)] for row in range(given)]
+        for at, value in enumerate(_flat(in_both_axes(transform, square))):
+            store(at // made, at % made, value)
+        return
     space = code.scratch(FLOAT32, given * made * lanes)
     with code.loop(given) as column:
         for place, value in enumerate(transform([load(item, column) for item in range(given)])):

@@ -33,25 +33,27 @@ class Corner(NamedTuple):
 class Images(NamedTuple):
     """``channels`` at each position of ``size`` (rows, columns), ``block`` of them beside each other.
 
-    Blocks are full: behind the last channel there are zeros.
+    Blocks are full: behind the last channel there are zeros. Numbers are of float32 or bfloat16.
     """
 
     size: tuple[int, int]
     channels: int
     block: int
+    dtype: np.dtype = FLOAT32
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], layout: Layout | None) -> Images:
+    def of(cls, shape: tuple[int, ...], layout: Layout | None, dtype: np.dtype = FLOAT32) -> Images:
         """Images (batch, channels, rows, columns) as they lie, or with channels last where these fill vectors."""
         lanes = compiler().lanes(FLOAT32)
-        is_blocked = layout is not None and layout == channels_in_blocks(FLOAT32, shape, lanes)
-        return cls((shape[2], shape[3]), shape[1], lanes if is_blocked or shape[1] % lanes else shape[1])
+        is_blocked = layout is not None and layout == channels_in_blocks(dtype, shape, lanes)
+        block = lanes if is_blocked or shape[1] % lanes else shape[1]
+        return cls((shape[2], shape[3]), shape[1], block, dtype)
 
-    def beside(self, size: tuple[int, int], channels: int) -> Images:
+    def beside(self, size: tuple[int, int], channels: int, dtype: np.dtype = FLOAT32) -> Images:
         """Other images that lie alike, as far as their channels fill vectors."""
         lanes = compiler().lanes(FLOAT32)
         is_last = self.block == self.channels and not channels % lanes
-        return Images(size, channels, channels if is_last else lanes)
+        return Images(size, channels, channels if is_last else lanes, dtype)
 
     @property
     def numbers(self) -> int:
@@ -62,7 +64,7 @@ class Images(NamedTuple):
         """How so many of them lie."""
         shape = (batch, self.channels, *self.size)
         is_last = self.block == self.channels
-        return channels_last(FLOAT32, shape) if is_last else channels_in_blocks(FLOAT32, shape, self.block)
+        return channels_last(self.dtype, shape) if is_last else channels_in_blocks(self.dtype, shape, self.block)
 
     @property
     def row_apart(self) -> int:
@@ -110,7 +112,8 @@ class Squares(NamedTuple):
     ) -> None:
         """Let ``read`` write what is done with a square: it is given the place, ``channel_factor``, and distances.
 
-        A square that reaches over the edge is copied first, between zeros, to ``spare``, the place and the element.
+        A square that reaches over the edge is copied first, between zeros, to ``spare``, a place and an element of
+        float32 there.
         """
         (high, wide), images, lanes = self.images.size, self.images, compiler().lanes(FLOAT32)
         y, x = corner.row - self.begins[0], corner.column - self.begins[1]
@@ -119,29 +122,28 @@ class Squares(NamedTuple):
         factor = images.channel_factor
         with code.where(is_inside):
             distances = Distances(factor * lanes, images.row_apart, images.block)
-            read(code.address(place, first, FLOAT32), factor, distances)
+            read(code.address(place, first, images.dtype), factor, distances)
         with code.where(~is_inside):
-            self._copy(code, place, first, (y, x), spare)
+            copied = code.address(*spare, FLOAT32)
+            self._copy(code, place, first, (y, x), copied)
             distances = Distances(lanes, self.side * images.numbers, images.numbers)
-            read(code.address(*spare, FLOAT32), 1, distances)
+            read(copied, 1, distances)
 
-    def _copy(
-        self, code: Code, place: str, first: Number, at: tuple[Number, Number], spare: tuple[str, Number]
-    ) -> None:
-        (high, wide), (y, x), (target, start) = self.images.size, at, spare
+    def _copy(self, code: Code, place: str, first: Number, at: tuple[Number, Number], target: str) -> None:
+        (high, wide), (y, x) = self.images.size, at
         images, lanes = self.images, compiler().lanes(FLOAT32)
-        zero, across = code.constant(0.0, FLOAT32, lanes), self.side * images.numbers
+        zero, across = code.constant(0.0, images.dtype, lanes), self.side * images.numbers
         left = (0 - x).larger(0).smaller(self.side)
         with code.loop(self.side) as row:
             is_there = (y + row >= 0) & (y + row < high)
             begin = is_there.choose(left, self.side)
             end = (wide - x).smaller(self.side).larger(begin)
-            copied = start + row * across
+            copied = row * across
             with code.loop(begin * images.numbers, lanes) as before:
                 code.store(zero, target, copied + before)
             with code.loop(end, start=begin) as column, code.loop(images.numbers, lanes) as channel:
                 source = first + row * images.row_apart + column * images.block + channel * images.channel_factor
-                found = code.load(place, source, FLOAT32, lanes)
+                found = code.load(place, source, images.dtype, lanes)
                 code.store(found, target, copied + column * images.numbers + channel)
             with code.loop(across, lanes, start=end * images.numbers) as behind:
                 code.store(zero, target, copied + behind)

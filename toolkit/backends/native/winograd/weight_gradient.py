@@ -8,7 +8,7 @@ is brought back. Where tiles are few, some channels after the other go all the w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,12 +18,13 @@ from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.images.windows import HEAD
 from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.products.pair_tile import pair_tile_function
 from toolkit.backends.native.products.tile import DEPTH, tile_function, width
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.winograd.convolution import BLOCK_NBYTES
 from toolkit.backends.native.winograd.functions import square_function, weight_function
 from toolkit.backends.native.winograd.images import Corner, Distances, Images, Squares
-from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window
+from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window, is_narrow
 from toolkit.backends.native.winograd.windows import Windows
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
@@ -39,25 +40,28 @@ MOST_SUMS_NBYTES = 1 << 20  # up to which each thread has its own sums, for tile
 
 def is_weight_gradient(node: Node) -> bool:
     """Whether the node is the gradient by a weight that minimal filtering computes sooner."""
-    return node.inputs[1] is not None and is_dense_window(node, node.y.shape) and _tiles(node).is_worth_while
+    grad = node.inputs[1]
+    if grad is None or grad.dtype != node.x.dtype or not is_dense_window(node, node.y.shape):
+        return False
+    return node.y.dtype == FLOAT32 and _tiles(node).is_worth_while
 
 
 def _tiles(node: Node) -> Tiles:
     grad = node.inputs[1]
     assert grad is not None
-    return Tiles.of(node.x.shape, grad.shape, node.y.shape[-1], begins(node))
+    return Tiles.of(node.x.shape, grad.shape, node.y.shape[-1], begins(node), is_narrow(node))
 
 
 @kernel(TOOLKIT_DOMAIN, "ConvWeightGradient", accepts=is_weight_gradient)
 def lower_weight_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """The gradients by the weight and by the bias, from the input and the gradient by the output."""
     has_bias = len(node.outputs) > 1 and node.outputs[1] is not None
-    shapes = [item.shape for item in node.inputs if item is not None]
-    images, grads = (Images.of(shape, layout) for shape, layout in zip(shapes, inputs, strict=True))
+    given = [item for item in node.inputs if item is not None]
+    images, grads = (Images.of(item.shape, lies, item.dtype) for item, lies in zip(given, inputs, strict=True))
     writer = _Writer(_tiles(node), images, grads, resources.threads, has_bias)
-    given: list[Layout | None] = [item.layout(node.x.shape[0]) for item in (images, grads)]
+    lying: list[Layout | None] = [item.layout(node.x.shape[0]) for item in (images, grads)]
     made: list[Layout | None] = [None if item is None else plain(FLOAT32, item.shape) for item in node.outputs]
-    return CompiledKernel(writer.code, given, made, workspace=writer.workspace)
+    return CompiledKernel(writer.code, lying, made, workspace=writer.workspace)
 
 
 class _Writer:
@@ -67,11 +71,11 @@ class _Writer:
     tiles of its own, and they are added up in the end; else threads have panels, and see all windows for themselves.
     The space of a thread holds a square, the windows of a block, (points, parts of the channels, slots for tiles,
     channels), its tiles, (panels, points, slots, outputs of a panel), and sums, of one panel and the channels that go
-    all the way together where that is how they go.
+    all the way together where that is how they go. Of bfloat16, two tiles share a slot.
     """
 
     def __init__(self, tiles: Tiles, images: Images, grads: Images, threads: int, has_bias: bool) -> None:
-        self._tiles, self._filtering = tiles, tiles.filtering.swapped
+        self._tiles, self._filtering, self._pair = tiles, tiles.filtering.swapped, 2 if tiles.is_narrow else 1
         self._panels = -(-tiles.outputs // width())
         self.code = code = Code(5 if has_bias else 4)
         self._image, self._grad, self._weight, *rest = code.places
@@ -82,11 +86,11 @@ class _Writer:
         self._panel = tiles.points * tiles.channels * width()  # numbers of the sums of a panel
         shares_outputs = self._panels * self._panel * FLOAT32.itemsize > MOST_SUMS_NBYTES and self._panels > 1
         owned = -(-self._panels // threads) if shares_outputs else self._panels
-        goes_all_the_way = shares_outputs and self._are_near()
-        most = tiles.total if shares_outputs else -(-tiles.total // threads)
-        self._slots = (tiles.total if goes_all_the_way else self._slots_of_a_block(owned, most)) | 1
-        self._windows = Windows(code, tiles, images, self._slots)
-        square, windows = max(self._windows.squares.numbers, self._of_grads.numbers), self._windows.numbers
+        most = -(-tiles.total // (self._pair if shares_outputs else self._pair * threads))
+        goes_all_the_way = shares_outputs and self._are_near(most)
+        self._slots = (most if goes_all_the_way else self._slots_of_a_block(owned, most)) | 1
+        self._windows = Windows(code, tiles, images, self._slots, pairs_tiles=tiles.is_narrow)
+        square, windows = max(self._windows.squares.numbers, self._of_grads.numbers), self._windows.words
         filters = owned * tiles.points * self._slots * width()
         sums = tiles.points * TOGETHER * width() if goes_all_the_way else owned * self._panel
         self._each = square + windows + filters + sums
@@ -114,32 +118,30 @@ class _Writer:
             self._sum_up(rest[0], team)
 
     def _slots_of_a_block(self, owned: int, most: int) -> int:
-        """How many tiles fit into the cache, or where sums do not either, as many as let them be passed over seldom."""
+        """How many slots fit into the cache, or where sums do not either, as many as let them be passed over seldom."""
         columns = owned * width()
         tile = self._tiles.points * (self._tiles.channels + columns) * FLOAT32.itemsize
         sums = owned * self._panel * FLOAT32.itemsize
         return min(most, MOST_SLOTS, max(BLOCK_NBYTES, sums) // tile)
 
-    def _are_near(self) -> bool:
+    def _are_near(self, slots: int) -> bool:
         """Whether all tiles of some channels and of a panel stay near, together with their sums."""
-        total, columns = self._tiles.total, width()
-        numbers = self._tiles.points * (TOGETHER * (total + columns) + total * columns)
-        is_whole = self._tiles.channels % TOGETHER == 0 and total <= NEAR_TILES
+        columns = width()
+        numbers = self._tiles.points * (TOGETHER * (slots + columns) + slots * columns)
+        is_whole = self._tiles.channels % TOGETHER == 0 and slots <= NEAR_TILES
         return is_whole and numbers * FLOAT32.itemsize <= NEAR_NBYTES
 
     def _gather(self, begin: Number, end: Number) -> None:
         """The sums of the tiles from ``begin`` on."""
-        self._block(begin, (end - begin).smaller(self._slots), replaces=True)
-        with self.code.loop(end, self._slots, start=begin + self._slots) as first:
-            self._block(first, (end - first).smaller(self._slots), replaces=False)
+        most = self._pair * self._slots
+        self._block(begin, (end - begin).smaller(most), replaces=True)
+        with self.code.loop(end, most, start=begin + most) as first:
+            self._block(first, (end - first).smaller(most), replaces=False)
 
     def _block(self, first: Number, count: Number, *, replaces: bool) -> None:
         """Add what ``count`` tiles from ``first`` on give to the sums."""
         code, (begin, end) = self.code, self._owned
-        with code.loop(count) as slot:
-            corner = self._tiles.corner(first + slot)
-            self._see_window(corner, slot)
-            self._see_grad(corner, slot)
+        self._see(first, count, (code.index(0), self._used(count)), self._see_window, self._see_grad)
         with code.loop(self._tiles.points) as point:
             for part in range(self._windows.parts):
                 windows = self._windows.at(self._factors, point, part)
@@ -156,11 +158,9 @@ class _Writer:
         code, (begin, end), points = self.code, self._owned, self._tiles.points
         total, apart, meet = code.index(self._tiles.total), TOGETHER * width(), team.barrier()
         self._factors = self._factors - self._square + HEAD
-        first, last = team.share(total)
-        with code.loop(last, start=first) as tile:
-            self._see_window(self._tiles.corner(tile), tile)
-        with code.loop(total) as tile:
-            self._see_grad(self._tiles.corner(tile), tile)
+        none, slots = code.index(0), -(-self._tiles.total // self._pair)
+        self._see(none, total, team.share(slots), self._see_window)
+        self._see(none, total, (none, code.index(slots)), self._see_grad)
         meet()
         for part in range(self._windows.parts):
             with code.loop(self._windows.depth(part), TOGETHER) as start, code.loop(end, start=begin) as panel:
@@ -170,44 +170,72 @@ class _Writer:
                     self._multiply(windows, right, self._sums + point * apart, TOGETHER, total, replaces=True)
                 self._bring_back_channels(panel, self._sums, start + part * DEPTH, TOGETHER)
 
-    def _see_window(self, corner: Corner, slot: Number) -> None:
-        self._windows.see(self._image, corner, (self._space, self._square), self._factors, slot)
+    def _see(
+        self,
+        first: Number,
+        count: Number,
+        slots: tuple[Number, Number],
+        *seeing: Callable[[Corner, Number, int | None], None],
+    ) -> None:
+        """See ``count`` tiles from ``first`` on, those of the slots from one to another."""
+        code, (begin, end), pair = self.code, slots, self._pair
+        with code.loop(end, start=begin) as slot:
+            corner = self._tiles.corner(first + slot * pair)
+            for see in seeing:
+                see(corner, slot, 0 if pair > 1 else None)
+            if pair > 1:
+                with code.where(slot * pair + 1 < count):
+                    corner = self._tiles.corner(first + slot * pair + 1)
+                    for see in seeing:
+                        see(corner, slot, 1)
 
-    def _see_grad(self, corner: Corner, slot: Number) -> None:
+    def _see_window(self, corner: Corner, slot: Number, half: int | None) -> None:
+        self._windows.see(self._image, corner, (self._space, self._square), self._factors, slot, half)
+
+    def _see_grad(self, corner: Corner, slot: Number, half: int | None) -> None:
         """See a tile of the gradient by the output, which is a filter here."""
 
         def see_filter(place: str, channel_factor: int, distances: Distances) -> None:
-            self._see_filter(place, channel_factor, distances, slot)
+            self._see_filter(place, channel_factor, distances, slot, half)
 
         self._of_grads.read(self.code, self._grad, corner, (self._space, self._square), see_filter)
+
+    def _used(self, count: Number) -> Number:
+        """The slots that so many tiles take."""
+        return (count + (self._pair - 1)) / self._pair
 
     def _filter(self, local: Number) -> str:
         """The tiles of a block at a point, as a panel of outputs."""
         return self.code.address(self._space, self._filters + local * (self._slots * width()), FLOAT32)
 
-    def _see_filter(self, place: str, channel_factor: int, distances: Distances, slot: Number) -> None:
+    def _see_filter(
+        self, place: str, channel_factor: int, distances: Distances, slot: Number, half: int | None
+    ) -> None:
+        dtype = self._of_grads.images.dtype
         code, outputs, (begin, end) = self.code, self._tiles.outputs, self._owned
         numbers = [code.index(item) for item in (*distances, self._slots * width())]
         with code.loop(end, start=begin) as panel:
             output = panel * width()
             at = self._filters + ((panel - begin) * (self._tiles.points * self._slots) + slot) * width()
-            places = code.address(place, output * channel_factor, FLOAT32), code.address(self._space, at, FLOAT32)
+            places = code.address(place, output * channel_factor, dtype), code.address(self._space, at, FLOAT32)
             present = (code.index(outputs) - output).smaller(width()) / self._lanes
-            code.invoke(square_function(self._filtering), places, [present, *numbers])
+            code.invoke(square_function(self._filtering, dtype, half), places, [present, *numbers])
 
     def _multiply(
-        self, windows: Number, right: str, sums: Number, channels: int, depth: Number, replaces: bool
+        self, windows: Number, right: str, sums: Number, channels: int, count: Number, replaces: bool
     ) -> None:
-        """Products of channels with one panel at one point, over the tiles of a block."""
+        """Products of channels with one panel at one point, over ``count`` tiles of a block."""
         code, done = self.code, 0
         others = next(count for count in range(3) if (channels - OTHER_ROWS * count) % MOST_ROWS == 0)
-        for rows, count in ((MOST_ROWS, (channels - OTHER_ROWS * others) // MOST_ROWS), (OTHER_ROWS, others)):
-            function = tile_function(rows, 1, self._windows.stride, replaces=replaces)
-            with code.loop(done + count * rows, rows, start=done) as channel:
+        depth = self._used(count)
+        tile = tile_function if self._pair == 1 else pair_tile_function
+        for rows, tiles in ((MOST_ROWS, (channels - OTHER_ROWS * others) // MOST_ROWS), (OTHER_ROWS, others)):
+            function = tile(rows, 1, self._windows.stride, replaces=replaces)
+            with code.loop(done + tiles * rows, rows, start=done) as channel:
                 left = code.address(self._space, windows + channel, FLOAT32)
                 target = code.address(self._space, sums + channel * width(), FLOAT32)
                 code.invoke(function, [left, right, target], [depth])
-            done += count * rows
+            done += tiles * rows
 
     def _add_up(self, first: Number, threads: Number) -> None:
         """Add the sums of all threads to those of the ``first``, for the panels that this one brings back."""
@@ -250,7 +278,7 @@ class _Writer:
                 part = code.cell(zero)
                 with code.loop(columns) as column:
                     at = images.at(image, row, column) + first
-                    part.set(part.get() + code.load(self._grad, at, FLOAT32, lanes))
+                    part.set(part.get() + code.load(self._grad, at, images.dtype, lanes).converted(FLOAT32))
                 total.set(total.get() + part.get())
             with code.where(vector < whole):
                 code.store(total.get(), target, vector * lanes)

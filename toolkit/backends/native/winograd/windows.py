@@ -1,4 +1,7 @@
-"""The windows of a block of tiles, seen at all points: the left factor of products, in the space of one thread."""
+"""The windows of a block of tiles, seen at all points: the left factor of products, in the space of one thread.
+
+They are of the type of the images. All distances are in words of 32 bits, which hold one float32 or two bfloat16.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,23 @@ FLOAT32 = np.dtype(np.float32)
 
 
 class Windows:
-    """Places for ``slots`` tiles: (points, ``parts`` of the channels, slots, up to ``DEPTH`` channels)."""
+    """Places for ``slots`` tiles or pairs of them: (points, ``parts`` of channels, slots, up to ``DEPTH`` channels).
 
-    def __init__(self, code: Code, tiles: Tiles, images: Images, slots: int) -> None:
+    Two numbers of bfloat16 are in a word: two channels of a tile, which are ``together`` then, or those of two tiles.
+    """
+
+    def __init__(self, code: Code, tiles: Tiles, images: Images, slots: int, *, pairs_tiles: bool = False) -> None:
         self._code, self._tiles, self._slots = code, tiles, slots
         self.squares = Squares(images, tiles.filtering.size, tiles.begins)
         self.parts = -(-tiles.channels // DEPTH)
-        lines = -(-min(tiles.channels, DEPTH) // LINE)
+        self.together = 1 if pairs_tiles else FLOAT32.itemsize // images.dtype.itemsize
+        lines = -(-min(tiles.channels, DEPTH) // (LINE * self.together))
         self.stride = (
             lines | 1
         ) * LINE  # from slot to slot: no power of two, whose rows would share a place in the cache
 
     @property
-    def numbers(self) -> int:
+    def words(self) -> int:
         """Of all places."""
         return self._tiles.points * self.parts * self._slots * self.stride
 
@@ -41,17 +48,30 @@ class Windows:
         """Where the first slot of a part lies, of all places from ``start`` on."""
         return start + (point * self.parts + part) * (self._slots * self.stride)
 
-    def see(self, image: str, corner: Corner, spare: tuple[str, Number], start: Number, slot: Number) -> None:
-        """See the window of a tile, and put it into its slot; ``spare`` is room for a square, in the same space."""
+    def see(
+        self,
+        image: str,
+        corner: Corner,
+        spare: tuple[str, Number],
+        start: Number,
+        slot: Number,
+        half: int | None = None,
+    ) -> None:
+        """See the window of a tile, and put it into its slot; ``spare`` is room for a square, in the same space.
+
+        Where two tiles share a slot, ``half`` says which one it is; that of the first is seen first.
+        """
         code, (space, _) = self._code, spare
-        lanes, apart = compiler().lanes(FLOAT32), self.parts * self._slots * self.stride
+        dtype, lanes = self.squares.images.dtype, compiler().lanes(FLOAT32)
+        apart = self.parts * self._slots * self.stride * self.together
 
         def see(square: str, channel_factor: int, distances: Distances) -> None:
             for part in range(self.parts):
-                source = code.address(square, part * DEPTH * channel_factor, FLOAT32)
+                source = code.address(square, part * DEPTH * channel_factor, dtype)
                 target = code.address(space, start + (slot + part * self._slots) * self.stride, FLOAT32)
                 numbers = self.depth(part) // lanes, *distances, apart
                 places = source, target
-                code.invoke(window_function(self._tiles.filtering), places, [code.index(item) for item in numbers])
+                function = window_function(self._tiles.filtering, dtype, half)
+                code.invoke(function, places, [code.index(item) for item in numbers])
 
         self.squares.read(code, image, corner, spare, see)
