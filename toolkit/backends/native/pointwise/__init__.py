@@ -1,1 +1,1 @@
-"""Convolutions with windows of one position, and their gradients, as products of seven parts instead of eight."""
+"""Convolutions with windows of one position, and their gradients, by seven products instead of eight (Strassen's)."""

@@ -1,4 +1,4 @@
-"""Convolutions with windows of one position: products of positions by channels with a weight, by seven parts.
+"""Convolutions with windows of one position: positions by channels times a weight, by Strassen's products.
 
 A group of tiles goes all the way while it is near: their left factors are made, and meet the panels of the weight one
 by one. The gradient by the input is the same with the weight turned, from outputs to channels.
@@ -16,9 +16,10 @@ from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.images.windows import HEAD
 from toolkit.backends.native.kernel import CompiledKernel
-from toolkit.backends.native.pointwise.filters import SevenfoldPanels
+from toolkit.backends.native.pointwise.filters import StrassenPanels
 from toolkit.backends.native.pointwise.positions import Positions
-from toolkit.backends.native.pointwise.sevenfold import (
+from toolkit.backends.native.pointwise.sizes import is_input_gradient, is_pointwise
+from toolkit.backends.native.pointwise.strassen import (
     PARTS,
     PRODUCTS,
     RESULTS,
@@ -26,9 +27,8 @@ from toolkit.backends.native.pointwise.sevenfold import (
     Ending,
     Tile,
     left_factors,
-    sevenfold_function,
+    strassen_function,
 )
-from toolkit.backends.native.pointwise.sizes import is_input_gradient, is_pointwise
 from toolkit.backends.native.products.ending import Activation
 from toolkit.backends.native.products.tile import VECTORS, width
 from toolkit.backends.native.registry import kernel
@@ -55,7 +55,7 @@ def lower_input_gradient(node: Node, inputs: Sequence[Layout | None], resources:
 
 def _kernel(node: Node, given: Sequence[Layout | None], resources: Resources, *, is_turned: bool) -> Kernel:
     """The result lies as the image does. A weight that changes with each step is packed by the kernel itself."""
-    weight, filters = node.inputs[1], SevenfoldPanels(is_turned)
+    weight, filters = node.inputs[1], StrassenPanels(is_turned)
     assert weight is not None
     images = Images.of(node.x.shape, given[0])
     size, channels = (node.y.shape[2], node.y.shape[3]), node.y.shape[1]
@@ -95,7 +95,7 @@ class _Writer:
         images: Images,
         results: Images,
         threads: int,
-        filters: SevenfoldPanels | None,
+        filters: StrassenPanels | None,
     ) -> None:
         self._positions, self._images, self._results = positions, images, results
         addends = [item for item in node.inputs[2:] if item is not None]
@@ -196,7 +196,7 @@ class _Writer:
         for height in sorted(heights):
             with code.where(rows.equals(height)):
                 tile_of = Tile(height, self._lanes, 1, self._lanes)
-                function = sevenfold_function(tile_of, coming=2, ending=self._ending)
+                function = strassen_function(tile_of, coming=2, ending=self._ending)
                 code.invoke(
                     function, places, [item if isinstance(item, Number) else code.index(item) for item in numbers]
                 )

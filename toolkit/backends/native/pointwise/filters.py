@@ -1,4 +1,4 @@
-"""Weights of pointwise convolutions as products by seven parts multiply by them; they take 7/4 of the memory."""
+"""Weights of pointwise convolutions as Strassen's products multiply by them; they take 7/4 of the memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toolkit.backends.native.assembly.squares import turned
 from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel
-from toolkit.backends.native.pointwise.sevenfold import PRODUCTS, right_factors
+from toolkit.backends.native.pointwise.strassen import PRODUCTS, right_factors
 from toolkit.backends.native.products.packing import Packed
 from toolkit.backends.native.products.tile import VECTORS, width
 from toolkit.backends.protocol import Kernel, Layout, Resources
@@ -23,10 +23,10 @@ FLOAT32 = np.dtype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class SevenfoldPanels(Packed):
+class StrassenPanels(Packed):
     """A weight (outputs, channels, 1, 1) as a matrix (channels, outputs) in parts of two by two.
 
-    For each panel of columns of the left parts the right factors of ``sevenfold``, one after the other, row by row.
+    For each panel of columns of the left parts the right factors of ``strassen``, one after the other, row by row.
 
     ``is_turned``: the matrix (outputs, channels) of the gradient by the input.
     """

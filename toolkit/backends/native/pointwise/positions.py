@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from toolkit.backends.native.assembly.number import Number
-from toolkit.backends.native.pointwise.sevenfold import most_rows
+from toolkit.backends.native.pointwise.strassen import most_rows
 from toolkit.backends.native.winograd.images import Images
 
 FLOAT32 = np.dtype(np.float32)

@@ -1,4 +1,4 @@
-"""Which pointwise convolutions take less time by seven products than by eight."""
+"""Which pointwise convolutions take less time by Strassen's seven products than by eight."""
 
 from __future__ import annotations
 

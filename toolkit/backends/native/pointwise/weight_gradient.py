@@ -18,7 +18,8 @@ from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.images.windows import HEAD
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.pointwise.positions import Positions
-from toolkit.backends.native.pointwise.sevenfold import (
+from toolkit.backends.native.pointwise.sizes import is_weight_gradient
+from toolkit.backends.native.pointwise.strassen import (
     PARTS,
     PRODUCTS,
     RESULTS,
@@ -26,9 +27,8 @@ from toolkit.backends.native.pointwise.sevenfold import (
     Tile,
     left_factors,
     right_factors,
-    sevenfold_function,
+    strassen_function,
 )
-from toolkit.backends.native.pointwise.sizes import is_weight_gradient
 from toolkit.backends.native.products.blocking import evenly
 from toolkit.backends.native.products.tile import UNROLLED, VECTORS, width
 from toolkit.backends.native.registry import kernel
@@ -193,7 +193,7 @@ class _Writer:
         code, lanes, channels = self.code, self._lanes, self._images.channels
         down, across = self._grads.channels // 2 * channels, channels // 2
         height = lanes // 2
-        function = sevenfold_function(Tile(height, 1, lanes, UNROLLED), coming=3)
+        function = strassen_function(Tile(height, 1, lanes, UNROLLED), coming=3)
         with code.loop(2) as part:
             row = part * height
             start = (tile * lanes + row) * channels + panel * width()

@@ -96,7 +96,7 @@ class Tile(NamedTuple):
 
 
 @cache
-def sevenfold_function(tile: Tile, coming: int, ending: Ending = Ending.SUMS) -> str:
+def strassen_function(tile: Tile, coming: int, ending: Ending = Ending.SUMS) -> str:
     """The name of a function for ``Code.invoke``: two tiles of rows, far apart, by two panels of columns.
 
     - Places: the left factors, one after the other, as ``tile`` says; the right ones, each a panel of ``width()``
