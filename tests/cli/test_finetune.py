@@ -84,7 +84,7 @@ def test_every_optimizer_learns(cli: Cli, model: Path, data: Path, tmp_path: Pat
     assert found["after"]["loss"] < found["before"]["loss"]
 
 
-@pytest.mark.parametrize("words", [["1000000"], ["*"], ["Gemm*", "--rematerialise", "*"]])
+@pytest.mark.parametrize("words", [["1000000"], ["*"], ["Gemm*", "--rematerialise", "*"], ["none"]])
 def test_rematerialisation_changes_nothing(cli: Cli, model: Path, data: Path, tmp_path: Path, words: list[str]):
     files = [tmp_path / name for name in ("plain.onnx", "again.onnx")]
     for path, more in zip(files, ([], ["--rematerialise", *words]), strict=True):

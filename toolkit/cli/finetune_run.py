@@ -46,8 +46,9 @@ RUN = Group(
         Option("batch_statistics", Choice(tuple(FORMS)), "what BatchNormalization uses (default: what the file says)"),
         Option(
             "rematerialise",
-            Either((Number(1), Number(is_whole=False), Text()), "PART|BYTES|PATTERN"),
-            "save memory by computing activations again: down to a part such as 0.5, or bytes, or for these layers",
+            Either((Number(1), Number(is_whole=False), Text()), "PART|BYTES|PATTERN|none"),
+            "save memory by computing activations again: down to a part such as 0.5, or bytes, or for these layers "
+            "(none: not even where it costs next to nothing)",
             is_repeated=True,
         ),
     ),
@@ -72,6 +73,7 @@ WATCHING = Group(
         Option("progress", Switch(), "show a bar on a terminal (default)", True),
     ),
 )
+NOTHING = "none"  # where patterns of layers are expected
 LOGS: dict[str, Callable[[str], Callback]] = {".jsonl": JsonLines, ".csv": Csv, "": TensorBoard}
 
 
@@ -111,7 +113,9 @@ def _log(path: str) -> Callback:
 
 
 def _rematerialise(given: list[Any]) -> Rematerialise:
-    """A budget where one number is given, else patterns."""
+    """A budget where one number is given, nothing at all for the one word none, else patterns."""
+    if given == [NOTHING]:
+        return False
     if len(given) == 1 and not isinstance(given[0], str):
         budget: int | float = given[0]
         return budget
