@@ -4,6 +4,9 @@
 wants them: a left factor in rows that lie ``DEPTH`` numbers apart, a right factor in panels of ``width()`` columns,
 step after step of the depth, and sums row by row, as wide as a panel. No sum here is of more than ``DEPTH`` products,
 which are added in order: longer ones are made of several, which fits the caches and rounds less.
+
+In pairs, two steps of bfloat16 that follow each other lie in one word of 32 bits, which is what is counted then: those
+of a row in the left factor, and those of a column in a panel of the right one. Sums are of float32 all the same.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.compilation.compiler import compiler
 
-FLOAT32 = np.dtype(np.float32)
+FLOAT32, WORD = np.dtype(np.float32), np.dtype(np.uint32)
 DEPTH = 256  # most steps at once: a panel of so many, 16 KiB, stays in the first cache beside the rows that pass by
 VECTORS = 2  # in a row of a tile
 FEW_ROWS = 6  # of a tile: twelve of sixteen registers hold sums, enough for the latency, and to load little for each
@@ -60,10 +63,14 @@ class Panel(NamedTuple):
 
 
 class Tile:
-    """Sums of ``rows`` by ``vectors`` vectors in registers, zero at first."""
+    """Sums of ``rows`` by ``vectors`` vectors in registers, zero at first.
 
-    def __init__(self, code: Code, rows: int, vectors: int = VECTORS) -> None:
-        self._code, self._rows, self._vectors = code, rows, vectors
+    ``in_pairs`` of bfloat16 only where the processor ``multiplies_bfloat16``.
+    """
+
+    def __init__(self, code: Code, rows: int, vectors: int = VECTORS, *, in_pairs: bool = False) -> None:
+        self._code, self._rows, self._vectors, self._in_pairs = code, rows, vectors, in_pairs
+        self._dtype = WORD if in_pairs else FLOAT32
         self._lanes = compiler().lanes(FLOAT32)
         zero = code.constant(0.0, FLOAT32, self._lanes)
         self._cells = {place: code.cell(zero) for place in product(range(rows), range(vectors))}
@@ -84,13 +91,14 @@ class Tile:
         code, lanes = self._code, self._lanes
         panel = right.start + position * width()
         places = [ahead * width() + vector * lanes for vector in range(self._vectors)]
-        loaded = [code.load(right.place, panel + at, FLOAT32, lanes) for at in places]
+        loaded = [code.load(right.place, panel + at, self._dtype, lanes) for at in places]
         first = left.start + (position if left.apart == 1 else position * left.apart)
         for row in range(self._rows):
-            factor = code.load(left.place, first + (row * left.stride + ahead * left.apart), FLOAT32).spread(lanes)
+            factor = code.load(left.place, first + (row * left.stride + ahead * left.apart), self._dtype).spread(lanes)
             for vector, numbers in enumerate(loaded):
                 cell = self._cells[row, vector]
-                cell.set(factor.times_plus(numbers, cell.get()))
+                total = cell.get()
+                cell.set(total.plus_pairs(factor, numbers) if self._in_pairs else factor.times_plus(numbers, total))
 
     def sums(self) -> Iterator[tuple[int, int, Number]]:
         """Row, vector, and what has been added."""
@@ -99,17 +107,19 @@ class Tile:
 
 
 @cache
-def tile_function(rows: int, stride: int = DEPTH, apart: int = 1, *, replaces: bool = False) -> str:
+def tile_function(
+    rows: int, stride: int = DEPTH, apart: int = 1, *, replaces: bool = False, in_pairs: bool = False
+) -> str:
     """The name of a function that adds to sums, for ``Code.invoke``: places left, right, sums, and the depth.
 
     It ``replaces`` what lay at the sums, or adds to that.
 
     ``rows`` rows of the left factor lie ``stride`` numbers apart, and their steps ``apart``; one panel of the right
-    factor and the rows of the sums lie densely.
+    factor and the rows of the sums lie densely. See ``Tile`` for ``in_pairs``.
     """
     code = Code(3, numbers=1)
     (left, right, sums), (depth,) = code.places, code.numbers
-    tile, start, lanes = Tile(code, rows), code.index(0), compiler().lanes(FLOAT32)
+    tile, start, lanes = Tile(code, rows, in_pairs=in_pairs), code.index(0), compiler().lanes(FLOAT32)
     tile.add_products(Rows(left, start, stride, apart), Panel(right, start), depth)
     for row, vector, found in tile.sums():
         at = (row * VECTORS + vector) * lanes

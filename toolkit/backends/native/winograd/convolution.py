@@ -19,7 +19,6 @@ from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.products.blocking import LINE
 from toolkit.backends.native.products.ending import Activation, is_usual_ending
-from toolkit.backends.native.products.pair_tile import pair_tile_function
 from toolkit.backends.native.products.tile import DEPTH, tile_function, width
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.winograd.filters import FilterPanels, apart_in_units
@@ -184,8 +183,8 @@ class _Writer:
             slot = group * self._rows
             left = code.address(self._space, factors + slot * self._windows.stride, FLOAT32)
             sums = code.address(self._space, products + slot * width(), FLOAT32)
-            tile = tile_function if self._windows.together == 1 else pair_tile_function
-            function = tile(self._rows, self._windows.stride, replaces=part == 0)
+            in_pairs = self._windows.together > 1
+            function = tile_function(self._rows, self._windows.stride, replaces=part == 0, in_pairs=in_pairs)
             code.invoke(function, [left, right, sums], [code.index(depth)])
 
     def _bring_back(self, tile: Number, slot: Number) -> None:

@@ -18,8 +18,7 @@ from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.products.packing import Packed
-from toolkit.backends.native.products.pair_tile import WORD
-from toolkit.backends.native.products.tile import width
+from toolkit.backends.native.products.tile import WORD, width
 from toolkit.backends.native.winograd.images import in_vectors
 from toolkit.backends.native.winograd.transforms import Filtering, in_both_axes
 from toolkit.backends.protocol import Kernel, Layout, Resources

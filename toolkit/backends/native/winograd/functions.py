@@ -11,8 +11,7 @@ import numpy as np
 from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.compilation.compiler import compiler
-from toolkit.backends.native.products.pair_tile import WORD
-from toolkit.backends.native.products.tile import width
+from toolkit.backends.native.products.tile import WORD, width
 from toolkit.backends.native.winograd.transforms import Filtering, Line, in_both_axes
 
 FLOAT32, HALF_WORD = np.dtype(np.float32), np.dtype(np.uint16)

@@ -18,7 +18,6 @@ from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.images.windows import HEAD
 from toolkit.backends.native.kernel import CompiledKernel
-from toolkit.backends.native.products.pair_tile import pair_tile_function
 from toolkit.backends.native.products.tile import DEPTH, tile_function, width
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.winograd.convolution import BLOCK_NBYTES
@@ -228,9 +227,8 @@ class _Writer:
         code, done = self.code, 0
         others = next(count for count in range(3) if (channels - OTHER_ROWS * count) % MOST_ROWS == 0)
         depth = self._used(count)
-        tile = tile_function if self._pair == 1 else pair_tile_function
         for rows, tiles in ((MOST_ROWS, (channels - OTHER_ROWS * others) // MOST_ROWS), (OTHER_ROWS, others)):
-            function = tile(rows, 1, self._windows.stride, replaces=replaces)
+            function = tile_function(rows, 1, self._windows.stride, replaces=replaces, in_pairs=self._tiles.is_narrow)
             with code.loop(done + tiles * rows, rows, start=done) as channel:
                 left = code.address(self._space, windows + channel, FLOAT32)
                 target = code.address(self._space, sums + channel * width(), FLOAT32)
