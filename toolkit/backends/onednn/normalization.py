@@ -82,6 +82,7 @@ def _vectors(count: int, channels: int) -> list[Layout | None]:
 
 
 @kernel("", "BatchNormalization", accepts=_is_per_channel)
+@kernel(TOOLKIT_DOMAIN, "BatchNormalizationRepeated", accepts=_is_per_channel)
 def lower_batch_normalization(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     source = inputs[0]
     assert source is not None
@@ -94,12 +95,6 @@ def lower_batch_normalization(node: Node, inputs: Sequence[Layout | None], resou
     operands = [reads(SRC, 0, given), writes(DST, 0, given)]
     operands += [reads(argument, 1 + index, vector) for index, argument in enumerate((SCALE, SHIFT, MEAN, VARIANCE))]
     return PrimitiveKernel(described, [source, *_vectors(4, channels)], [source], operands, in_place=[(0, 0)])
-
-
-@kernel(TOOLKIT_DOMAIN, "BatchNormalizationRepeated", accepts=_is_per_channel)
-def lower_repetition(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
-    """The same, with the Relu that the training form has taken in."""
-    return lower_batch_normalization(node, inputs, resources)
 
 
 def _row_by_row(table: Layout) -> Descriptor:

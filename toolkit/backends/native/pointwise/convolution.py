@@ -117,7 +117,7 @@ class _Writer:
         shares_panels = (
             _longest(self._panels, threads) * positions.total < _longest(positions.total, threads) * self._panels
         )
-        group = max(1, min(-(-positions.total // threads), GROUP_NBYTES // (self._factors * FLOAT32.itemsize)))
+        group = max(1, min(_longest(positions.total, threads), GROUP_NBYTES // (self._factors * FLOAT32.itemsize)))
         packed = 0 if filters is None else self._panels * self._panel
         per_thread = group * self._factors + (RESULTS + 2) * positions.highest * width()
         self.workspace = (HEAD + packed + threads * per_thread) * FLOAT32.itemsize
@@ -210,7 +210,7 @@ class _Writer:
         pair, apart = factor * results.channels // 2, factor * self._lanes
         place = next((place for place, is_whole in self._addends if is_whole), "" if self._is_large else self._target)
         count = RESULTS * VECTORS if place else 0
-        lines: Coming[Number | int] = Coming(0, count, positions.half * results.block, pair, apart, results.block)
+        lines: Coming[Number | int] = Coming(count, positions.half * results.block, pair, apart, results.block)
         return self.code.address(place or self._target, start, FLOAT32), lines
 
     def _coming_images(self, tile: Number, panel: Number) -> tuple[str, Coming[Number | int]]:
@@ -222,7 +222,7 @@ class _Writer:
         apart = images.channel_factor * self._lanes
         segments = 4 * self._blocks
         end = (panel + 1 >= self._end).choose(self.code.index(segments), 0)
-        lines: Coming[Number | int] = Coming(0, end, half, apart, 2 * apart, images.block * positions.strides[1])
+        lines: Coming[Number | int] = Coming(end, half, apart, 2 * apart, images.block * positions.strides[1])
         return self.code.address(self._image, start, FLOAT32), lines
 
     def _bring_back(self, image: Number, first: Number, panel: Number, rows: int) -> None:

@@ -1,7 +1,7 @@
 """Strassen's product in Winograd's form: matrices of two by two parts are multiplied by seven products of parts.
 
-With the left factor in parts a, b over c, d, and the right one in e, f over g, h, the products are those of ``LEFT``
-and ``RIGHT``, of which each is a sum of parts. Sums of them are the parts of the result:
+With the left factor in parts a, b over c, d, and the right one in e, f over g, h, the products are those of
+``left_factors`` and ``right_factors``, which are sums of parts. Sums of products are the parts of the result:
 
     a e + b g                         and its neighbour  (u + s1 t1) + s4 h
     (u + s3 t3) + d (-t4)             and its neighbour  (u + s3 t3) + s1 t1          with  u = a e + s2 t2
@@ -56,14 +56,13 @@ def right_factors(upper: tuple[Number, Number], lower: tuple[Number, Number]) ->
 
 
 class Coming(NamedTuple, Generic[Whole]):
-    """Lines of the caches in segments of so many rows as a tile has, ``row`` numbers apart.
+    """Lines of the caches to be fetched, in ``segments`` of so many rows as a tile has, ``row`` numbers apart.
 
-    Segments ``first`` to ``last`` are fetched. Every second one lies ``half`` numbers behind the one before, every
-    fourth one ``pair`` numbers, and the others follow ``apart`` numbers from each other.
+    Every second segment lies ``half`` numbers behind the one before, every fourth one ``pair`` numbers, and the others
+    follow ``apart`` numbers from each other.
     """
 
-    first: Whole
-    last: Whole
+    segments: Whole
     half: Whole
     pair: Whole
     apart: Whole
@@ -123,7 +122,7 @@ class _Writer:
         size = len(Coming._fields)
         fields = [Coming(*numbers[start : start + size]) for start in range(0, len(numbers), size)]
         self._blocks, self._coming = blocks, list(zip(coming, fields, strict=True))
-        self._next = [code.cell(item.first) for item in fields]
+        self._next = [code.cell(code.index(0)) for _ in fields]
         self._grid = list(product(range(tile.rows), range(VECTORS)))
         zero = code.constant(0.0, FLOAT32, self._lanes)
         self._zero = zero
@@ -174,7 +173,7 @@ class _Writer:
         code = self._code
         for (place, coming), cell in zip(self._coming, self._next, strict=True):
             segment = cell.get()
-            with code.where(segment < coming.last):
+            with code.where(segment < coming.segments):
                 start = (segment & 1) * coming.half + ((segment >> 1) & 1) * coming.pair + (segment >> 2) * coming.apart
                 for row in range(self._rows):
                     code.prefetch(place, start + coming.row * row, FLOAT32, cache=2)

@@ -198,7 +198,7 @@ class _Writer:
             row = part * height
             start = (tile * lanes + row) * channels + panel * width()
             target = code.address(self._target, start, FLOAT32)
-            sums: Coming[Number | int] = Coming(0, RESULTS * VECTORS, down, across, lanes, channels)
+            sums: Coming[Number | int] = Coming(RESULTS * VECTORS, down, across, lanes, channels)
             coming = [
                 (target, sums),
                 self._coming_panel(tile, panel, part, chunk),
@@ -226,7 +226,7 @@ class _Writer:
         apart = images.block * self._positions.strides[1]
         channel = ahead * (width() * factor)
         lines: Coming[Number | int] = Coming(
-            0, count * 4, images.channels // 2 * factor, self._lanes * factor, apart * (self._lanes // 2), apart
+            count * 4, images.channels // 2 * factor, self._lanes * factor, apart * (self._lanes // 2), apart
         )
         return self._position(self._image, images, self._positions.strides, start, chunk, channel), lines
 
@@ -239,7 +239,7 @@ class _Writer:
         apart = grads.block * (self._lanes // 2)
         channel = tile * (self._lanes * factor)
         last = (panel + 1 >= self._own_panels[1]).choose(count * 2, 0)
-        lines: Coming[Number | int] = Coming(0, last, grads.channels // 2 * factor, apart, 2 * apart, grads.block)
+        lines: Coming[Number | int] = Coming(last, grads.channels // 2 * factor, apart, 2 * apart, grads.block)
         return self._position(self._grad, grads, (1, 1), start, chunk, channel), lines
 
     def _piece(self, first: Number, chunk: _Chunk, number: Number, pieces: Number) -> tuple[Number, Number]:
