@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 
-from tests.support.interpret import interpret
+from tests.backends.native.normalization.rewritten import Rewritten
 from toolkit.backends import native
 from toolkit.backends.native.normalization.clipping import take_in_clips
-from toolkit.compiler.program import Program, Variable
 
 if native.unavailable_reason() is not None:
     pytest.skip("needs llvmlite", allow_module_level=True)
 
-SHAPE = (2, 3, 4, 5)
-FLOAT32 = np.dtype(np.float32)
 
-
-class Rig:
+class Rig(Rewritten):
     """A normalisation, a clip, and the gradients of both; ``from_output``: the clip's is told from what it gave."""
 
     def __init__(self, low: float = -0.5, high: float = 0.75, from_output: bool = True) -> None:
-        random = np.random.default_rng(0)
-        self.program = program = Program(layer="it")
-        self.feeds: dict[Variable, np.ndarray] = {}
+        super().__init__()
+        program = self.program
 
-        def given(array: np.ndarray) -> Variable:
-            item = Variable(f"x{len(self.feeds)}", FLOAT32, array.shape)
-            program.inputs[item.name] = item
-            self.feeds[item] = array.astype(np.float32)
-            return item
-
-        x, g = given(random.standard_normal(SHAPE)), given(random.standard_normal(SHAPE))
-        vectors = [given(random.uniform(0.5, 1.5, SHAPE[1:2])) for _ in range(4)]
+        x, g = self.images(2)
+        vectors = self.vectors(4)
         numbers = {"epsilon": 1e-3, "momentum": 0.8, "activation": ""}
         self.normal = program.append(
             "BatchNormalizationTraining",
@@ -58,12 +45,7 @@ class Rig:
         numbers = {"epsilon": 1e-3, "activation": ""}
         self.gradient = program.append("BatchNormalizationGradient", operands, numbers, domain="toolkit", outputs=3)
         made = [self.clip.y, *self.normal.outputs[1:3], *self.gradient.outputs]
-        program.outputs = {str(index): item for index, item in enumerate(made) if item is not None}
-        for node in program.nodes:
-            node.backend = "native"
-
-    def results(self) -> Sequence[np.ndarray]:
-        return interpret(self.program, self.feeds, list(self.program.outputs.values()))
+        self.finish(made)
 
     def operators(self) -> list[str]:
         take_in_clips(self.program, "native")

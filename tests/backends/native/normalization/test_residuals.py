@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 
-from tests.support.interpret import interpret
+from tests.backends.native.normalization.rewritten import FLOAT32, SHAPE, Rewritten
 from toolkit.backends import native
 from toolkit.backends.native.normalization.residuals import take_in_sums
-from toolkit.compiler.program import Node, Program, Variable
+from toolkit.compiler.program import Node, Variable
 
 if native.unavailable_reason() is not None:
     pytest.skip("needs llvmlite", allow_module_level=True)
 
-SHAPE = (2, 3, 4, 5)
-FLOAT32 = np.dtype(np.float32)
 FORWARD, BACKWARD = "BatchNormalizationTraining", "BatchNormalizationGradient"
 
 
-class Rig:
+class Rig(Rewritten):
     """A block: what is normalised and a residual are added, and rectified if ``rectifies``.
 
     Going back two gradients meet; what the rectifier lets through is the residual's gradient too.
     """
 
     def __init__(self, rectifies: bool = True) -> None:
-        random = np.random.default_rng(0)
-        self.program = program = Program(layer="it")
-        self.feeds: dict[Variable, np.ndarray] = {}
+        super().__init__()
+        program = self.program
 
-        def given(array: np.ndarray) -> Variable:
-            item = Variable(f"x{len(self.feeds)}", FLOAT32, array.shape)
-            program.inputs[item.name] = item
-            self.feeds[item] = array.astype(np.float32)
-            return item
-
-        x, self.residual, g, more = (given(random.standard_normal(SHAPE)) for _ in range(4))
-        vectors = [given(random.uniform(0.5, 1.5, SHAPE[1:2])) for _ in range(4)]
+        x, self.residual, g, more = self.images(4)
+        vectors = self.vectors(4)
         numbers = {"epsilon": 1e-3, "momentum": 0.8, "activation": ""}
         self.normal = program.append(FORWARD, [x, *vectors], numbers, domain="toolkit", outputs=5)
         self.add = program.append("Add", [self.residual, self.normal.y], {}, version=14)
@@ -53,12 +42,7 @@ class Rig:
         self.gradient = program.append(BACKWARD, operands, numbers, domain="toolkit", outputs=3)
         of_residual = program.append("Mul", [slope.y, self.residual], {}, version=14)
         made = [last.y, *self.normal.outputs[1:3], *self.gradient.outputs, of_residual.y]
-        program.outputs = {str(index): item for index, item in enumerate(made) if item is not None}
-        for node in program.nodes:
-            node.backend = "native"
-
-    def results(self) -> Sequence[np.ndarray]:
-        return interpret(self.program, self.feeds, list(self.program.outputs.values()))
+        self.finish(made)
 
     def operators(self) -> list[str]:
         take_in_sums(self.program, "native")
