@@ -88,24 +88,27 @@ def test_parameters_keep_their_names(function: object):
     assert set(PARAMETERS[function]) <= set(inspect.signature(function).parameters)
 
 
+def _executed(code: str) -> subprocess.CompletedProcess[str]:
+    """What a process of its own has printed that executed some code."""
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+
 def test_importing_loads_no_other_engine():
     code = f"import toolkit, importers, exporters, sys; print([name for name in {HEAVY} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = _executed(code)
     assert done.stdout.strip() == "[]"
     assert done.stderr == ""
 
 
 def test_importing_the_graph_alone_gives_networks_their_doors():
     code = "from toolkit.graph import Network; print(type(Network.runtime).__name__)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "_Runtime"
+    assert _executed(code).stdout.strip() == "_Runtime"
 
 
 def test_running_models_imports_neither_training_nor_authoring_nor_other_devices():
     unneeded = [f"toolkit.{name}" for name in ("autodiff", "training", "layers", "estimators", "backends.cuda")]
     code = f"import toolkit, importers, sys; print([name for name in {unneeded} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert _executed(code).stdout.strip() == "[]"
 
 
 def test_running_models_imports_nothing_heavy_that_it_has_no_use_for():
@@ -118,8 +121,7 @@ def test_running_models_imports_nothing_heavy_that_it_has_no_use_for():
         "importers.load(parse_model(text)).run({'x': np.ones((2, 3), np.float32)})\n"
         f"print([name for name in {needless} if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert _executed(code).stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("is_enabled", [True, False])
@@ -132,8 +134,7 @@ def test_importing_looks_for_no_garbage_and_leaves_that_to_others_as_it_was(is_e
         "made = [now['collections'] - then['collections'] for now, then in zip(gc.get_stats(), before)]\n"
         "print(gc.isenabled(), sum(made) < 100)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"{is_enabled} True"
+    assert _executed(code).stdout.strip() == f"{is_enabled} True"
 
 
 @pytest.mark.parametrize("freezes", [True, False])
@@ -145,16 +146,14 @@ def test_what_importing_makes_counts_as_old_and_nothing_frozen_thaws(freezes: bo
         "is_young = len(gc.get_objects(0)) + len(gc.get_objects(1)) > 5000\n"
         "print(bool(gc.get_freeze_count()), is_young)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"{freezes} {freezes}"
+    assert _executed(code).stdout.strip() == f"{freezes} {freezes}"
 
 
 def test_what_is_imported_later_is_listed_from_the_start():
     code = (
         "import toolkit; print(set(toolkit.__all__) <= set(dir(toolkit)), toolkit.Trainer is toolkit.training.Trainer)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "True True"
+    assert _executed(code).stdout.strip() == "True True"
 
 
 @pytest.mark.parametrize("package", [tk, importers, runtime], ids=lambda item: item.__name__)
