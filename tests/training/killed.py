@@ -66,8 +66,8 @@ def main(folder: Path, kills: int, seed: int) -> None:
         steps.append(load_checkpoint(folder / "run").progress["steps"] if (folder / "run").exists() else 0)
         if steps[-1] == before:
             longest *= 1.2  # a machine that is busy: give the next one more time to come to its first step
-        elif steps[-1] > before + 15:
-            longest *= 0.8
+        elif steps[-1] > before + 8:
+            longest *= 0.8  # at 14 updates for each of twenty kills the run would be through before the last of them
     (folder / "kills.json").write_text(json.dumps(steps))
     if os.waitpid(begun(folder), 0)[1]:
         raise SystemExit("the run failed")
