@@ -111,6 +111,18 @@ def test_running_models_imports_neither_training_nor_authoring_nor_other_devices
     assert _executed(code).stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("words", [["--help"], ["run", "none.onnx", "--input", "x.npy"], ["inspect", "none.onnx"]])
+def test_commands_that_do_not_train_import_no_training(words: list[str]):
+    code = (
+        "import sys, contextlib\n"
+        "from toolkit.cli import main\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(sys.stderr):\n"
+        f"    main({words})\n"
+        "print('toolkit.training' in sys.modules)"
+    )
+    assert _executed(code).stdout.strip() == "False"
+
+
 def test_running_models_imports_nothing_heavy_that_it_has_no_use_for():
     needless = ["rich", "secrets", "asyncio", "multiprocessing", "unittest", "onnx.reference", "onnx.backend"]
     needless += [f"numpy.{name}" for name in ("ma", "testing", "polynomial", "random", "fft")]

@@ -1,6 +1,6 @@
 """``python -m toolkit`` is ``onnx-toolkit``."""
 
-from toolkit.cli import main
+from toolkit.cli import program
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    program()

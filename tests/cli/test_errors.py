@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import Cli, classifier
-from toolkit.cli import application, run
+from toolkit.cli import inspect, run
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {
@@ -202,7 +202,7 @@ def test_defects_keep_their_traceback(cli: Cli, model: Path, monkeypatch: pytest
     def defective(*_: object) -> int:
         raise KeyError("a defect")
 
-    monkeypatch.setattr(application.COMMANDS["inspect"], "execute", defective)
+    monkeypatch.setattr(inspect, "execute", defective)
     with pytest.raises(KeyError, match="a defect"):
         cli("inspect", model)
 

@@ -1,5 +1,5 @@
 """The command line: reads files, calls the public names of the toolkit, and reports. It computes nothing itself."""
 
-from toolkit.cli.application import main
+from toolkit.cli.application import main, program
 
-__all__ = ["main"]
+__all__ = ["main", "program"]

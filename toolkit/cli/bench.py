@@ -24,8 +24,6 @@ from toolkit.errors import BackendError, InputError, ToolkitError
 from toolkit.graph import Network
 from toolkit.runtime.feeds import sizes
 
-SUMMARY = "compare speed and memory with other engines"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""

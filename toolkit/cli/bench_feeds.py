@@ -18,7 +18,7 @@ from toolkit.cli.options import DIM_HINT
 from toolkit.compiler.sizes import input_shapes
 from toolkit.errors import InputError
 from toolkit.graph import Network
-from toolkit.training.data import feeds_of
+from toolkit.runtime.lossless import feeds_of
 
 RECORDED = "in:"  # before the name of an input in a file of recorded inputs and outputs
 

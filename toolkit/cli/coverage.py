@@ -16,7 +16,6 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.long_tail import reference_for
 from toolkit.operators.record import NotDifferentiable
 
-SUMMARY = "list all operators: versions, backends, gradients"
 TABLE = Path(__file__).parents[1] / "operators" / "COVERAGE.md"
 DOMAINS = ("", "ai.onnx.ml", "ai.onnx.preview.training", "com.microsoft")
 

@@ -17,7 +17,6 @@ from toolkit.training import Trainer, optimizers
 from toolkit.training.callbacks import write_report
 from toolkit.training.metrics import AnyMetric, ConfusionMatrix
 
-SUMMARY = "loss and metrics of a model on labelled data"
 GROUPS = (
     JUDGING_DATA,
     JUDGING_OBJECTIVE,

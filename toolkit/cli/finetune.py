@@ -31,7 +31,6 @@ from toolkit.graph.class_names import class_names
 from toolkit.graph.folded_normalization import note_on_folding
 from toolkit.training import History, Trainer
 
-SUMMARY = "train a model on labelled data and write it back"
 TENSORS = ("initializer", "constant")  # what training changes
 WRITTEN = ("output", "adapter_output", "checkpoint", "report")
 SHOWN = 6  # further changes of the file that a line tells

@@ -13,8 +13,8 @@ import numpy as np
 from exporters import save, save_adapter
 from importers import read_adapter
 from toolkit.cli.families import FAMILIES
-from toolkit.cli.feeds import Labels
 from toolkit.cli.forms import Choice, Described, Either, File, Form, Named, Number, Text, Words
+from toolkit.cli.labelled import Labels
 from toolkit.cli.settings import Group, Option
 from toolkit.cli.sources import labels_of
 from toolkit.errors import InputError

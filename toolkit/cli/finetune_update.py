@@ -10,7 +10,8 @@ from toolkit.cli.descriptions import KIND
 from toolkit.cli.families import FAMILIES
 from toolkit.cli.forms import Described, Number
 from toolkit.cli.kinds import parameters_of
-from toolkit.cli.settings import Group, Option, UsageError
+from toolkit.cli.settings import Group, Option
+from toolkit.cli.usage import UsageError
 from toolkit.training import schedules
 from toolkit.training.optimizers import ClipByGlobalNorm, ClipByValue, Optimizer, Transform, chain
 

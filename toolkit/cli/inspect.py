@@ -16,8 +16,6 @@ from toolkit.graph.folded_normalization import folded_normalization, note_on_fol
 from toolkit.graph.layer import reads
 from toolkit.operators import since_version
 
-SUMMARY = "show layers, shapes, parameters, and what can be trained"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""

@@ -9,9 +9,9 @@ import numpy as np
 
 from toolkit.cli.descriptions import KIND
 from toolkit.cli.families import FAMILIES
-from toolkit.cli.feeds import Labels
 from toolkit.cli.forms import Described, Named, Text
 from toolkit.cli.kinds import parameters_of
+from toolkit.cli.labelled import Labels
 from toolkit.cli.settings import Group, Option
 from toolkit.errors import GraphError, InputError
 from toolkit.graph import Network

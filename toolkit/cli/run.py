@@ -14,8 +14,6 @@ from toolkit.cli.report import Report, figure
 from toolkit.errors import InputError
 from toolkit.graph import Network
 
-SUMMARY = "run a model on arrays from files"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""

@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit.cli.forms import Form, Move, Named, Switch
+from toolkit.cli.usage import UsageError
 from toolkit.errors import InputError
-
-
-class UsageError(InputError):
-    """The command line itself is wrong."""
 
 
 @dataclass(frozen=True)

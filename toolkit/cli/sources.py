@@ -11,8 +11,9 @@ import numpy as np
 
 from toolkit.cli.descriptions import parsed
 from toolkit.cli.families import FAMILIES
-from toolkit.cli.feeds import Arrays, Labels, read_labelled
+from toolkit.cli.feeds import Arrays
 from toolkit.cli.forms import Choice, Described, Either, File, Move, Number, Switch, Text
+from toolkit.cli.labelled import Labels, read_labelled
 from toolkit.cli.settings import Group, Option
 from toolkit.errors import InputError
 from toolkit.graph import Network

@@ -4,12 +4,12 @@
 others, or a ``Batches`` for those who want to settle the details. No framework is imported to read its tensors.
 """
 
+from toolkit.runtime.lossless import feeds_of
 from toolkit.training.data.augmentation import Augmentation
 from toolkit.training.data.augmented import Augmented
 from toolkit.training.data.batches import Batches
 from toolkit.training.data.files import from_csv, from_file, from_npy, from_npz
 from toolkit.training.data.images import ImageFolder
-from toolkit.training.data.inputs import feeds_of
 from toolkit.training.data.items import Items, StreamedItems
 from toolkit.training.data.sampling import class_weights, item_weights, split
 from toolkit.training.data.source import ArraySource, Batch, Source, Subset
