@@ -15,15 +15,15 @@ import numpy as np
 from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.assembly.team import Team
-from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel
 from toolkit.backends.native.products.blocking import LINE
-from toolkit.backends.native.products.ending import Activation, is_usual_ending
+from toolkit.backends.native.products.ending import is_usual_ending
 from toolkit.backends.native.products.tile import DEPTH, tile_function, width
 from toolkit.backends.native.registry import kernel
+from toolkit.backends.native.winograd.few_tiles import FewTiles, are_few
 from toolkit.backends.native.winograd.filters import FilterPanels, apart_in_units
-from toolkit.backends.native.winograd.functions import result_function
 from toolkit.backends.native.winograd.images import Images
+from toolkit.backends.native.winograd.results import Results, places_of_results
 from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window, is_narrow
 from toolkit.backends.native.winograd.windows import Windows
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
@@ -75,23 +75,33 @@ def _taps(node: Node) -> int:
 @kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=is_convolution)
 def lower_convolution(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """``activation(convolution + bias + residual)``; the residual is overwritten where nobody reads it later."""
-    return _kernel(node, _tiles(node), inputs, resources.threads, is_turned=False)
+    return _kernel(node, _tiles(node), inputs, resources, is_turned=False)
 
 
 @kernel(TOOLKIT_DOMAIN, "ConvInputGradient", accepts=is_input_gradient)
 def lower_input_gradient(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """The gradient by the input, from that by the output and the weight."""
-    return _kernel(node, _gradient_tiles(node), inputs, resources.threads, is_turned=True)
+    return _kernel(node, _gradient_tiles(node), inputs, resources, is_turned=True)
 
 
-def _kernel(node: Node, tiles: Tiles, given: Sequence[Layout | None], threads: int, *, is_turned: bool) -> Kernel:
-    """The result lies as the image does."""
+def _kernel(
+    node: Node, tiles: Tiles, given: Sequence[Layout | None], resources: Resources, *, is_turned: bool
+) -> Kernel:
+    """The result lies as the image does. Few tiles see a weight that changes with each step themselves."""
+    weight = node.inputs[1]
+    assert weight is not None
     images = Images.of(node.x.shape, given[0], node.x.dtype)
     results = images.beside(tiles.result, node.y.shape[1], node.y.dtype)
-    writer = _Writer(node, tiles, images, results, threads)
+    changes = resources.training and weight.constant is None
+    filters: Layout | None
+    if changes and are_few(tiles, weight.shape, resources.threads, is_turned=is_turned):
+        writer: FewTiles | _Writer = FewTiles(node, tiles, images, results, resources.threads, is_turned=is_turned)
+        filters = plain(weight.dtype, weight.shape)
+    else:
+        writer = _Writer(node, tiles, images, results, resources.threads)
+        filters = FilterPanels(tiles.filtering, is_turned, node.x.dtype).layout(weight)
     result = results.layout(tiles.batch)
-    inputs: list[Layout | None] = [images.layout(tiles.batch)]
-    inputs.append(FilterPanels(tiles.filtering, is_turned, node.x.dtype).layout(node.inputs[1]))
+    inputs: list[Layout | None] = [images.layout(tiles.batch), filters]
     whole = []
     for at, item in enumerate(node.inputs[2:], 2):
         if item is None or len(item.shape) == 1:
@@ -113,12 +123,9 @@ class _Writer:
 
     def __init__(self, node: Node, tiles: Tiles, images: Images, results: Images, threads: int) -> None:
         self._tiles, self._filtering = tiles, tiles.filtering
-        self._drawn, self._panels = results, -(-tiles.outputs // width())
-        addends = [item for item in node.inputs[2:] if item is not None]
-        self.code = code = Code(4 + len(addends))
-        self._image, self._filters, *others, self._target, self._space = code.places
-        self._addends = list(zip(others, addends, strict=True))
-        self._activation = Activation.of(node)
+        self._panels = -(-tiles.outputs // width())
+        self.code = code = Code(2 + places_of_results(node))
+        self._image, self._filters, *others, self._space = code.places
 
         self._rows = min(ROWS, key=lambda rows: (-(-tiles.total // rows) * (rows + 0.3), -rows))
         groups = -(-tiles.total // self._rows)
@@ -137,8 +144,7 @@ class _Writer:
         self._factors = self._window + window
         self._products = self._factors + factors
         self._ahead = -(-min(self._steps, self._part) // together)  # steps of the next panel, for each group
-        self._lanes = compiler().lanes(FLOAT32)
-        self._results = code.scratch(FLOAT32, self._filtering.outputs**2 * self._lanes)
+        self._results = Results(code, node, tiles, results, [*others, self._space], self._slots)
         everything = code.index(0), code.index(groups)
         self._owned = team.share(self._panels) if shares_outputs else (code.index(0), code.index(self._panels))
         begin, end = everything if shares_outputs else team.share(groups)
@@ -166,7 +172,7 @@ class _Writer:
             for part in range(self._windows.parts):
                 self._multiply(point, panel, part, groups)
         with code.loop(count) as slot:
-            self._bring_back(first + slot, slot)
+            self._results.bring_back(self._tiles.corner(first + slot), slot, self._products, self._owned)
 
     def _multiply(self, point: Number, panel: Number, part: int, groups: Number) -> None:
         """The products of all groups with one panel, a part of the channels of it, while what follows is fetched."""
@@ -186,40 +192,3 @@ class _Writer:
             in_pairs = self._windows.together > 1
             function = tile_function(self._rows, self._windows.stride, replaces=part == 0, in_pairs=in_pairs)
             code.invoke(function, [left, right, sums], [code.index(depth)])
-
-    def _bring_back(self, tile: Number, slot: Number) -> None:
-        """The results of a tile from its products, as far as there are any, and what is fused behind them."""
-        code, lanes, outputs = self.code, self._lanes, self._filtering.outputs
-        image, top, left = self._tiles.corner(tile)
-        (rows, columns), (begin, end) = self._tiles.result, self._owned
-        high, wide = (code.index(rows) - top).smaller(outputs), (code.index(columns) - left).smaller(outputs)
-        place, apart, factor = self._drawn.at(image, top, left), self._drawn.row_apart, self._drawn.channel_factor
-        present = self._drawn.channels
-        whole = present // lanes * lanes
-
-        def vector(start: Number, output: Number, count: int) -> None:
-            places = code.address(self._space, start, FLOAT32), self._results
-            code.invoke(result_function(self._filtering), places, [code.index(self._slots * width())])
-            with code.loop(high) as row, code.loop(wide) as column:
-                total = code.load(self._results, (row * outputs + column) * lanes, FLOAT32, lanes)
-                at = place + row * apart + column * self._drawn.block + output * factor
-                self._finish(total, output, at, count)
-
-        with code.loop(end, start=begin) as panel, code.loop(width(), lanes) as inside:
-            output = panel * width() + inside
-            start = self._products + ((panel - begin) * (self._tiles.points * self._slots) + slot) * width() + inside
-            with code.where(output < whole):
-                vector(start, output, lanes)
-            if whole < present:
-                with code.where(output.equals(whole)):
-                    vector(start, output, present - whole)
-
-    def _finish(self, total: Number, output: Number, at: Number, count: int) -> None:
-        """What comes behind the sums of a vector, of whose outputs ``count`` are there."""
-        for place, item in self._addends:
-            if len(item.shape) > 1:
-                added = self.code.load(place, at, item.dtype, self._lanes)
-            else:
-                added = self.code.load_some(place, output, item.dtype, count, self._lanes)
-            total = total + added.converted(FLOAT32)
-        self.code.store(self._activation(total).only(count, 0.0).converted(self._drawn.dtype), self._target, at)

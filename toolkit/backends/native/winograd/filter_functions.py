@@ -5,7 +5,7 @@ Lines are written past the caches: each point has its own, and reading them all 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -44,16 +44,19 @@ def filter_function(filtering: Filtering, is_backwards: bool, given: np.dtype, d
         panel = unit / units
         channel = (unit - panel * units) * together
         filters = [read(panel, channel + index) for index in range(together)]
-        _store(code, filtering, filters, is_backwards, dtype, target, unit, apart)
+        _store(code, filtering, filters, is_backwards, dtype, (code.store_past, target, unit, apart))
     code.settle()
     return compiler().name(code.text())
 
 
 @cache
-def whole_filter_function(filtering: Filtering, is_backwards: bool, given: np.dtype, dtype: np.dtype) -> str:
+def whole_filter_function(
+    filtering: Filtering, is_backwards: bool, given: np.dtype, dtype: np.dtype, *, stays_near: bool = False
+) -> str:
     """As ``filter_function``, where outputs fill panels and channels fill vectors: reads whole vectors.
 
-    Begin and end count vectors of channels, of which a panel has a whole number.
+    Begin and end count vectors of channels, of which a panel has a whole number. What ``stays_near`` is read at once,
+    and goes to the caches.
     """
     code = Code(2, numbers=7)
     weight, target = code.places
@@ -80,8 +83,10 @@ def whole_filter_function(filtering: Filtering, is_backwards: bool, given: np.dt
                 for index in range(together)
             ]
             unit = (vector * lanes + inside) / together
-            _store(code, filtering, filters, is_backwards, dtype, target, unit, apart)
-    code.settle()
+            store = code.store if stays_near else code.store_past
+            _store(code, filtering, filters, is_backwards, dtype, (store, target, unit, apart))
+    if not stays_near:
+        code.settle()
     return compiler().name(code.text())
 
 
@@ -135,12 +140,14 @@ def _store(
     filters: Sequence[Line],
     is_backwards: bool,
     dtype: np.dtype,
-    target: str,
-    unit: Number,
-    apart: Number,
+    unit: tuple[Callable[[Number, str, Number], None], str, Number, Number],
 ) -> None:
-    """The taps of a panel of filters, for each channel that shares the unit, in ``dtype`` as they are seen."""
+    """The taps of a panel of filters, for each channel that shares the unit, in ``dtype`` as they are seen.
+
+    ``unit`` is how one stores, where, the first one, and how far apart points are.
+    """
     lanes, side, seen = compiler().lanes(FLOAT32), filtering.taps, []
+    store, target, first, apart = unit
     for taps in filters:
         ordered = taps[::-1] if is_backwards else taps
         rows = [ordered[row * side : (row + 1) * side] for row in range(side)]
@@ -148,7 +155,7 @@ def _store(
     for point, values in enumerate(zip(*seen, strict=True)):
         words = values[0] if dtype == FLOAT32 else _paired(*values)
         for lane in range(0, width(), lanes):
-            code.store_past(words.part(lane, lanes), target, (apart * point + unit) * width() + lane)
+            store(words.part(lane, lanes), target, (apart * point + first) * width() + lane)
 
 
 def _paired(one: Number, other: Number) -> Number:

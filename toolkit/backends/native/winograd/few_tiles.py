@@ -1,0 +1,145 @@
+"""Convolutions of few tiles by a weight that changes with each step, which sees panels of filters while they are near.
+
+Filters seen at all points take four times the memory of the weight. To write and to read them takes longer than seeing
+them, and where tiles are few, as long as a good part of the products. Threads see the windows of all tiles together.
+Then each sees some channels of the filters of a panel, multiplies all tiles by them at all points, and has the results
+of the panel once it is through with the channels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolkit.backends.native.assembly.code import Code
+from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.assembly.team import Team
+from toolkit.backends.native.compilation.compiler import compiler
+from toolkit.backends.native.images.windows import HEAD
+from toolkit.backends.native.products.blocking import LINE
+from toolkit.backends.native.products.tile import DEPTH, tile_function, width
+from toolkit.backends.native.winograd.filter_functions import whole_filter_function
+from toolkit.backends.native.winograd.filters import apart_in_units
+from toolkit.backends.native.winograd.images import Images
+from toolkit.backends.native.winograd.results import Results, places_of_results
+from toolkit.backends.native.winograd.tiles import Tiles
+from toolkit.backends.native.winograd.windows import Windows
+from toolkit.compiler.program import Node
+
+FLOAT32 = np.dtype(np.float32)
+ROWS = (4, 5, 6)  # tiles whose sums are in registers together, beside two vectors of outputs
+TOGETHER = 128  # channels of a panel that are seen together: at 36 points, they take half of many a second cache
+MOST_NBYTES = 10 << 20  # of the windows of all tiles, which are read again for each panel
+MOST_IDLE = 1.15  # times the work of a thread, if panels could be shared out evenly, that one may have
+
+
+def are_few(tiles: Tiles, weight: tuple[int, ...], threads: int, *, is_turned: bool) -> bool:
+    """Whether windows of all tiles stay near, and filters fill what they are seen in.
+
+    Not of bfloat16, whose filters take a quarter of the memory, and as long to see.
+
+    ``is_turned``: for the gradient by the input, from outputs of the weight to its channels.
+    """
+    channels, outputs = weight[:2] if is_turned else weight[1::-1]
+    panels = outputs // width()
+    if tiles.is_narrow or outputs % width() or channels % compiler().lanes(FLOAT32):
+        return False
+    nbytes = tiles.points * tiles.total * channels * FLOAT32.itemsize
+    return nbytes <= MOST_NBYTES and -(-panels // threads) * threads <= MOST_IDLE * panels
+
+
+class FewTiles:
+    """Writes the code.
+
+    The space holds the windows of all tiles, and for each thread a square of an image, filters, (points, channels that
+    are seen together, outputs of a panel), and sums, (points, slots for tiles, outputs of a panel).
+    """
+
+    def __init__(
+        self, node: Node, tiles: Tiles, images: Images, results: Images, threads: int, *, is_turned: bool
+    ) -> None:
+        weight = node.inputs[1]
+        assert weight is not None
+        self._tiles = tiles
+        near, far = tiles.filtering.taps**2, weight.shape[1] * tiles.filtering.taps**2
+        self._output_apart, self._channel_apart = (near, far) if is_turned else (far, near)
+        self._see_filters = whole_filter_function(tiles.filtering, is_turned, FLOAT32, FLOAT32, stays_near=True)
+        self.code = code = Code(2 + places_of_results(node))
+        self._image, self._weight, *others, self._space = code.places
+
+        self._rows = min(ROWS, key=lambda rows: (-(-tiles.total // rows) * (rows + 0.3), -rows))
+        self._groups = -(-tiles.total // self._rows)
+        self._slots = self._groups * self._rows | 1  # odd, so that points do not share a place in the cache
+        self._windows = Windows(code, tiles, images, self._slots)
+        square, windows = self._windows.squares.numbers, self._windows.words
+        filters = tiles.points * apart_in_units(min(TOGETHER, tiles.channels)) * width()
+        per_thread = square + filters + tiles.points * self._slots * width()
+        self.workspace = (HEAD + windows + threads * per_thread) * FLOAT32.itemsize
+
+        team = Team(code, threads, self._space)
+        self._factors = code.index(HEAD)
+        self._square = team.number * per_thread + (HEAD + windows)
+        self._filters, self._sums = self._square + square, self._square + (square + filters)
+        self._results = Results(code, node, tiles, results, [*others, self._space], self._slots)
+        self._see_windows(team)
+        begin, self._end = team.share(tiles.outputs // width())
+        with code.loop(self._end, start=begin) as panel:
+            self._panel(panel)
+
+    def _see_windows(self, team: Team) -> None:
+        """Those of all tiles, by all threads."""
+        meet = team.barrier()
+        begin, end = team.share(self._tiles.total)
+        with self.code.loop(end, start=begin) as tile:
+            spare = self._space, self._square
+            self._windows.see(self._image, self._tiles.corner(tile), spare, self._factors, tile)
+        meet()
+
+    def _panel(self, panel: Number) -> None:
+        """The results of a panel."""
+        code, tiles = self.code, self._tiles
+        pieces = [
+            (part, first, min(TOGETHER, self._windows.depth(part) - first))
+            for part in range(self._windows.parts)
+            for first in range(0, self._windows.depth(part), TOGETHER)
+        ]
+        following = (panel + 1).smaller(self._end - 1)
+        for index, (part, first, count) in enumerate(pieces):
+            is_last = index + 1 == len(pieces)
+            coming = following if is_last else panel, 0 if is_last else part * DEPTH + first + count
+            self._add_products(panel, (part, first, count), self._place(*coming))
+        with code.loop(tiles.total) as tile:
+            self._results.bring_back(tiles.corner(tile), tile, self._sums, (panel, panel + 1))
+
+    def _place(self, panel: Number, channel: int) -> Number:
+        """Where a panel begins in the weight, from a channel on."""
+        return panel * (width() * self._output_apart) + channel * self._channel_apart
+
+    def _add_products(self, panel: Number, piece: tuple[int, int, int], coming: Number) -> None:
+        """Those of some channels of a part: the first, and how many. What is ``coming`` of the weight is fetched."""
+        code, tiles, (part, first, count) = self.code, self._tiles, piece
+        stride, apart = self._windows.stride, apart_in_units(count)
+        weight = code.address(self._weight, self._place(panel, part * DEPTH + first), FLOAT32)
+        distances = width(), count, self._output_apart, self._channel_apart, apart
+        numbers = [code.index(number) for number in (0, count // compiler().lanes(FLOAT32), *distances)]
+        code.invoke(self._see_filters, [weight, code.address(self._space, self._filters, FLOAT32)], numbers)
+        function = tile_function(self._rows, stride, replaces=part == first == 0)
+        with code.loop(tiles.points) as point:
+            right = code.address(self._space, self._filters + point * (apart * width()), FLOAT32)
+            factors = self._windows.at(self._factors, point, part) + first
+            sums = self._sums + point * (self._slots * width())
+            with code.loop(self._groups) as group:
+                self._fetch(coming, point * self._groups + group)
+                left = code.address(self._space, factors + group * (self._rows * stride), FLOAT32)
+                target = code.address(self._space, sums + group * (self._rows * width()), FLOAT32)
+                code.invoke(function, [left, right, target], [code.index(count)])
+
+    def _fetch(self, start: Number, turn: Number) -> None:
+        """A share of as many filters of the weight as are seen together, beside the products of a group."""
+        code, (near, far) = self.code, sorted((self._output_apart, self._channel_apart))
+        rows, across = (width(), TOGETHER) if near == self._channel_apart else (TOGETHER, width())
+        lines = -(-across * near // LINE)
+        share = -(-rows * lines // (self._tiles.points * self._groups))
+        for index in range(share):
+            number = turn * share + index
+            row = number / lines
+            code.prefetch(self._weight, start + row * far + (number - row * lines) * LINE, FLOAT32, cache=2)
