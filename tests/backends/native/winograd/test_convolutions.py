@@ -49,6 +49,7 @@ SHAPES = [
     ((4, 40, 16, 16), 29, [1, 1, 1, 1], 3),  # results alone do not fill vectors
     ((2, 312, 6, 6), 80, [1, 1, 1, 1], 3),  # few tiles, channels in two parts of which the last is not full
     ((9, 96, 14, 14), 96, [1, 1, 1, 1], 3),  # threads share outputs, and there are many tiles
+    ((3, 56, 45, 47), 72, [1, 1, 1, 1], 3),  # too large for near caches
 ]
 shapes = pytest.mark.parametrize(("x", "outputs", "pads", "taps"), SHAPES)
 several = pytest.mark.parametrize("threads", [1, 2])

@@ -155,11 +155,14 @@ class Code:
         """Let everything that was stored be seen by all threads before what they are told next."""
         self.line("fence seq_cst")
 
-    def prefetch(self, place: str, at: Number, dtype: np.dtype, cache: int = 1) -> None:
-        """Bring the cache line of element ``at`` into the first or the second cache, without waiting for it."""
+    def prefetch(self, place: str, at: Number, dtype: np.dtype, cache: int = 1, *, is_written: bool = False) -> None:
+        """Bring the cache line of element ``at`` into the first or the second cache, without waiting for it.
+
+        What ``is_written`` is taken from other cores as well.
+        """
         self._declared["declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"] = None
         address = self.address(place, at, dtype)
-        self.line(f"call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 {4 - cache}, i32 1)")
+        self.line(f"call void @llvm.prefetch.p0(ptr {address}, i32 {is_written:d}, i32 {4 - cache}, i32 1)")
 
     def load_some(self, place: str, at: Number, dtype: np.dtype, count: int, lanes: int, step: int = 1) -> Number:
         """As ``load``, ``step`` elements apart (0 repeats one), of which only ``count`` are there; the others are 1."""

@@ -22,7 +22,7 @@ from toolkit.backends.native.products.tile import DEPTH, tile_function, width
 from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.winograd.few_tiles import FewTiles, are_few
 from toolkit.backends.native.winograd.filters import FilterPanels, apart_in_units
-from toolkit.backends.native.winograd.images import Images
+from toolkit.backends.native.winograd.images import Corner, Images
 from toolkit.backends.native.winograd.results import Results, places_of_results
 from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window, is_narrow
 from toolkit.backends.native.winograd.windows import Windows
@@ -35,6 +35,7 @@ FLOAT32 = np.dtype(np.float32)
 ROWS = (4, 5, 6)  # tiles whose sums are in registers together, beside two vectors of outputs
 BLOCK_NBYTES = 1 << 19  # of what one block of tiles is seen as: the size of many a second cache
 PASSES = 4  # or as many times the filters may be read, where they are larger than that
+FAR_NBYTES = 1 << 21  # of images and results, from which on they are not in the second caches of a few cores
 FEW_TILES = 24  # for a thread; with fewer, threads share outputs
 
 
@@ -123,14 +124,16 @@ class _Writer:
 
     def __init__(self, node: Node, tiles: Tiles, images: Images, results: Images, threads: int) -> None:
         self._tiles, self._filtering = tiles, tiles.filtering
-        self._panels = -(-tiles.outputs // width())
+        self._drawn, self._panels = results, -(-tiles.outputs // width())
         self.code = code = Code(2 + places_of_results(node))
-        self._image, self._filters, *others, self._space = code.places
+        self._image, self._filters, *others, self._target, self._space = code.places
 
         self._rows = min(ROWS, key=lambda rows: (-(-tiles.total // rows) * (rows + 0.3), -rows))
         groups = -(-tiles.total // self._rows)
         shares_outputs = tiles.total < FEW_TILES * threads and self._panels > 1
         owned = -(-self._panels // threads) if shares_outputs else self._panels
+        nbytes = images.nbytes(tiles.batch) + results.nbytes(tiles.batch)
+        self._is_far = nbytes > FAR_NBYTES and not shares_outputs
         together = self._groups_of_a_block(owned, groups if shares_outputs else -(-groups // threads))
         self._slots = together * self._rows | 1  # odd, so that points do not share a place in the cache
         self._windows = Windows(code, tiles, images, self._slots)
@@ -144,14 +147,15 @@ class _Writer:
         self._factors = self._window + window
         self._products = self._factors + factors
         self._ahead = -(-min(self._steps, self._part) // together)  # steps of the next panel, for each group
-        self._results = Results(code, node, tiles, results, [*others, self._space], self._slots)
+        self._results = Results(code, node, tiles, results, [*others, self._target, self._space], self._slots)
         everything = code.index(0), code.index(groups)
         self._owned = team.share(self._panels) if shares_outputs else (code.index(0), code.index(self._panels))
         begin, end = everything if shares_outputs else team.share(groups)
         with code.loop(end, together, start=begin) as group:
             first = group * self._rows
             many = (end - group).smaller(together) * self._rows
-            self._block(first, many.smaller(code.index(tiles.total) - first))
+            last = (end * self._rows).smaller(tiles.total)
+            self._block(first, many.smaller(last - first), last)
 
     def _groups_of_a_block(self, owned: int, most: int) -> int:
         """How many fit into the cache, or where the filters do not either, as many as let them be read seldom."""
@@ -160,19 +164,38 @@ class _Writer:
         filters = self._tiles.points * self._tiles.channels * columns * FLOAT32.itemsize
         return max(1, min(most, max(BLOCK_NBYTES, filters // PASSES) // group))
 
-    def _block(self, first: Number, count: Number) -> None:
-        """``count`` tiles from ``first`` on."""
+    def _block(self, first: Number, count: Number, last: Number) -> None:
+        """``count`` tiles from ``first`` on, of those below ``last``."""
         code = self.code
         with code.loop(count) as slot:
             spare = self._space, self._window
             self._windows.see(self._image, self._tiles.corner(first + slot), spare, self._factors, slot)
         groups = (count + (self._rows - 1)) / self._rows
         begin, end = self._owned
-        with code.loop(self._tiles.points) as point, code.loop(end, start=begin) as panel:
-            for part in range(self._windows.parts):
-                self._multiply(point, panel, part, groups)
+        with code.loop(self._tiles.points) as point:
+            if self._is_far:
+                self._bring_near(point, first, count, last)
+            with code.loop(end, start=begin) as panel:
+                for part in range(self._windows.parts):
+                    self._multiply(point, panel, part, groups)
         with code.loop(count) as slot:
             self._results.bring_back(self._tiles.corner(first + slot), slot, self._products, self._owned)
+
+    def _bring_near(self, point: Number, first: Number, count: Number, last: Number) -> None:
+        """A part of what the next block reads, and of where this one writes; so nothing waits for far caches.
+
+        Of each window that is what those before it have not read.
+        """
+        code, tiles, outputs = self.code, self._tiles, self._filtering.outputs
+        share = (count + (tiles.points - 1)) / tiles.points
+        down, across = (self._filtering.size - outputs - item for item in tiles.begins)
+        with code.loop((share * (point + 1)).smaller(count), start=share * point) as slot:
+            coming = first + count + slot
+            with code.where(coming < last):
+                image, row, column = tiles.corner(coming)
+                seen = Corner(image, row + down, column + across)
+                self._windows.squares.images.bring_near(code, self._image, seen, outputs)
+            self._drawn.bring_near(code, self._target, tiles.corner(first + slot), outputs, is_written=True)
 
     def _multiply(self, point: Number, panel: Number, part: int, groups: Number) -> None:
         """The products of all groups with one panel, a part of the channels of it, while what follows is fetched."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.compilation.compiler import compiler
+from toolkit.backends.native.products.blocking import LINE
 from toolkit.backends.onednn.memory import channels_in_blocks, channels_last
 from toolkit.backends.protocol import Layout
 
@@ -60,6 +62,10 @@ class Images(NamedTuple):
         """At each position."""
         return -(-self.channels // self.block) * self.block
 
+    def nbytes(self, batch: int) -> int:
+        """Of so many of them."""
+        return batch * math.prod(self.size) * self.numbers * self.dtype.itemsize
+
     def layout(self, batch: int) -> Layout:
         """How so many of them lie."""
         shape = (batch, self.channels, *self.size)
@@ -80,6 +86,15 @@ class Images(NamedTuple):
         """The first channel at a position."""
         high, wide = self.size
         return image * (high * wide * self.numbers) + (row * wide + column) * self.block
+
+    def bring_near(self, code: Code, place: str, corner: Corner, side: int, *, is_written: bool = False) -> None:
+        """Fetch ``side`` x ``side`` positions from a corner on, those that are there, into the second cache."""
+        line = LINE * FLOAT32.itemsize // self.dtype.itemsize
+        first, block = self.at(*corner), self.block * self.channel_factor
+        with code.loop(side) as row, code.loop(self.numbers * self.channel_factor, block) as channels:
+            start = first + row * self.row_apart + channels
+            with code.loop(side * self.block, line) as at:
+                code.prefetch(place, start + at, self.dtype, cache=2, is_written=is_written)
 
 
 class Distances(NamedTuple):
