@@ -20,6 +20,7 @@ from toolkit.backends.native.products.tile import DEPTH, tile_function, width
 from toolkit.backends.native.winograd.filter_functions import whole_filter_function
 from toolkit.backends.native.winograd.filters import apart_in_units
 from toolkit.backends.native.winograd.images import Images
+from toolkit.backends.native.winograd.order import Order
 from toolkit.backends.native.winograd.results import Results, places_of_results
 from toolkit.backends.native.winograd.tiles import Tiles
 from toolkit.backends.native.winograd.windows import Windows
@@ -29,6 +30,7 @@ FLOAT32 = np.dtype(np.float32)
 ROWS = (4, 5, 6)  # tiles whose sums are in registers together, beside two vectors of outputs
 TOGETHER = 128  # channels of a panel that are seen together: at 36 points, they take half of many a second cache
 MOST_NBYTES = 10 << 20  # of the windows of all tiles, which are read again for each panel
+MOST_SUMS_NBYTES = 3 << 18  # of a panel, so that they stay in many a second cache while channels are gone through
 MOST_IDLE = 1.15  # times the work of a thread, if panels could be shared out evenly, that one may have
 
 
@@ -43,8 +45,9 @@ def are_few(tiles: Tiles, weight: tuple[int, ...], threads: int, *, is_turned: b
     panels = outputs // width()
     if tiles.is_narrow or outputs % width() or channels % compiler().lanes(FLOAT32):
         return False
-    nbytes = tiles.points * tiles.total * channels * FLOAT32.itemsize
-    return nbytes <= MOST_NBYTES and -(-panels // threads) * threads <= MOST_IDLE * panels
+    windows, sums = (tiles.points * tiles.total * numbers * FLOAT32.itemsize for numbers in (channels, width()))
+    are_near = windows <= MOST_NBYTES and sums <= MOST_SUMS_NBYTES
+    return are_near and -(-panels // threads) * threads <= MOST_IDLE * panels
 
 
 class FewTiles:
@@ -66,9 +69,9 @@ class FewTiles:
         self.code = code = Code(2 + places_of_results(node))
         self._image, self._weight, *others, self._space = code.places
 
-        self._rows = min(ROWS, key=lambda rows: (-(-tiles.total // rows) * (rows + 0.3), -rows))
-        self._groups = -(-tiles.total // self._rows)
-        self._slots = self._groups * self._rows | 1  # odd, so that points do not share a place in the cache
+        self._order = order = Order(code, tiles)
+        self._rows = min(ROWS, key=lambda rows: (order.groups(rows) * (rows + 0.3), -rows))
+        self._slots = (tiles.total + self._rows - 1) | 1  # odd, so that points do not share a place in the cache
         self._windows = Windows(code, tiles, images, self._slots)
         square, windows = self._windows.squares.numbers, self._windows.words
         filters = tiles.points * apart_in_units(min(TOGETHER, tiles.channels)) * width()
@@ -91,7 +94,7 @@ class FewTiles:
         begin, end = team.share(self._tiles.total)
         with self.code.loop(end, start=begin) as tile:
             spare = self._space, self._square
-            self._windows.see(self._image, self._tiles.corner(tile), spare, self._factors, tile)
+            self._windows.see(self._image, self._order.tile(tile)[0], spare, self._factors, tile)
         meet()
 
     def _panel(self, panel: Number) -> None:
@@ -108,7 +111,8 @@ class FewTiles:
             coming = following if is_last else panel, 0 if is_last else part * DEPTH + first + count
             self._add_products(panel, (part, first, count), self._place(*coming))
         with code.loop(tiles.total) as tile:
-            self._results.bring_back(tiles.corner(tile), tile, self._sums, (panel, panel + 1))
+            corner, size = self._order.tile(tile)
+            self._results.bring_back(corner, tile, self._sums, (panel, panel + 1), size)
 
     def _place(self, panel: Number, channel: int) -> Number:
         """Where a panel begins in the weight, from a channel on."""
@@ -123,14 +127,17 @@ class FewTiles:
         numbers = [code.index(number) for number in (0, count // compiler().lanes(FLOAT32), *distances)]
         code.invoke(self._see_filters, [weight, code.address(self._space, self._filters, FLOAT32)], numbers)
         function = tile_function(self._rows, stride, replaces=part == first == 0)
+        turn = code.cell(code.index(0))
         with code.loop(tiles.points) as point:
             right = code.address(self._space, self._filters + point * (apart * width()), FLOAT32)
             factors = self._windows.at(self._factors, point, part) + first
             sums = self._sums + point * (self._slots * width())
-            with code.loop(self._groups) as group:
-                self._fetch(coming, point * self._groups + group)
-                left = code.address(self._space, factors + group * (self._rows * stride), FLOAT32)
-                target = code.address(self._space, sums + group * (self._rows * width()), FLOAT32)
+            begin, end = self._order.having(point)
+            with code.loop(end, self._rows, start=begin) as slot:
+                self._fetch(coming, turn.get())
+                turn.set(turn.get() + 1)
+                left = code.address(self._space, factors + slot * stride, FLOAT32)
+                target = code.address(self._space, sums + slot * width(), FLOAT32)
                 code.invoke(function, [left, right, target], [code.index(count)])
 
     def _fetch(self, start: Number, turn: Number) -> None:
@@ -138,7 +145,7 @@ class FewTiles:
         code, (near, far) = self.code, sorted((self._output_apart, self._channel_apart))
         rows, across = (width(), TOGETHER) if near == self._channel_apart else (TOGETHER, width())
         lines = -(-across * near // LINE)
-        share = -(-rows * lines // (self._tiles.points * self._groups))
+        share = -(-rows * lines // self._order.groups(self._rows))
         for index in range(share):
             number = turn * share + index
             row = number / lines
