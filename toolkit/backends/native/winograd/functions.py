@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from toolkit.backends.native.assembly.code import Code
-from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.assembly.number import BFLOAT16, FLOAT32, Number
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.tile import WORD, width
 from toolkit.backends.native.winograd.transforms import Filtering, Line, in_both_axes
 
-FLOAT32, HALF_WORD = np.dtype(np.float32), np.dtype(np.uint16)
+HALF_WORD = np.dtype(np.uint16)
+UPPER = 0xFFFF0000  # half of a word
 
 
 @cache
@@ -40,8 +41,11 @@ def _seeing(transform: Callable[[Line], Line], side: int, size: int, dtype: np.d
     """
     code = Code(2, numbers=5)
     (squares, target), (vectors, vector_apart, row_apart, column_apart, apart) = code.places, code.numbers
-    lanes = compiler().lanes(FLOAT32)
-    with code.loop(vectors) as vector:
+    lanes, done = compiler().lanes(FLOAT32), code.index(0)
+    if dtype == BFLOAT16 and half is None and _fits(side):
+        done = vectors & -2
+        _see_twos(code, transform, side, done)
+    with code.loop(vectors, start=done) as vector:
         first = vector_apart * vector
 
         def load(row: int, column: Number | int) -> Number:
@@ -56,6 +60,29 @@ def _seeing(transform: Callable[[Line], Line], side: int, size: int, dtype: np.d
 
         _in_both_axes(code, transform, (side, size), load, store)
     return compiler().name(code.text())
+
+
+def _see_twos(code: Code, transform: Callable[[Line], Line], side: int, vectors: Number) -> None:
+    """As ``_seeing``, two vectors of bfloat16 at a time, of words of two numbers that are never taken apart.
+
+    Halfway between two numbers, the first of a word is rounded away from zero, and the second towards it. That takes
+    half the instructions that rounding to even ones does, and is no more coarse.
+    """
+    (squares, target), (_, vector_apart, row_apart, column_apart, apart) = code.places, code.numbers
+    lanes = compiler().lanes(FLOAT32)
+    with code.loop(vectors, 2) as vector:
+
+        def load(row: int, column: int) -> Number:
+            at = vector_apart * vector + row_apart * row + column_apart * column
+            one, other = (code.load(squares, start, BFLOAT16, lanes).bits(WORD) for start in (at, at + vector_apart))
+            return one.picked(other, range(lanes))
+
+        words = [[load(row, column) for column in range(side)] for row in range(side)]
+        lower = in_both_axes(transform, [[(word << 16).bits(FLOAT32) for word in line] for line in words])
+        upper = in_both_axes(transform, [[(word & UPPER).bits(FLOAT32) for word in line] for line in words])
+        for at, (one, other) in enumerate(zip(_flat(lower), _flat(upper), strict=True)):
+            rounded = ((one.bits(WORD) + 0x8000) >> 16) | ((other.bits(WORD) + 0x7FFF) & UPPER)
+            code.store(rounded.bits(BFLOAT16), target, apart * at + vector * lanes)
 
 
 @cache
@@ -115,7 +142,7 @@ def _in_both_axes(
     What has been done to columns lies on the stack, unless the whole square fits into registers.
     """
     (given, made), lanes = sides, compiler().lanes(FLOAT32)
-    if given * (given + 1) < compiler().registers:
+    if _fits(given):
         square = [[load(row, column) for column in range(given)] for row in range(given)]
         for at, value in enumerate(_flat(in_both_axes(transform, square))):
             store(at // made, at % made, value)
@@ -128,6 +155,11 @@ def _in_both_axes(
         line = [code.load(space, (row * given + item) * lanes, FLOAT32, lanes) for item in range(given)]
         for place, value in enumerate(transform(line)):
             store(row, place, value)
+
+
+def _fits(side: int) -> bool:
+    """Whether a square fits into registers, and a line of what it becomes."""
+    return side * (side + 1) < compiler().registers
 
 
 def _flat(square: Sequence[Line]) -> list[Any]:
