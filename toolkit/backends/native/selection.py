@@ -4,8 +4,8 @@ Taken are nodes of programs that only compute forward; of those that learn the u
 recurrent layers with their gradients; in both large convolutions where fewer multiplications do. What lies in a
 library's own layout (behind convolutions) is left to the library, for every change of layout is a copy, unless a kernel
 does not mind. Where the other choice is numpy, neither that nor size matters. Large products by one matrix are taken
-in both, those of few rows in training, and small stacks of products in inference, each on processors for which ours are
-faster.
+in both, those of few rows in training, those of many rows with what is packed once and small stacks of products in
+inference, each on processors for which ours are faster.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ STATISTICS = (  # exact for images of any size, in any layout
     *("BatchNormalizationTraining", "BatchNormalizationRepeated", "BatchNormalizationGradient"),
 )
 SOONER = ("toolkit.backends.native.winograd", "toolkit.backends.native.pointwise")  # by fewer multiplications
+STRASSEN = "toolkit.backends.native.products.strassen_product"
 TURNING = "toolkit.backends.native.movement.turning"
 RECURRENT = ("Recurrent", "RecurrentGradient")
 OF_ROWS = {"Softmax", "LogSoftmax", "LayerNormalization", "InstanceNormalization", "GroupNormalization"}
@@ -84,7 +85,8 @@ def take_small_nodes(program: Program) -> None:
             if node.op_type in (*CONVOLUTIONS, *STATISTICS):
                 elsewhere.add(node.y)  # in a layout of the library, whose convolutions are beside it
             continue
-        if _is_free(node, elsewhere) and _is_better_off(node) and not (is_large and _is_brief(node)):
+        is_better_off = _is_better_off(node) and not (is_large and _is_brief(node))
+        if _is_free(node, elsewhere) and (is_better_off or _multiplies_less(node)):
             node.backend = NAME
         elif node.backend == LIBRARY and _keeps_layout(node, elsewhere):
             elsewhere.update(item for item in node.outputs if item is not None)
@@ -181,6 +183,11 @@ def _reads_filters_wide(node: Node) -> bool:
 
 def _is_of_statistics(node: Node) -> bool:
     return node.op_type in STATISTICS and _is_served(node)
+
+
+def _multiplies_less(node: Node) -> bool:
+    """Whether a product with a matrix that is packed once goes by fewer multiplications."""
+    return node.backend in (LIBRARY, SLOW) and node.op_type in PRODUCTS and KERNELS.serves(STRASSEN, node)
 
 
 def _is_large_product(node: Node) -> bool:

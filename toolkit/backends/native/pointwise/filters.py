@@ -14,7 +14,7 @@ from toolkit.backends.native.assembly.squares import turned
 from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel
-from toolkit.backends.native.pointwise.strassen import PRODUCTS, right_factors
+from toolkit.backends.native.pointwise.strassen import PARTS, PRODUCTS, right_factors
 from toolkit.backends.native.products.packing import Packed
 from toolkit.backends.native.products.tile import VECTORS, width
 from toolkit.backends.protocol import Kernel, Layout, Resources
@@ -28,10 +28,12 @@ class StrassenPanels(Packed):
 
     For each panel of columns of the left parts the right factors of ``strassen``, one after the other, row by row.
 
-    ``is_turned``: the matrix (outputs, channels) of the gradient by the input.
+    ``is_turned``: the matrix (outputs, channels) of the gradient by the input, or any matrix that lies in rows.
+    ``deep``: so many rows are a matrix of their own, and these lie one after the other; 0 for all of them.
     """
 
     is_turned: bool = False
+    deep: int = 0
 
     def shape(self, given: tuple[int, ...]) -> tuple[int, ...]:
         depth, columns = self.sides(given)
@@ -51,29 +53,36 @@ class StrassenPanels(Packed):
     def pack(self, code: Code, places: Sequence[str], owned: tuple[Number, Number], sides: tuple[int, int]) -> None:
         """Write some panels, from one number up to another; the places are those of the weight and the target."""
         depth, columns = sides
-        blocks = depth // (2 * compiler().lanes(FLOAT32))
-        begin, end = (number * blocks for number in owned)
-        code.invoke(_packing_function(self.is_turned), places, [begin, end, code.index(blocks), code.index(columns)])
+        weight, target = places
+        apart = columns if self.is_turned else depth
+        deep = self.deep or depth
+        with code.loop(depth, deep) as first:
+            blocks = (depth - first).smaller(deep) / (2 * compiler().lanes(FLOAT32))
+            begin, end = (number * blocks for number in owned)
+            given = code.address(weight, first * (columns if self.is_turned else 1), FLOAT32)
+            made = code.address(target, first * (columns * PRODUCTS // len(PARTS)), FLOAT32)
+            numbers = [begin, end, blocks, code.index(columns), code.index(apart)]
+            code.invoke(_packing_function(self.is_turned), [given, made], numbers)
 
 
 @cache
 def _packing_function(is_turned: bool) -> str:
-    """Right factors of a weight. Places: weight, target; numbers: begin, end, blocks, columns.
+    """Right factors of a weight. Places: weight, target; numbers: begin, end, blocks, columns, apart.
 
     The blocks of panels from begin to end are made: as many rows of a panel as a vector has lanes, of which a part of
-    the matrix has ``blocks``.
+    the matrix has ``blocks``. Rows of the weight lie ``apart`` numbers from each other.
     """
-    code = Code(2, numbers=4)
+    code = Code(2, numbers=5)
     weight, target = code.places
-    begin, end, blocks, columns = code.numbers
+    begin, end, blocks, columns, apart = code.numbers
     lanes = compiler().lanes(FLOAT32)
     part = blocks * lanes
 
     def rows(row: Number, column: Number) -> list[Number]:
         """A square of the matrix, a vector for each row."""
         if is_turned:
-            return [code.load(weight, (row + lane) * columns + column, FLOAT32, lanes) for lane in range(lanes)]
-        found = [code.load(weight, (column + lane) * (part * 2) + row, FLOAT32, lanes) for lane in range(lanes)]
+            return [code.load(weight, (row + lane) * apart + column, FLOAT32, lanes) for lane in range(lanes)]
+        found = [code.load(weight, (column + lane) * apart + row, FLOAT32, lanes) for lane in range(lanes)]
         return turned(found)
 
     with code.loop(end, start=begin) as unit:
