@@ -82,6 +82,42 @@ def test_gradient_by_the_weight(x: tuple[int, ...], outputs: int, pads: list[int
     check_node("ConvWeightGradient", [image, grad], {**attributes, "has_bias": 1}, outputs=2, **options)
 
 
+STRIDED: dict[str, Any] = {**USUAL, "strides": [2, 2]}
+STRIDED_SHAPES = [
+    ((3, 91, 62, 64), 109, [1, 1, 1, 1]),  # panels, vectors and tiles that are not full
+    ((2, 56, 65, 64), 96, [0, 0, 1, 1]),
+    ((1, 128, 56, 56), 128, [1, 1, 1, 1]),  # threads share outputs
+    ((6, 264, 15, 16), 136, [1, 1, 1, 1]),  # channels in two parts
+]
+strided_shapes = pytest.mark.parametrize(("x", "outputs", "pads"), STRIDED_SHAPES)
+
+
+def _strided_grad(x: tuple[int, ...], outputs: int, pads: list[int]) -> np.ndarray:
+    return np.ascontiguousarray(_grad(x, outputs, pads)[..., ::2, ::2])
+
+
+@several
+@strided_shapes
+def test_convolution_two_positions_apart(x: tuple[int, ...], outputs: int, pads: list[int], threads: int) -> None:
+    options: dict[str, Any] = {"threads": threads, "others": [OneDNNBackend()]}
+    residual = _strided_grad(x, outputs, pads)
+    check_node(
+        "FusedConv", [*_arrays(x, outputs), residual], {**STRIDED, "pads": pads, "activation": "Relu"}, **options
+    )
+
+
+@several
+@strided_shapes
+def test_gradient_two_positions_apart(x: tuple[int, ...], outputs: int, pads: list[int], threads: int) -> None:
+    given = [_strided_grad(x, outputs, pads), _arrays(x, outputs)[1]]
+    attributes, others = {**STRIDED, "pads": pads, "input_shape": list(x)}, [OneDNNBackend()]
+    if pads[:2] == [1, 1]:
+        check_node("ConvInputGradient", given, attributes, threads=threads, others=others)
+    else:
+        with pytest.raises(AssertionError):
+            planned("ConvInputGradient", given, attributes, threads=threads, others=others)
+
+
 @pytest.fixture
 def in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Images lie in blocks of channels, as those do that a library's convolution has made for a training step."""
@@ -212,8 +248,8 @@ def test_the_weight_is_packed_once_and_takes_four_times_its_memory() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"strides": [2, 2]}, {"dilations": [2, 2]}, {"group": 2}],
-    ids=lambda item: next(iter(item)),
+    [{"strides": [2, 1]}, {"strides": [3, 3]}, {"dilations": [2, 2]}, {"group": 2}],
+    ids=str,
 )
 def test_leaves_what_is_no_dense_window(changes: dict[str, Any]) -> None:
     def node_of(attributes: dict[str, Any], channels: int) -> bool:

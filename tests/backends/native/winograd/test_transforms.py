@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from toolkit.backends.native.winograd.tiles import FILTERINGS, Tiles
-from toolkit.backends.native.winograd.transforms import Filtering, in_both_axes
+from toolkit.backends.native.winograd.strided import Spread, Strided
+from toolkit.backends.native.winograd.tiles import FILTERINGS, HALVES, Tiles
+from toolkit.backends.native.winograd.transforms import Filtering, Scheme, in_both_axes
 
 ALL = [filtering for found in FILTERINGS.values() for filtering in found]
 
@@ -30,6 +31,44 @@ def _convolved(filtering: Filtering, windows: np.ndarray, filters: np.ndarray) -
             for row in outputs
         ]
     )
+
+
+def _line(scheme: Scheme, window: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    """Results along one axis, of as many windows and filters as there are columns, by ``phases``."""
+    seen, factors = scheme.window(list(window)), scheme.filter(list(taps))
+    assert (len(seen), len(factors)) == (scheme.size, scheme.filters)
+    sums: list[np.ndarray] = [np.zeros_like(window[0])] * scheme.sums
+    for phase in scheme.phases:
+        for at in range(phase.products):
+            added = seen[phase.window + at] * factors[phase.filter + at * phase.filter_step]
+            sums[phase.sum + at] = sums[phase.sum + at] + added
+    return np.array(scheme.result(sums))
+
+
+def _strided(scheme: Scheme, window: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    return np.array([(window[2 * at : 2 * at + 3] * taps).sum(0) for at in range(scheme.outputs)])
+
+
+def _spread(scheme: Scheme, window: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    """Of taps that are read backwards, two zeros in front of each number: what their products add up to."""
+    wide = np.zeros((2 * len(window) + 2, *window.shape[1:]), window.dtype)
+    wide[1:-1:2] = window
+    return np.array([(wide[at : at + 3] * taps).sum(0) for at in range(scheme.outputs)])
+
+
+@pytest.mark.parametrize("pairs", [*HALVES, (0.5, 1.2, 2.0)])
+def test_windows_two_positions_apart_are_exact(pairs: tuple[float, ...]) -> None:
+    random = np.random.default_rng(0)
+    for scheme, way in ((Strided(pairs), _strided), (Spread(pairs), _spread)):
+        window, taps = (random.standard_normal((size, 200)) for size in (scheme.size, 3))
+        np.testing.assert_allclose(_line(scheme, window, taps), way(scheme, window, taps), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("pairs", HALVES)
+def test_windows_two_positions_apart_take_five_products_for_six(pairs: tuple[float, ...]) -> None:
+    taken = sum(phase.products for phase in Strided(pairs).phases)
+    assert 6 * taken <= 5 * 3 * Strided(pairs).outputs
+    assert sum(phase.products for phase in Spread(pairs).phases) == taken
 
 
 def _random(filtering: Filtering, channels: int) -> tuple[np.ndarray, np.ndarray]:

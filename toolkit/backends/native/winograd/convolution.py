@@ -1,4 +1,4 @@
-"""Convolutions with windows of 3 x 3 or 5 x 5, one position apart, by Winograd's minimal filtering.
+"""Convolutions with windows of 3 x 3 or 5 x 5, or of 3 x 3 two positions apart, by Winograd's minimal filtering.
 
 An image is cut into tiles of neighbouring results. The window of each tile and each filter are seen at a few points,
 see ``transforms``, where the convolution is one product of matrices for each point: (tiles, channels) by (channels,
@@ -9,6 +9,7 @@ gradient by the input is the convolution with each filter read backwards, from o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 
@@ -24,7 +25,8 @@ from toolkit.backends.native.winograd.few_tiles import FewTiles, are_few
 from toolkit.backends.native.winograd.filters import FilterPanels, apart_in_units
 from toolkit.backends.native.winograd.images import Corner, Images
 from toolkit.backends.native.winograd.results import Results, places_of_results
-from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window, is_narrow
+from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window, is_narrow, is_strided_window
+from toolkit.backends.native.winograd.transforms import Phase
 from toolkit.backends.native.winograd.windows import Windows
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.known import is_static
@@ -34,6 +36,7 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN
 FLOAT32 = np.dtype(np.float32)
 ROWS = (4, 5, 6)  # tiles whose sums are in registers together, beside two vectors of outputs
 BLOCK_NBYTES = 1 << 19  # of what one block of tiles is seen as: the size of many a second cache
+FEWEST_GROUPS = 5  # that share what is read of a panel, even where they do not fit
 PASSES = 4  # or as many times the filters may be read, where they are larger than that
 FAR_NBYTES = 1 << 21  # of images and results, from which on they are not in the second caches of a few cores
 FEW_TILES = 24  # for a thread; with fewer, threads share outputs
@@ -41,16 +44,14 @@ FEW_TILES = 24  # for a thread; with fewer, threads share outputs
 
 def is_convolution(node: Node) -> bool:
     """Whether the node is a convolution with a known weight that minimal filtering computes sooner."""
-    weight = _weight(node)
-    if weight is None or not is_dense_window(node, weight.shape):
-        return False
-    return is_usual_ending(node, axis=1) and _tiles(node).is_worth_while
+    tiles = _tiles(node)
+    return tiles is not None and is_usual_ending(node, axis=1) and tiles.is_worth_while
 
 
 def is_input_gradient(node: Node) -> bool:
     """Whether the node is the gradient of such a convolution by its input."""
-    weight = _weight(node)
-    return weight is not None and is_dense_window(node, weight.shape) and _gradient_tiles(node).is_worth_while
+    tiles = _gradient_tiles(node)
+    return tiles is not None and tiles.is_worth_while
 
 
 def _weight(node: Node) -> Variable | None:
@@ -58,19 +59,23 @@ def _weight(node: Node) -> Variable | None:
     return weight if weight is not None and is_static(weight) else None
 
 
-def _tiles(node: Node) -> Tiles:
-    return Tiles.of(node.x.shape, node.y.shape, _taps(node), begins(node), is_narrow(node))
+def _tiles(node: Node) -> Tiles | None:
+    weight = _weight(node)
+    if weight is not None and is_dense_window(node, weight.shape):
+        return Tiles.of(node.x.shape, node.y.shape, weight.shape[-1], begins(node), is_narrow(node))
+    if weight is not None and is_strided_window(node, weight.shape):
+        return Tiles.strided(node.x.shape, node.y.shape, begins(node))
+    return None
 
 
-def _gradient_tiles(node: Node) -> Tiles:
-    (top, left), taps = begins(node), _taps(node)
-    return Tiles.of(node.x.shape, node.y.shape, taps, (taps - 1 - top, taps - 1 - left), is_narrow(node))
-
-
-def _taps(node: Node) -> int:
-    weight = node.inputs[1]
-    assert weight is not None
-    return weight.shape[-1]
+def _gradient_tiles(node: Node) -> Tiles | None:
+    (top, left), weight = begins(node), _weight(node)
+    if weight is not None and is_dense_window(node, weight.shape):
+        last = weight.shape[-1] - 1
+        return Tiles.of(node.x.shape, node.y.shape, last + 1, (last - top, last - left), is_narrow(node))
+    if weight is not None and is_strided_window(node, weight.shape) and top == left == 1:
+        return Tiles.spread(node.x.shape, node.y.shape)
+    return None
 
 
 @kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=is_convolution)
@@ -86,11 +91,11 @@ def lower_input_gradient(node: Node, inputs: Sequence[Layout | None], resources:
 
 
 def _kernel(
-    node: Node, tiles: Tiles, given: Sequence[Layout | None], resources: Resources, *, is_turned: bool
+    node: Node, tiles: Tiles | None, given: Sequence[Layout | None], resources: Resources, *, is_turned: bool
 ) -> Kernel:
     """The result lies as the image does. Few tiles see a weight that changes with each step themselves."""
     weight = node.inputs[1]
-    assert weight is not None
+    assert tiles is not None and weight is not None, "they have been accepted"
     images = Images.of(node.x.shape, given[0], node.x.dtype)
     results = images.beside(tiles.result, node.y.shape[1], node.y.dtype)
     changes = resources.training and weight.constant is None
@@ -139,7 +144,7 @@ class _Writer:
         self._windows = Windows(code, tiles, images, self._slots)
         self._steps, self._part = (count // self._windows.together for count in (tiles.channels, DEPTH))
         window, factors = self._windows.squares.numbers, self._windows.words
-        per_thread = window + factors + owned * tiles.points * self._slots * width()
+        per_thread = window + factors + owned * tiles.sums * self._slots * width()
         self.workspace = threads * per_thread * FLOAT32.itemsize
 
         team = Team(code, threads)
@@ -160,24 +165,28 @@ class _Writer:
     def _groups_of_a_block(self, owned: int, most: int) -> int:
         """How many fit into the cache, or where the filters do not either, as many as let them be read seldom."""
         columns = owned * width()
-        group = self._tiles.points * self._rows * (self._tiles.channels + columns) * FLOAT32.itemsize
-        filters = self._tiles.points * self._tiles.channels * columns * FLOAT32.itemsize
-        return max(1, min(most, max(BLOCK_NBYTES, filters // PASSES) // group))
+        tiles = self._tiles
+        group = self._rows * (tiles.points * tiles.channels + tiles.sums * columns) * FLOAT32.itemsize
+        filters = tiles.filters * tiles.channels * columns * FLOAT32.itemsize
+        return min(most, max(FEWEST_GROUPS, max(BLOCK_NBYTES, filters // PASSES) // group))
 
     def _block(self, first: Number, count: Number, last: Number) -> None:
         """``count`` tiles from ``first`` on, of those below ``last``."""
         code = self.code
         with code.loop(count) as slot:
             spare = self._space, self._window
-            self._windows.see(self._image, self._tiles.corner(first + slot), spare, self._factors, slot)
+            self._windows.see(self._image, self._tiles.window(first + slot), spare, self._factors, slot)
         groups = (count + (self._rows - 1)) / self._rows
-        begin, end = self._owned
-        with code.loop(self._tiles.points) as point:
+        side = self._filtering.sums
+        with code.loop(side) as row, code.loop(side) as column:
             if self._is_far:
-                self._bring_near(point, first, count, last)
-            with code.loop(end, start=begin) as panel:
-                for part in range(self._windows.parts):
-                    self._multiply(point, panel, part, groups)
+                self._bring_near(row * side + column, first, count, last)
+            for down, across in product(self._filtering.phases, repeat=2):
+                if down.products == across.products == side:
+                    self._add_products((down, across), (row, column), groups)
+                else:
+                    with code.where(down.has(row) & across.has(column)):
+                        self._add_products((down, across), (row, column), groups)
         with code.loop(count) as slot:
             self._results.bring_back(self._tiles.corner(first + slot), slot, self._products, self._owned)
 
@@ -186,25 +195,44 @@ class _Writer:
 
         Of each window that is what those before it have not read.
         """
-        code, tiles, outputs = self.code, self._tiles, self._filtering.outputs
-        share = (count + (tiles.points - 1)) / tiles.points
-        down, across = (self._filtering.size - outputs - item for item in tiles.begins)
+        code, tiles, filtering = self.code, self._tiles, self._filtering
+        share = (count + (tiles.sums - 1)) / tiles.sums
+        down, across = (filtering.size - filtering.step - item for item in tiles.begins)
         with code.loop((share * (point + 1)).smaller(count), start=share * point) as slot:
             coming = first + count + slot
             with code.where(coming < last):
-                image, row, column = tiles.corner(coming)
+                image, row, column = tiles.window(coming)
                 seen = Corner(image, row + down, column + across)
-                self._windows.squares.images.bring_near(code, self._image, seen, outputs)
-            self._drawn.bring_near(code, self._target, tiles.corner(first + slot), outputs, is_written=True)
+                self._windows.squares.images.bring_near(code, self._image, seen, filtering.step)
+            self._drawn.bring_near(code, self._target, tiles.corner(first + slot), filtering.outputs, is_written=True)
 
-    def _multiply(self, point: Number, panel: Number, part: int, groups: Number) -> None:
-        """The products of all groups with one panel, a part of the channels of it, while what follows is fetched."""
+    def _add_products(self, phases: tuple[Phase, Phase], at: tuple[Number, Number], groups: Number) -> None:
+        """What some phases add to the sums in a row and a column."""
+        filtering, (begin, end) = self._filtering, self._owned
+        places = [phase.places(index) for phase, index in zip(phases, at, strict=True)]
+        window, factor = (
+            row * side + column
+            for (row, column), side in zip(zip(*places, strict=True), (filtering.size, filtering.filters), strict=True)
+        )
+        target, is_first = at[0] * filtering.sums + at[1], all(phase.is_first for phase in phases)
+        with self.code.loop(end, start=begin) as panel:
+            for part in range(self._windows.parts):
+                self._multiply((window, factor, target), panel, part, groups, replaces=is_first and part == 0)
+
+    def _multiply(
+        self, points: tuple[Number, Number, Number], panel: Number, part: int, groups: Number, *, replaces: bool
+    ) -> None:
+        """The products of all groups with one panel, a part of the channels of it, while what follows is fetched.
+
+        ``points`` are those of windows, filters and sums.
+        """
         code, steps, depth = self.code, self._steps, self._windows.depth(part) // self._windows.together
+        window, point, target = points
         unit = point * apart_in_units(self._panels * steps) + panel * steps + part * self._part
         start = unit * width()
         right = code.address(self._filters, start, FLOAT32)
-        factors = self._windows.at(self._factors, point, part)
-        products = self._products + ((panel - self._owned[0]) * self._tiles.points + point) * (self._slots * width())
+        factors = self._windows.at(self._factors, window, part)
+        products = self._products + ((panel - self._owned[0]) * self._tiles.sums + target) * (self._slots * width())
         with code.loop(groups) as group:
             coming = start + (group * self._ahead + depth) * width()
             with code.loop(self._ahead * width(), LINE) as line:
@@ -213,5 +241,5 @@ class _Writer:
             left = code.address(self._space, factors + slot * self._windows.stride, FLOAT32)
             sums = code.address(self._space, products + slot * width(), FLOAT32)
             in_pairs = self._windows.together > 1
-            function = tile_function(self._rows, self._windows.stride, replaces=part == 0, in_pairs=in_pairs)
+            function = tile_function(self._rows, self._windows.stride, replaces=replaces, in_pairs=in_pairs)
             code.invoke(function, [left, right, sums], [code.index(depth)])

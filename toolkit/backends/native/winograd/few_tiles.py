@@ -37,13 +37,14 @@ MOST_IDLE = 1.15  # times the work of a thread, if panels could be shared out ev
 def are_few(tiles: Tiles, weight: tuple[int, ...], threads: int, *, is_turned: bool) -> bool:
     """Whether windows of all tiles stay near, and filters fill what they are seen in.
 
-    Not of bfloat16, whose filters take a quarter of the memory, and as long to see.
+    Not of bfloat16, whose filters take a quarter of the memory, and as long to see, nor where products at several
+    points share sums.
 
     ``is_turned``: for the gradient by the input, from outputs of the weight to its channels.
     """
     channels, outputs = weight[:2] if is_turned else weight[1::-1]
     panels = outputs // width()
-    if tiles.is_narrow or outputs % width() or channels % compiler().lanes(FLOAT32):
+    if tiles.is_narrow or len(tiles.filtering.phases) > 1 or outputs % width() or channels % compiler().lanes(FLOAT32):
         return False
     windows, sums = (tiles.points * tiles.total * numbers * FLOAT32.itemsize for numbers in (channels, width()))
     are_near = windows <= MOST_NBYTES and sums <= MOST_SUMS_NBYTES

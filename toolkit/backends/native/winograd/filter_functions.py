@@ -15,11 +15,11 @@ from toolkit.backends.native.assembly.number import BFLOAT16, FLOAT32, Number, j
 from toolkit.backends.native.assembly.squares import turned
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.tile import WORD, width
-from toolkit.backends.native.winograd.transforms import Filtering, Line, in_both_axes
+from toolkit.backends.native.winograd.transforms import Line, Scheme, in_both_axes
 
 
 @cache
-def filter_function(filtering: Filtering, is_backwards: bool, given: np.dtype, dtype: np.dtype) -> str:
+def filter_function(filtering: Scheme, is_backwards: bool, given: np.dtype, dtype: np.dtype) -> str:
     """Filters seen at all points. Places: weight, target; numbers: begin, end, outputs, channels, three distances.
 
     The weight is of the type ``given``. The units from begin to end are made, of which a panel has one for each channel
@@ -51,7 +51,7 @@ def filter_function(filtering: Filtering, is_backwards: bool, given: np.dtype, d
 
 @cache
 def whole_filter_function(
-    filtering: Filtering, is_backwards: bool, given: np.dtype, dtype: np.dtype, *, stays_near: bool = False
+    filtering: Scheme, is_backwards: bool, given: np.dtype, dtype: np.dtype, *, stays_near: bool = False
 ) -> str:
     """As ``filter_function``, where outputs fill panels and channels fill vectors: reads whole vectors.
 
@@ -136,7 +136,7 @@ def _every(vectors: Sequence[Number], first: int, step: int) -> Number:
 
 def _store(
     code: Code,
-    filtering: Filtering,
+    filtering: Scheme,
     filters: Sequence[Line],
     is_backwards: bool,
     dtype: np.dtype,

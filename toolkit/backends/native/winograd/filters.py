@@ -20,7 +20,7 @@ from toolkit.backends.native.products.packing import Packed
 from toolkit.backends.native.products.tile import width
 from toolkit.backends.native.winograd.filter_functions import filter_function, whole_filter_function
 from toolkit.backends.native.winograd.images import in_vectors
-from toolkit.backends.native.winograd.transforms import Filtering
+from toolkit.backends.native.winograd.transforms import Scheme
 from toolkit.backends.protocol import Kernel, Layout, Resources
 from toolkit.compiler.program import Variable
 
@@ -37,12 +37,12 @@ class FilterPanels(Packed):
     to channels.
     """
 
-    filtering: Filtering
+    filtering: Scheme
     is_turned: bool = False
     dtype: np.dtype = FLOAT32
 
     def shape(self, given: tuple[int, ...]) -> tuple[int, ...]:
-        return self.filtering.size**2, apart_in_units(self._units(given)), width() * self._together
+        return self.filtering.filters**2, apart_in_units(self._units(given)), width() * self._together
 
     def layout(self, variable: Variable | None) -> Layout:
         assert variable is not None, "filters are there"

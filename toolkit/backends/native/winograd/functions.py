@@ -12,14 +12,14 @@ from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.assembly.number import BFLOAT16, FLOAT32, Number
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.tile import WORD, width
-from toolkit.backends.native.winograd.transforms import Filtering, Line, in_both_axes
+from toolkit.backends.native.winograd.transforms import Filtering, Line, Scheme, in_both_axes
 
 HALF_WORD = np.dtype(np.uint16)
 UPPER = 0xFFFF0000  # half of a word
 
 
 @cache
-def window_function(filtering: Filtering, dtype: np.dtype = FLOAT32, half: int | None = None) -> str:
+def window_function(filtering: Scheme, dtype: np.dtype = FLOAT32, half: int | None = None) -> str:
     """Windows seen at all points, see ``_seeing``."""
     return _seeing(filtering.window, filtering.size, filtering.size, dtype, half)
 
@@ -86,14 +86,14 @@ def _see_twos(code: Code, transform: Callable[[Line], Line], side: int, vectors:
 
 
 @cache
-def result_function(filtering: Filtering) -> str:
+def result_function(filtering: Scheme) -> str:
     """One vector of products as results. Places: products, target; numbers: the distance between the points.
 
     The target holds vector after vector, row by row.
     """
     code = Code(2, numbers=1)
     (products, target), (apart,) = code.places, code.numbers
-    lanes, size = compiler().lanes(FLOAT32), filtering.size
+    lanes, size = compiler().lanes(FLOAT32), filtering.sums
 
     def load(row: int, column: Number | int) -> Number:
         return code.load(products, apart * (column + row * size), FLOAT32, lanes)

@@ -64,7 +64,7 @@ class Results:
 
         with code.loop(end, start=begin) as panel, code.loop(width(), lanes) as inside:
             output = panel * width() + inside
-            start = sums + ((panel - begin) * (self._tiles.points * self._slots) + slot) * width() + inside
+            start = sums + ((panel - begin) * (self._tiles.sums * self._slots) + slot) * width() + inside
             with code.where(output < whole):
                 vector(start, output, lanes)
             if whole < present:

@@ -7,6 +7,7 @@ what takes the time. Costs are counted in multiplications, from measurements on 
 from __future__ import annotations
 
 import math
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 from toolkit.backends import onednn
@@ -14,7 +15,8 @@ from toolkit.backends.native.assembly.number import BFLOAT16, FLOAT32, Number
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.registry import is_of_float32
 from toolkit.backends.native.winograd.images import Corner, in_vectors
-from toolkit.backends.native.winograd.transforms import Filtering
+from toolkit.backends.native.winograd.strided import Spread, Strided
+from toolkit.backends.native.winograd.transforms import Filtering, Scheme
 from toolkit.compiler.program import Node
 
 # By taps along an axis. The points are those that rounded least of those tried: 2 and 0.7 times as coarsely as adding
@@ -26,6 +28,8 @@ FILTERINGS = {
 # Factors of bfloat16 are rounded once they are seen: windows of 3 x 3 are 2.3 times as coarse as without, and larger
 # tiles would be 7 times. Products take half the time, and seeing as much as before.
 NARROW_FILTERINGS = {3: (Filtering(2, 3, (1.0,)),)}
+# Of windows of 3 x 3 two positions apart: points beside infinity. 1.6 and 2.6 times as coarse.
+HALVES = ((1.0,), (0.5, 1.2))
 OF_A_FILTER = 11  # what reading one number of a filter costs
 OF_A_POINT = 14  # what seeing one number of a window or of a tile at one point costs
 WORTH_WHILE = 0.85  # of the multiplications of the convolution
@@ -46,7 +50,7 @@ class Tiles(NamedTuple):
     begins: tuple[int, int]
     result: tuple[int, int]
     products: int
-    filtering: Filtering
+    filtering: Scheme
     is_narrow: bool = False
 
     @classmethod
@@ -57,16 +61,40 @@ class Tiles(NamedTuple):
 
         ``is_narrow``: of bfloat16.
         """
-        channels, outputs, products = in_vectors(x[1]), in_vectors(y[1]), math.prod(y) * x[1] * taps**2
-        given = x[0], channels, outputs, (x[2], x[3]), begins, (y[2], y[3]), products
         filterings = (NARROW_FILTERINGS if is_narrow else FILTERINGS)[taps]
+        return cls._cheapest(x, y, begins, math.prod(y) * x[1] * taps**2, filterings, is_narrow)
+
+    @classmethod
+    def strided(cls, x: tuple[int, ...], y: tuple[int, ...], begins: tuple[int, int]) -> Tiles:
+        """A convolution with windows of 3 x 3 two positions apart."""
+        filterings = [Strided(pairs) for pairs in HALVES]
+        return cls._cheapest(x, y, begins, math.prod(y) * x[1] * filterings[0].taps ** 2, filterings)
+
+    @classmethod
+    def spread(cls, grad: tuple[int, ...], x: tuple[int, ...]) -> Tiles:
+        """The gradient of such a convolution by its input, in front of which there were zeros in one row and column."""
+        filterings = [Spread(pairs) for pairs in HALVES]
+        return cls._cheapest(grad, x, (0, 0), math.prod(grad) * x[1] * filterings[0].taps ** 2, filterings)
+
+    @classmethod
+    def _cheapest(
+        cls,
+        x: tuple[int, ...],
+        y: tuple[int, ...],
+        begins: tuple[int, int],
+        products: int,
+        filterings: Sequence[Scheme],
+        is_narrow: bool = False,
+    ) -> Tiles:
+        given = x[0], in_vectors(x[1]), in_vectors(y[1]), (x[2], x[3]), begins, (y[2], y[3]), products
         return min((cls(*given, item, is_narrow) for item in filterings), key=Tiles.cost)
 
     def cost(self) -> float:
         """Of all of it, beside ``products``."""
-        multiplying = self.channels * self.outputs * (self.total + OF_A_FILTER)
-        seeing = self.total * (self.channels + self.outputs) * OF_A_POINT * (2 if self.is_narrow else 1)
-        return self.points * (multiplying + seeing)
+        each = sum(phase.products for phase in self.filtering.phases) ** 2
+        multiplying = self.channels * self.outputs * (each * self.total + self.filters * OF_A_FILTER)
+        seen = self.points * self.channels + self.sums * self.outputs
+        return multiplying + self.total * seen * OF_A_POINT * (2 if self.is_narrow else 1)
 
     @property
     def is_worth_while(self) -> bool:
@@ -75,7 +103,18 @@ class Tiles(NamedTuple):
 
     @property
     def points(self) -> int:
+        """Which windows are seen at."""
         return self.filtering.size**2
+
+    @property
+    def sums(self) -> int:
+        """Of products, which the results of a tile are made of."""
+        return self.filtering.sums**2
+
+    @property
+    def filters(self) -> int:
+        """Factors of a filter."""
+        return self.filtering.filters**2
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -89,22 +128,38 @@ class Tiles(NamedTuple):
         return self.batch * math.prod(self.grid)
 
     def corner(self, tile: Number) -> Corner:
-        """Where a tile begins."""
+        """Where the results of a tile begin."""
+        return self._corner(tile, self.filtering.outputs)
+
+    def window(self, tile: Number) -> Corner:
+        """Where the window of a tile begins, in an image with the zeros in front of it."""
+        return self._corner(tile, self.filtering.step)
+
+    def _corner(self, tile: Number, step: int) -> Corner:
         rows, columns = self.grid
         image = tile / (rows * columns)
         inside = tile - image * (rows * columns)
         row = inside / columns
-        return Corner(image, row * self.filtering.outputs, (inside - row * columns) * self.filtering.outputs)
+        return Corner(image, row * step, (inside - row * columns) * step)
 
 
 def is_dense_window(node: Node, weight: tuple[int, ...]) -> bool:
     """Whether a convolution, or a gradient of one, goes position by position with ungrouped windows that are served."""
-    if not onednn.available() or not _is_served(node):
+    return _is_window(node, weight, NARROW_FILTERINGS if is_narrow(node) else FILTERINGS, 1)
+
+
+def is_strided_window(node: Node, weight: tuple[int, ...]) -> bool:
+    """Whether it goes two positions at once."""
+    return not is_narrow(node) and _is_window(node, weight, (Strided.taps,), 2)
+
+
+def _is_window(node: Node, weight: tuple[int, ...], taps: Container[int], stride: int) -> bool:
+    if not onednn.available() or not _is_served(node) or {*node.attributes["strides"]} != {stride}:
         return False
-    steps = {*node.attributes["strides"], *node.attributes["dilations"], int(node.attributes["group"])}
-    taps = NARROW_FILTERINGS if is_narrow(node) else FILTERINGS
     is_square = len(weight) == 4 and weight[2] == weight[3] and weight[2] in taps
-    return len(node.x.shape) == 4 and is_square and steps == {1}
+    return (
+        len(node.x.shape) == 4 and is_square and {*node.attributes["dilations"], int(node.attributes["group"])} == {1}
+    )
 
 
 def is_narrow(node: Node) -> bool:

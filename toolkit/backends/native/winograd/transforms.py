@@ -8,11 +8,76 @@ its odd part. Along two axes the same is done to columns, then to rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 Line = list[Any]  # numbers that can be added and multiplied, registers of a kernel or arrays, along one axis
+
+
+class Phase(NamedTuple):
+    """``products`` along one axis: which factor of a window by which one of a filter is added to which sum.
+
+    The first ones; those of windows and sums follow each other, those of filters do so by ``filter_step``.
+    ``is_first``: no phase in front of this one adds to the same sums.
+    """
+
+    products: int
+    window: int = 0
+    filter: int = 0
+    sum: int = 0
+    filter_step: int = 1
+    is_first: bool = True
+
+    def has(self, sum: Any) -> Any:
+        """Whether there is a product for a sum."""
+        return (sum >= self.sum) & (sum < self.sum + self.products)
+
+    def places(self, sum: Any) -> tuple[Any, Any]:
+        """The factors of a window and of a filter whose product is for a sum."""
+        product = sum - self.sum
+        return product + self.window, product * self.filter_step + self.filter
+
+
+class Scheme(Hashable, Protocol):
+    """How neighbouring results are made along one axis: of sums of products of factors of windows and of filters."""
+
+    @property
+    def outputs(self) -> int:
+        """Results of a tile."""
+
+    @property
+    def taps(self) -> int:
+        """Numbers of a filter."""
+
+    @property
+    def size(self) -> int:
+        """Numbers that a tile reads, its window, and its factors."""
+
+    @property
+    def filters(self) -> int:
+        """Factors of a filter."""
+
+    @property
+    def sums(self) -> int:
+        """Sums of products."""
+
+    @property
+    def step(self) -> int:
+        """From the window of a tile to that of the next one."""
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """Which products are added to which sums."""
+
+    def window(self, values: Line) -> Line:
+        """A window as its factors."""
+
+    def filter(self, values: Line) -> Line:
+        """A filter as its factors."""
+
+    def result(self, sums: Line) -> Line:
+        """Sums as results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,35 +97,51 @@ class Filtering:
         return self.outputs + self.taps - 1
 
     @property
+    def filters(self) -> int:
+        return self.size
+
+    @property
+    def sums(self) -> int:
+        return self.size
+
+    @property
+    def step(self) -> int:
+        return self.outputs
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase(self.size),)
+
+    @property
     def swapped(self) -> Filtering:
         """At the same points, as many results as there were taps, of as many taps as there were results."""
         return Filtering(self.taps, self.outputs, self.points)
 
     def window(self, values: Line) -> Line:
         """A window of ``size`` numbers as its factors (the matrix B transposed)."""
-        whole = _even(self.points)
-        found = [_weighted(values[::2], whole)]
+        whole = even_polynomial(self.points)
+        found = [weighted(values[::2], whole)]
         for point in self.points:
-            others = _even([item for item in self.points if item != point])
-            even, odd = _weighted(values[2::2], others), _weighted(values[1:-1:2], others)
-            found += _both_signs(even, odd, point)
-        return [*found, _weighted(values[1::2], whole)]
+            others = even_polynomial([item for item in self.points if item != point])
+            even, odd = weighted(values[2::2], others), weighted(values[1:-1:2], others)
+            found += both_signs(even, odd, point)
+        return [*found, weighted(values[1::2], whole)]
 
     def filter(self, values: Line) -> Line:
         """A filter of ``taps`` numbers as its factors (the matrix G)."""
         found = [values[0] * (1 / self._scale(0.0))]
         for point in self.points:
             scale = 1 / self._scale(point)
-            even = _weighted(values[::2], [scale * point**power for power in range(0, self.taps, 2)])
-            odd = _weighted(values[1::2], [scale * point**power for power in range(0, self.taps - 1, 2)])
-            found += _both_signs(even, odd, point)
+            even = weighted(values[::2], [scale * point**power for power in range(0, self.taps, 2)])
+            odd = weighted(values[1::2], [scale * point**power for power in range(0, self.taps - 1, 2)])
+            found += both_signs(even, odd, point)
         return [*found, values[-1]]
 
     def result(self, products: Line) -> Line:
         """``size`` products as ``outputs`` numbers (the matrix A transposed)."""
         pairs = list(zip(products[1:-1:2], products[2:-1:2], strict=True))
         parts = [[one + other for one, other in pairs], [one - other for one, other in pairs]]
-        found = [_weighted(parts[at % 2], [point**at for point in self.points]) for at in range(self.outputs)]
+        found = [weighted(parts[at % 2], [point**at for point in self.points]) for at in range(self.outputs)]
         found[0] = found[0] + products[0]
         found[-1] = found[-1] + products[-1]
         return found
@@ -80,7 +161,7 @@ def in_both_axes(transform: Callable[[Line], Line], square: Sequence[Line]) -> l
     return [transform([column[at] for column in columns]) for at in range(len(columns[0]))]
 
 
-def _even(points: Sequence[float]) -> list[float]:
+def even_polynomial(points: Sequence[float]) -> list[float]:
     """The coefficients of the product of ``t - point ** 2``, lowest power first."""
     found = [1.0]
     for point in points:
@@ -88,7 +169,7 @@ def _even(points: Sequence[float]) -> list[float]:
     return found
 
 
-def _weighted(values: Line, weights: Sequence[float]) -> Any:
+def weighted(values: Line, weights: Sequence[float]) -> Any:
     """The sum of numbers by weights."""
     total = None
     for value, weight in zip(values, weights, strict=True):
@@ -104,5 +185,5 @@ def _plus(value: Any, weight: float, total: Any) -> Any:
     return value * weight + total if fused is None else fused(weight, total)
 
 
-def _both_signs(even: Any, odd: Any, point: float) -> Line:
+def both_signs(even: Any, odd: Any, point: float) -> Line:
     return [_plus(odd, point, even), _plus(odd, -point, even)]

@@ -24,6 +24,7 @@ from toolkit.backends.native.winograd.convolution import BLOCK_NBYTES
 from toolkit.backends.native.winograd.functions import square_function, weight_function
 from toolkit.backends.native.winograd.images import Corner, Distances, Images, Squares
 from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window, is_narrow
+from toolkit.backends.native.winograd.transforms import Filtering
 from toolkit.backends.native.winograd.windows import Windows
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
@@ -74,6 +75,7 @@ class _Writer:
     """
 
     def __init__(self, tiles: Tiles, images: Images, grads: Images, threads: int, has_bias: bool) -> None:
+        assert isinstance(tiles.filtering, Filtering), "windows lie one position apart"
         self._tiles, self._filtering, self._pair = tiles, tiles.filtering.swapped, 2 if tiles.is_narrow else 1
         self._panels = -(-tiles.outputs // width())
         self.code = code = Code(5 if has_bias else 4)
