@@ -63,6 +63,7 @@ RARE_FAMILIES: dict[str, str] = {
     "standard.global_pooling": "GlobalAveragePool GlobalLpPool GlobalMaxPool",
     "standard.grid_sample": "AffineGrid GridSample toolkit::GridSampleGridGradient toolkit::GridSampleInputGradient",
     "standard.image_decoder": "ImageDecoder",
+    "standard.inverted_residual": "toolkit::InvertedResidual",
     "standard.linear_attention": "LinearAttention toolkit::LinearAttentionGradient",
     "standard.loss": "NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss toolkit::SoftmaxCrossEntropyGradient",
     "standard.n_grams": "TfIdfVectorizer",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from toolkit.backends.host import HostBackend, HostBuffer
 from toolkit.backends.native.batched.product import stacks_win
 from toolkit.backends.native.elementwise.region import shapes_of
+from toolkit.backends.native.inverted_residual.forming import form_inverted_residuals
 from toolkit.backends.native.kernel import NAME
 from toolkit.backends.native.normalization.clipping import take_in_clips
 from toolkit.backends.native.normalization.residuals import take_in_sums
@@ -42,6 +43,7 @@ class NativeBackend(HostBackend):
         if stacks_win():
             form_attention(program, self.name, _is_served, (LIBRARY, SLOW), is_exact=True)
         take_small_nodes(program)
+        form_inverted_residuals(program, self.name, _is_served, (LIBRARY,))
         take_in_clips(program, self.name)
         take_in_sums(program, self.name)
         form_elementwise_regions(program, self.name, shapes_of)
