@@ -49,6 +49,7 @@ SHAPES = [
     ((4, 40, 16, 16), 29, [1, 1, 1, 1], 3),  # results alone do not fill vectors
     ((2, 312, 6, 6), 80, [1, 1, 1, 1], 3),  # few tiles, channels in two parts of which the last is not full
     ((9, 96, 14, 14), 96, [1, 1, 1, 1], 3),  # threads share outputs, and there are many tiles
+    ((5, 96, 11, 9), 96, [1, 1, 1, 1], 3),  # some tiles have one result less
     ((3, 56, 45, 47), 72, [1, 1, 1, 1], 3),  # too large for near caches
 ]
 shapes = pytest.mark.parametrize(("x", "outputs", "pads", "taps"), SHAPES)
@@ -144,6 +145,7 @@ NARROW_SHAPES = [
     ((3, 128, 27, 28), 96, [1, 1, 1, 1]),
     ((2, 136, 41, 30), 120, [2, 0, 1, 1]),  # neither channels nor outputs fill vectors
     ((5, 264, 14, 14), 264, [1, 1, 1, 1]),  # channels in two parts, the second of one vector
+    ((5, 160, 9, 11), 160, [1, 1, 1, 1]),  # pairs of which one tile has one result less
 ]
 narrow_shapes = pytest.mark.parametrize(("x", "outputs", "pads"), NARROW_SHAPES)
 

@@ -124,15 +124,19 @@ class Squares(NamedTuple):
         corner: Corner,
         spare: tuple[str, Number],
         read: Callable[[str, int, Distances], None],
+        size: tuple[Number, Number] | None = None,
     ) -> None:
         """Let ``read`` write what is done with a square: it is given the place, ``channel_factor``, and distances.
 
         A square that reaches over the edge is copied first, between zeros, to ``spare``, a place and an element of
-        float32 there.
+        float32 there. ``size`` are the rows and columns of it behind which it is zero all the same.
         """
-        (high, wide), images, lanes = self.images.size, self.images, compiler().lanes(FLOAT32)
+        images, lanes = self.images, compiler().lanes(FLOAT32)
         y, x = corner.row - self.begins[0], corner.column - self.begins[1]
         first = images.at(corner.image, y, x)
+        high, wide = (code.index(item) for item in images.size)
+        if size is not None:
+            high, wide = high.smaller(y + size[0]), wide.smaller(x + size[1])
         is_inside = (y >= 0) & (x >= 0) & (y <= high - self.side) & (x <= wide - self.side)
         factor = images.channel_factor
         with code.where(is_inside):
@@ -140,12 +144,20 @@ class Squares(NamedTuple):
             read(code.address(place, first, images.dtype), factor, distances)
         with code.where(~is_inside):
             copied = code.address(*spare, FLOAT32)
-            self._copy(code, place, first, (y, x), copied)
+            self._copy(code, place, first, (y, x), (high, wide), copied)
             distances = Distances(lanes, self.side * images.numbers, images.numbers)
             read(copied, 1, distances)
 
-    def _copy(self, code: Code, place: str, first: Number, at: tuple[Number, Number], target: str) -> None:
-        (high, wide), (y, x) = self.images.size, at
+    def _copy(
+        self,
+        code: Code,
+        place: str,
+        first: Number,
+        at: tuple[Number, Number],
+        until: tuple[Number, Number],
+        target: str,
+    ) -> None:
+        (high, wide), (y, x) = until, at
         images, lanes = self.images, compiler().lanes(FLOAT32)
         zero, across = code.constant(0.0, images.dtype, lanes), self.side * images.numbers
         left = (0 - x).larger(0).smaller(self.side)

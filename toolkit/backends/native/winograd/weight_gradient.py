@@ -23,12 +23,15 @@ from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.winograd.convolution import BLOCK_NBYTES
 from toolkit.backends.native.winograd.functions import square_function, weight_function
 from toolkit.backends.native.winograd.images import Corner, Distances, Images, Squares
+from toolkit.backends.native.winograd.order import Order
 from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window, is_narrow
 from toolkit.backends.native.winograd.transforms import Filtering
 from toolkit.backends.native.winograd.windows import Windows
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
 from toolkit.operators.expression import TOOLKIT_DOMAIN
+
+Size = tuple[Number, Number]
 
 FLOAT32 = np.dtype(np.float32)
 MOST_ROWS, OTHER_ROWS = 6, 4  # channels of one product in registers: multiples of vectors are so many of both
@@ -142,72 +145,83 @@ class _Writer:
     def _block(self, first: Number, count: Number, *, replaces: bool) -> None:
         """Add what ``count`` tiles from ``first`` on give to the sums."""
         code, (begin, end) = self.code, self._owned
-        self._see(first, count, (code.index(0), self._used(count)), self._see_window, self._see_grad)
+        used, none = self._used(count), code.index(0)
+        self._see(self._tile, first, count, (none, used), self._see_window, self._see_grad)
         with code.loop(self._tiles.points) as point:
             for part in range(self._windows.parts):
                 windows = self._windows.at(self._factors, point, part)
                 with code.loop(end, start=begin) as panel:
                     local = (panel - begin) * self._tiles.points + point
                     sums = self._sums + (local * self._tiles.channels + part * DEPTH) * width()
-                    self._multiply(windows, self._filter(local), sums, self._windows.depth(part), count, replaces)
+                    depth = self._windows.depth(part)
+                    self._multiply(windows, self._filter(local, none), sums, depth, used, replaces)
 
     def _all_the_way(self, team: Team) -> None:
         """Filters of the gradient from all tiles, some channels of one panel after the other.
 
         Threads see windows together, each some of the tiles, in the space of the first.
         """
-        code, (begin, end), points = self.code, self._owned, self._tiles.points
+        code, (begin, end), points, order = self.code, self._owned, self._tiles.points, Order(self.code, self._tiles)
         total, apart, meet = code.index(self._tiles.total), TOGETHER * width(), team.barrier()
         self._factors = self._factors - self._square + HEAD
         none, slots = code.index(0), -(-self._tiles.total // self._pair)
-        self._see(none, total, team.share(slots), self._see_window)
-        self._see(none, total, (none, code.index(slots)), self._see_grad)
+        self._see(order.tile, none, total, team.share(slots), self._see_window)
+        self._see(order.tile, none, total, (none, code.index(slots)), self._see_grad)
         meet()
         for part in range(self._windows.parts):
             with code.loop(self._windows.depth(part), TOGETHER) as start, code.loop(end, start=begin) as panel:
                 with code.loop(points) as point:
-                    windows = self._windows.at(self._factors, point, part) + start
-                    right = self._filter((panel - begin) * points + point)
-                    self._multiply(windows, right, self._sums + point * apart, TOGETHER, total, replaces=True)
+                    first, last = order.having(point)
+                    slot, depth = first / self._pair, self._used(last) - first / self._pair
+                    windows = self._windows.at(self._factors, point, part) + (slot * self._windows.stride + start)
+                    right = self._filter((panel - begin) * points + point, slot)
+                    self._multiply(windows, right, self._sums + point * apart, TOGETHER, depth, replaces=True)
                 self._bring_back_channels(panel, self._sums, start + part * DEPTH, TOGETHER)
+
+    def _tile(self, number: Number) -> tuple[Corner, None]:
+        return self._tiles.corner(number), None
 
     def _see(
         self,
+        tile: Callable[[Number], tuple[Corner, Size | None]],
         first: Number,
         count: Number,
         slots: tuple[Number, Number],
-        *seeing: Callable[[Corner, Number, int | None], None],
+        *seeing: Callable[[Corner, Size | None, Number, int | None], None],
     ) -> None:
-        """See ``count`` tiles from ``first`` on, those of the slots from one to another."""
+        """See ``count`` tiles from ``first`` on, those of the slots from one to another.
+
+        ``tile`` tells where one begins, and its results, if there are fewer than usual.
+        """
         code, (begin, end), pair = self.code, slots, self._pair
         with code.loop(end, start=begin) as slot:
-            corner = self._tiles.corner(first + slot * pair)
+            found = tile(first + slot * pair)
             for see in seeing:
-                see(corner, slot, 0 if pair > 1 else None)
+                see(*found, slot, 0 if pair > 1 else None)
             if pair > 1:
                 with code.where(slot * pair + 1 < count):
-                    corner = self._tiles.corner(first + slot * pair + 1)
+                    found = tile(first + slot * pair + 1)
                     for see in seeing:
-                        see(corner, slot, 1)
+                        see(*found, slot, 1)
 
-    def _see_window(self, corner: Corner, slot: Number, half: int | None) -> None:
+    def _see_window(self, corner: Corner, _: Size | None, slot: Number, half: int | None) -> None:
         self._windows.see(self._image, corner, (self._space, self._square), self._factors, slot, half)
 
-    def _see_grad(self, corner: Corner, slot: Number, half: int | None) -> None:
+    def _see_grad(self, corner: Corner, size: Size | None, slot: Number, half: int | None) -> None:
         """See a tile of the gradient by the output, which is a filter here."""
 
         def see_filter(place: str, channel_factor: int, distances: Distances) -> None:
             self._see_filter(place, channel_factor, distances, slot, half)
 
-        self._of_grads.read(self.code, self._grad, corner, (self._space, self._square), see_filter)
+        self._of_grads.read(self.code, self._grad, corner, (self._space, self._square), see_filter, size)
 
     def _used(self, count: Number) -> Number:
         """The slots that so many tiles take."""
         return (count + (self._pair - 1)) / self._pair
 
-    def _filter(self, local: Number) -> str:
-        """The tiles of a block at a point, as a panel of outputs."""
-        return self.code.address(self._space, self._filters + local * (self._slots * width()), FLOAT32)
+    def _filter(self, local: Number, slot: Number) -> str:
+        """The tiles of a block at a point, from a slot on, as a panel of outputs."""
+        return self.code.address(self._space, self._filters + (local * self._slots + slot) * width(), FLOAT32)
 
     def _see_filter(
         self, place: str, channel_factor: int, distances: Distances, slot: Number, half: int | None
@@ -223,12 +237,11 @@ class _Writer:
             code.invoke(square_function(self._filtering, dtype, half), places, [present, *numbers])
 
     def _multiply(
-        self, windows: Number, right: str, sums: Number, channels: int, count: Number, replaces: bool
+        self, windows: Number, right: str, sums: Number, channels: int, depth: Number, replaces: bool
     ) -> None:
-        """Products of channels with one panel at one point, over ``count`` tiles of a block."""
+        """Products of channels with one panel at one point, over so many slots of a block."""
         code, done = self.code, 0
         others = next(count for count in range(3) if (channels - OTHER_ROWS * count) % MOST_ROWS == 0)
-        depth = self._used(count)
         for rows, tiles in ((MOST_ROWS, (channels - OTHER_ROWS * others) // MOST_ROWS), (OTHER_ROWS, others)):
             function = tile_function(rows, 1, self._windows.stride, replaces=replaces, in_pairs=self._tiles.is_narrow)
             with code.loop(done + tiles * rows, rows, start=done) as channel:
