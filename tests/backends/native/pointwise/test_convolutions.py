@@ -11,7 +11,7 @@ import toolkit as tk
 from tests.backends.native.checked import check_node
 from toolkit.backends import onednn
 from toolkit.backends.native.compilation.compiler import compiler
-from toolkit.backends.native.pointwise import sizes
+from toolkit.backends.native.pointwise import convolution, sizes
 from toolkit.backends.native.pointwise.sizes import is_pointwise
 from toolkit.backends.native.winograd.images import Images
 from toolkit.backends.onednn.backend import OneDNNBackend
@@ -95,11 +95,16 @@ def test_gradient_by_the_weight(x: tuple[int, ...], outputs: int, stride: int, t
 
 
 @several
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2])  # where there are fewer positions than outputs, threads share these
+@pytest.mark.parametrize("is_near", [True, False])
 def test_weights_that_change_are_packed_by_the_kernel(
-    stride: int, threads: int, monkeypatch: pytest.MonkeyPatch
+    is_near: bool, stride: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sizes, "LEAST_POSITIONS", 0)
+    for name in ("LEAST_POSITIONS", "FEW_POSITIONS"):
+        monkeypatch.setattr(sizes, name, 0)
+    if not is_near:
+        for name in ("GROUP_NBYTES", "WHOLE_NBYTES"):
+            monkeypatch.setattr(convolution, name, 1)
     layers = [tk.layers.Convolution(256, 1, strides=stride, bias=False), tk.layers.Convolution(128, 1, bias=False)]
     network = tk.layers.Sequential(layers).network((128, 9, 11))
     random = np.random.default_rng(0)

@@ -39,6 +39,7 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 FLOAT32 = np.dtype(np.float32)
 GROUP_NBYTES = 1 << 18  # of left factors that panels meet one after the other, beside what is fetched meanwhile
+WHOLE_NBYTES = 1 << 23  # of left factors, all of which meet a panel that has been packed, so that it is used up at once
 
 
 @kernel(TOOLKIT_DOMAIN, "FusedConv", accepts=is_pointwise)
@@ -83,9 +84,11 @@ def _longest(items: int, threads: int) -> int:
 class _Writer:
     """Writes the code.
 
-    Threads have tiles of their own, or where those are few, panels; then each makes all left factors for itself. The
-    space holds the packed weight, if ``filters`` say that it is to be packed, and for each thread the left factors of a
-    group, (tiles, factors, blocks of channels, rows, lanes), and sums.
+    Threads have tiles of their own, or where those are few, panels. If ``filters`` say that the weight is to be packed,
+    each thread packs for itself, a panel when it wants it first: what another core has just written is slow to come.
+    The space holds for each thread its packed panels, one if there is one group, sums, and the left factors of a group,
+    (tiles, factors, blocks of channels, rows, lanes). Where threads have panels to pack, all make the left factors of
+    all tiles together.
     """
 
     def __init__(
@@ -114,38 +117,66 @@ class _Writer:
 
         self._panel = PRODUCTS * self._blocks * self._lanes * width()  # numbers of the right factors of a panel
         self._factors = PRODUCTS * self._blocks * positions.highest * self._lanes  # and of the left ones of a tile
-        shares_panels = (
-            _longest(self._panels, threads) * positions.total < _longest(positions.total, threads) * self._panels
-        )
-        group = max(1, min(_longest(positions.total, threads), GROUP_NBYTES // (self._factors * FLOAT32.itemsize)))
-        packed = 0 if filters is None else self._panels * self._panel
-        per_thread = group * self._factors + (RESULTS + 2) * positions.highest * width()
-        self.workspace = (HEAD + packed + threads * per_thread) * FLOAT32.itemsize
+        self._filters, self._given, self._sides = filters, self._weight, (images.channels, results.channels)
+        shares_panels = self._shares_panels(threads)
+        panels = _longest(self._panels, threads) if shares_panels else self._panels
+        tiles = positions.total if shares_panels else _longest(positions.total, threads)
+        factors_nbytes = self._factors * FLOAT32.itemsize
+        is_whole = shares_panels and filters is not None and tiles * factors_nbytes <= WHOLE_NBYTES
+        group = tiles if is_whole else max(1, min(tiles, GROUP_NBYTES // factors_nbytes))
+        self._is_kept = filters is None or group < tiles
+        packed = 0 if filters is None else self._panel * (panels if self._is_kept else 1)
+        sums = (RESULTS + 2) * positions.highest * width()
+        left = group * self._factors
+        per_thread = packed + sums + (0 if is_whole else left)
+        common = HEAD + (left if is_whole else 0)
+        self.workspace = (common + threads * per_thread) * FLOAT32.itemsize
 
         team = Team(code, threads, self._space)
-        owned = team.share(self._panels)
+        start, every = team.number * per_thread + common, code.index(0)
+        self._sums = code.address(self._space, start + packed, FLOAT32)
+        self._left = every + HEAD if is_whole else start + (packed + sums)
+        self._shares_seeing = team if is_whole else None
+        self._own_panels = team.share(self._panels) if shares_panels else (every, code.index(self._panels))
         if filters is not None:
-            given, self._weight = self._weight, code.address(self._space, HEAD, FLOAT32)
-            filters.pack(code, (given, self._weight), owned, (images.channels, results.channels))
-            if not shares_panels:
-                team.barrier()()
-        self._left = team.number * per_thread + (HEAD + packed)
-        self._sums = code.address(self._space, self._left + group * self._factors, FLOAT32)
-        begin, end = (code.index(0), code.index(positions.total)) if shares_panels else team.share(positions.total)
-        self._groups(begin, end, group, owned if shares_panels else (code.index(0), code.index(self._panels)))
+            first = self._own_panels[0] * self._panel if self._is_kept else every
+            self._weight = code.address(self._space, start - first, FLOAT32)
+        self._groups(*((every, code.index(positions.total)) if shares_panels else team.share(positions.total)), group)
         if self._is_large:
             code.settle()
 
-    def _groups(self, begin: Number, end: Number, group: int, panels: tuple[Number, Number]) -> None:
+    def _shares_panels(self, threads: int) -> bool:
+        """Whether threads have panels: where the longest share is shorter, or there is less to pack and to see."""
+        panels, tiles = self._panels, self._positions.total
+        by_panels, by_tiles = _longest(panels, threads) * tiles, _longest(tiles, threads) * panels
+        if by_panels != by_tiles or self._filters is None:
+            return by_panels < by_tiles
+        return self._positions.batch * self._positions.each < self._results.channels
+
+    def _groups(self, begin: Number, end: Number, group: int) -> None:
         """All tiles from begin to end, so many together."""
-        code, self._end = self.code, panels[1]
+        code, team, (first_panel, last_panel) = self.code, self._shares_seeing, self._own_panels
         with code.loop(end, group, start=begin) as first:
             last = (first + group).smaller(end)
-            with code.loop(last, start=first) as tile:
+            begin_seeing, end_seeing = (first, last) if team is None else team.share(end)
+            with code.loop(end_seeing, start=begin_seeing) as tile:
                 self._see(tile, self._left + (tile - first) * self._factors)
-            with code.loop(panels[1], start=panels[0]) as panel, code.loop(last, start=first) as tile:
-                coming = (tile + group).smaller(end - 1)
-                self._multiply(tile, panel, self._left + (tile - first) * self._factors, coming)
+            if team is not None:
+                team.barrier()()
+            with code.loop(last_panel, start=first_panel) as panel:
+                is_first = first.equals(begin)
+                if self._filters is not None:
+                    with code.where(is_first):
+                        self._pack(self._filters, panel)
+                with code.loop(last, start=first) as tile:
+                    left = self._left + (tile - first) * self._factors
+                    coming = [self._coming_images((tile + group).smaller(end - 1), panel)]
+                    if self._filters is not None:
+                        wanted = is_first & (panel + 1 < last_panel)
+                        coming.append(
+                            self._coming_weight(self._filters, panel + 1, wanted, (tile - first, last - first))
+                        )
+                    self._multiply(tile, panel, left, coming)
 
     def _place(self, tile: Number) -> tuple[Number, Number, Number]:
         """Image, first position, and rows of a tile."""
@@ -157,6 +188,28 @@ class _Writer:
             positions.first(inside),
             positions.height + (inside < positions.higher).choose(self.code.index(1), 0),
         )
+
+    def _packed(self, panel: Number) -> str:
+        """Where the right factors of a panel are."""
+        return self.code.address(self._weight, panel * self._panel if self._is_kept else 0, FLOAT32)
+
+    def _pack(self, filters: StrassenPanels, panel: Number) -> None:
+        """Panels are packed to their places behind the first one; a single one lies where that would."""
+        code, target = self.code, self._weight
+        if not self._is_kept:
+            target = code.address(target, panel * -self._panel, FLOAT32)
+        filters.pack(code, (self._given, target), (panel, panel + 1), self._sides)
+
+    def _coming_weight(
+        self, filters: StrassenPanels, panel: Number, wanted: Number, piece: tuple[Number, Number]
+    ) -> tuple[str, Coming[Number | int]]:
+        """A piece, of so many, of the weight that a panel is packed from, if ``wanted``."""
+        number, pieces = piece
+        start, lines = filters.lines(panel, self._sides, self._positions.height)
+        units = lines.segments // 4
+        begin, end = number * units / pieces, (number + 1) * units / pieces
+        coming: Coming[Number | int] = Coming(wanted.choose((end - begin) * 4, 0), *lines[1:])
+        return self.code.address(self._given, start + begin * lines.apart, FLOAT32), coming
 
     def _see(self, tile: Number, target: Number) -> None:
         """Make the left factors of a tile."""
@@ -184,19 +237,21 @@ class _Writer:
             with code.loop(self._blocks) as block, code.loop(rows) as row:
                 see(row, block)
 
-    def _multiply(self, tile: Number, panel: Number, left: Number, coming: Number) -> None:
+    def _multiply(
+        self, tile: Number, panel: Number, left: Number, ahead: Sequence[tuple[str, Coming[Number | int]]]
+    ) -> None:
         """One panel and its neighbour in the other half of the outputs, for both halves of a tile."""
         code, positions = self.code, self._positions
         image, first, rows = self._place(tile)
-        given = code.address(self._space, left, FLOAT32), code.address(self._weight, panel * self._panel, FLOAT32)
-        target, ahead = self._coming_results(image, first, panel), self._coming_images(coming, panel)
-        numbers = [self._blocks, *target[1], *ahead[1]]
-        places = [*given, self._sums, target[0], ahead[0]]
+        given = code.address(self._space, left, FLOAT32), self._packed(panel)
+        coming = [self._coming_results(image, first, panel), *ahead]
+        numbers = [self._blocks, *(number for _, lines in coming for number in lines)]
+        places = [*given, self._sums, *(place for place, _ in coming)]
         heights = {positions.height + 1, positions.height} if positions.higher else {positions.height}
         for height in sorted(heights):
             with code.where(rows.equals(height)):
                 tile_of = Tile(height, self._lanes, 1, self._lanes)
-                function = strassen_function(tile_of, coming=2, ending=self._ending)
+                function = strassen_function(tile_of, coming=len(coming), ending=self._ending)
                 code.invoke(
                     function, places, [item if isinstance(item, Number) else code.index(item) for item in numbers]
                 )
@@ -221,7 +276,7 @@ class _Writer:
         half = positions.half * images.block * positions.strides[0] * positions.strides[1]
         apart = images.channel_factor * self._lanes
         segments = 4 * self._blocks
-        end = (panel + 1 >= self._end).choose(self.code.index(segments), 0)
+        end = (panel + 1 >= self._own_panels[1]).choose(self.code.index(segments), 0)
         lines: Coming[Number | int] = Coming(end, half, apart, 2 * apart, images.block * positions.strides[1])
         return self.code.address(self._image, start, FLOAT32), lines
 

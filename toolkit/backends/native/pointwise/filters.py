@@ -14,7 +14,7 @@ from toolkit.backends.native.assembly.squares import turned
 from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel
-from toolkit.backends.native.pointwise.strassen import PARTS, PRODUCTS, right_factors
+from toolkit.backends.native.pointwise.strassen import PARTS, PRODUCTS, Coming, right_factors
 from toolkit.backends.native.products.packing import Packed
 from toolkit.backends.native.products.tile import VECTORS, width
 from toolkit.backends.protocol import Kernel, Layout, Resources
@@ -63,6 +63,15 @@ class StrassenPanels(Packed):
             made = code.address(target, first * (columns * PRODUCTS // len(PARTS)), FLOAT32)
             numbers = [begin, end, blocks, code.index(columns), code.index(apart)]
             code.invoke(_packing_function(self.is_turned), [given, made], numbers)
+
+    def lines(self, panel: Number, sides: tuple[int, int], rows: int) -> tuple[Number, Coming[int]]:
+        """Where what a panel is packed from begins in the weight, and all lines of it, for tiles of so many rows."""
+        (depth, columns), lanes = sides, compiler().lanes(FLOAT32)
+        segments = 4 * -(-depth // rows)
+        if self.is_turned:
+            return panel * width(), Coming(segments, columns // 2, lanes, rows * columns, columns)
+        apart = VECTORS * lanes * rows
+        return panel * (width() * depth), Coming(segments, columns // 2 * depth, lanes * rows, apart, lanes)
 
 
 @cache

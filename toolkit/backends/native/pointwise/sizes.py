@@ -16,6 +16,7 @@ FLOAT32 = np.dtype(np.float32)
 VECTOR = 64  # bytes; with tiles as low as narrower vectors have registers for, what is saved goes in sums of parts
 LEAST_PRODUCTS = 1 << 27  # multiplications, a millisecond, below which the weight takes longer to read than it saves
 LEAST_POSITIONS = 1024  # by which a weight is multiplied that changes, so that packing it each time repays
+FEW_POSITIONS = 256  # by which it repays where a panel, being low beside all columns, is multiplied while it is near
 LEAST_DEPTH = 64  # channels that are summed over, which repay what is added to make factors and results
 LEAST_SIDES = 128  # of a gradient by the weight, whose factors are both made anew
 
@@ -25,9 +26,10 @@ def is_pointwise(node: Node) -> bool:
     weight = node.inputs[1]
     if weight is None or not is_static(weight) or not _is_of_one_position(node, weight, node.y):
         return False
-    if not (is_usual_ending(node, axis=1) and _is_packed_seldom(weight, node.y.size // weight.shape[0])):
+    depth, columns = weight.shape[1], weight.shape[0]
+    if not (is_usual_ending(node, axis=1) and _repays_packing(weight, node.y.size // columns, depth <= columns)):
         return False
-    return _wins(weight.shape[1], weight.shape[0])
+    return _wins(depth, columns)
 
 
 def is_input_gradient(node: Node) -> bool:
@@ -35,9 +37,10 @@ def is_input_gradient(node: Node) -> bool:
     weight = node.inputs[1]
     if weight is None or not is_static(weight) or not _is_of_one_position(node, weight, node.x):
         return False
-    if set(node.attributes["strides"]) != {1} or not _is_packed_seldom(weight, node.x.size // weight.shape[0]):
+    depth, columns = weight.shape[0], weight.shape[1]
+    if set(node.attributes["strides"]) != {1} or not _repays_packing(weight, node.x.size // depth, depth <= columns):
         return False
-    return _wins(weight.shape[0], weight.shape[1])
+    return _wins(depth, columns)
 
 
 def is_weight_gradient(node: Node) -> bool:
@@ -66,9 +69,9 @@ def _is_of_one_position(node: Node, weight: Variable, result: Variable) -> bool:
     return result.size * weight.shape[1] >= LEAST_PRODUCTS
 
 
-def _is_packed_seldom(weight: Variable, positions: int) -> bool:
+def _repays_packing(weight: Variable, positions: int, is_wide: bool) -> bool:
     """Whether packing a weight takes little beside multiplying by it."""
-    return weight.constant is not None or positions >= LEAST_POSITIONS
+    return weight.constant is not None or positions >= (FEW_POSITIONS if is_wide else LEAST_POSITIONS)
 
 
 def _wins(depth: int, columns: int) -> bool:
