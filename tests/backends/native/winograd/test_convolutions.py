@@ -163,6 +163,25 @@ def test_convolution_of_bfloat16(x: tuple[int, ...], outputs: int, pads: list[in
     check_node("FusedConv", [*given, residual], {**USUAL, "pads": pads, "activation": "Relu"}, **options)
 
 
+NARROW_STRIDED_SHAPES = [
+    ((3, 248, 62, 63), 237, [1, 1, 1, 1]),  # neither vectors nor tiles are full
+    ((6, 520, 31, 32), 136, [1, 1, 1, 1]),  # channels in several parts
+]
+
+
+@narrow
+@several
+@pytest.mark.parametrize(("x", "outputs", "pads"), NARROW_STRIDED_SHAPES)
+def test_bfloat16_two_positions_apart(x: tuple[int, ...], outputs: int, pads: list[int], threads: int) -> None:
+    image, weight, bias = _arrays(x, outputs)
+    grad, narrow_weight = _strided_grad(x, outputs, pads).astype(HALF), weight.astype(HALF)
+    attributes: dict[str, Any] = {**STRIDED, "pads": pads}
+    options: dict[str, Any] = {"threads": threads, "others": [OneDNNBackend()], "tolerance": 1.5e-2}
+    given = [image.astype(HALF), narrow_weight, bias, grad]
+    check_node("FusedConv", given, {**attributes, "activation": "Relu"}, **options)
+    check_node("ConvInputGradient", [grad, narrow_weight], {**attributes, "input_shape": list(x)}, **options)
+
+
 @narrow
 def test_a_weight_that_would_be_narrowed_is_read_as_it_is() -> None:
     x, outputs, _ = NARROW_SHAPES[0]

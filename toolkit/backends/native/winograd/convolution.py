@@ -64,7 +64,7 @@ def _tiles(node: Node) -> Tiles | None:
     if weight is not None and is_dense_window(node, weight.shape):
         return Tiles.of(node.x.shape, node.y.shape, weight.shape[-1], begins(node), is_narrow(node))
     if weight is not None and is_strided_window(node, weight.shape):
-        return Tiles.strided(node.x.shape, node.y.shape, begins(node))
+        return Tiles.strided(node.x.shape, node.y.shape, begins(node), is_narrow(node))
     return None
 
 
@@ -74,7 +74,7 @@ def _gradient_tiles(node: Node) -> Tiles | None:
         last = weight.shape[-1] - 1
         return Tiles.of(node.x.shape, node.y.shape, last + 1, (last - top, last - left), is_narrow(node))
     if weight is not None and is_strided_window(node, weight.shape) and top == left == 1:
-        return Tiles.spread(node.x.shape, node.y.shape)
+        return Tiles.spread(node.x.shape, node.y.shape, is_narrow(node))
     return None
 
 

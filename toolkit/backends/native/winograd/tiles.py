@@ -26,10 +26,11 @@ FILTERINGS = {
     5: (Filtering(4, 5, (0.45, 1.0, 2.0)), Filtering(2, 5, (2 / 3, 3 / 2))),
 }
 # Factors of bfloat16 are rounded once they are seen: windows of 3 x 3 are 2.3 times as coarse as without, and larger
-# tiles would be 7 times. Products take half the time, and seeing as much as before.
+# tiles would be 7 times.
 NARROW_FILTERINGS = {3: (Filtering(2, 3, (1.0,)),)}
 # Of windows of 3 x 3 two positions apart: points beside infinity. 1.6 and 2.6 times as coarse.
 HALVES = ((1.0,), (0.5, 1.2))
+NARROW_HALVES = ((1.0,),)
 OF_A_FILTER = 11  # what reading one number of a filter costs
 OF_A_POINT = 14  # what seeing one number of a window or of a tile at one point costs
 WORTH_WHILE = 0.85  # of the multiplications of the convolution
@@ -65,16 +66,16 @@ class Tiles(NamedTuple):
         return cls._cheapest(x, y, begins, math.prod(y) * x[1] * taps**2, filterings, is_narrow)
 
     @classmethod
-    def strided(cls, x: tuple[int, ...], y: tuple[int, ...], begins: tuple[int, int]) -> Tiles:
+    def strided(cls, x: tuple[int, ...], y: tuple[int, ...], begins: tuple[int, int], is_narrow: bool = False) -> Tiles:
         """A convolution with windows of 3 x 3 two positions apart."""
-        filterings = [Strided(pairs) for pairs in HALVES]
-        return cls._cheapest(x, y, begins, math.prod(y) * x[1] * filterings[0].taps ** 2, filterings)
+        filterings = [Strided(pairs) for pairs in (NARROW_HALVES if is_narrow else HALVES)]
+        return cls._cheapest(x, y, begins, math.prod(y) * x[1] * filterings[0].taps ** 2, filterings, is_narrow)
 
     @classmethod
-    def spread(cls, grad: tuple[int, ...], x: tuple[int, ...]) -> Tiles:
+    def spread(cls, grad: tuple[int, ...], x: tuple[int, ...], is_narrow: bool = False) -> Tiles:
         """The gradient of such a convolution by its input, in front of which there were zeros in one row and column."""
-        filterings = [Spread(pairs) for pairs in HALVES]
-        return cls._cheapest(grad, x, (0, 0), math.prod(grad) * x[1] * filterings[0].taps ** 2, filterings)
+        filterings = [Spread(pairs) for pairs in (NARROW_HALVES if is_narrow else HALVES)]
+        return cls._cheapest(grad, x, (0, 0), math.prod(grad) * x[1] * filterings[0].taps ** 2, filterings, is_narrow)
 
     @classmethod
     def _cheapest(
@@ -94,7 +95,7 @@ class Tiles(NamedTuple):
         each = sum(phase.products for phase in self.filtering.phases) ** 2
         multiplying = self.channels * self.outputs * (each * self.total + self.filters * OF_A_FILTER)
         seen = self.points * self.channels + self.sums * self.outputs
-        return multiplying + self.total * seen * OF_A_POINT * (2 if self.is_narrow else 1)
+        return multiplying + self.total * seen * OF_A_POINT
 
     @property
     def is_worth_while(self) -> bool:
@@ -150,7 +151,7 @@ def is_dense_window(node: Node, weight: tuple[int, ...]) -> bool:
 
 def is_strided_window(node: Node, weight: tuple[int, ...]) -> bool:
     """Whether it goes two positions at once."""
-    return not is_narrow(node) and _is_window(node, weight, (Strided.taps,), 2)
+    return _is_window(node, weight, (Strided.taps,), 2)
 
 
 def _is_window(node: Node, weight: tuple[int, ...], taps: Container[int], stride: int) -> bool:
