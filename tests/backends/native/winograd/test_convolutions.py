@@ -119,6 +119,24 @@ def test_gradient_two_positions_apart(x: tuple[int, ...], outputs: int, pads: li
             planned("ConvInputGradient", given, attributes, threads=threads, others=others)
 
 
+STRIDED_WEIGHTS = [
+    ((3, 91, 62, 64), 109, [1, 1, 1, 1]),  # each thread has sums of its own
+    ((3, 152, 31, 32), 120, [0, 0, 1, 1]),  # threads share outputs
+    ((6, 256, 14, 14), 136, [1, 1, 1, 1]),  # all the way, some tiles have fewer results
+]
+
+
+@several
+@pytest.mark.parametrize(("x", "outputs", "pads"), STRIDED_WEIGHTS)
+def test_gradient_by_the_weight_two_positions_apart(
+    x: tuple[int, ...], outputs: int, pads: list[int], threads: int
+) -> None:
+    image, weight, _ = _arrays(x, outputs)
+    options: dict[str, Any] = {"known": (), "threads": threads, "others": [OneDNNBackend()], "tolerance": 2e-5}
+    attributes = {**STRIDED, "pads": pads, "weight_shape": list(weight.shape), "has_bias": 1}
+    check_node("ConvWeightGradient", [image, _strided_grad(x, outputs, pads)], attributes, outputs=2, **options)
+
+
 @pytest.fixture
 def in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Images lie in blocks of channels, as those do that a library's convolution has made for a training step."""

@@ -40,13 +40,18 @@ def _line(scheme: Scheme, window: np.ndarray, taps: np.ndarray) -> np.ndarray:
     sums: list[np.ndarray] = [np.zeros_like(window[0])] * scheme.sums
     for phase in scheme.phases:
         for at in range(phase.products):
-            added = seen[phase.window + at] * factors[phase.filter + at * phase.filter_step]
-            sums[phase.sum + at] = sums[phase.sum + at] + added
+            window, factor, total = phase.product(at)
+            sums[total] = sums[total] + seen[window] * factors[factor]
     return np.array(scheme.result(sums))
 
 
 def _strided(scheme: Scheme, window: np.ndarray, taps: np.ndarray) -> np.ndarray:
     return np.array([(window[2 * at : 2 * at + 3] * taps).sum(0) for at in range(scheme.outputs)])
+
+
+def _gathered(scheme: Scheme, window: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    """Of taps that lie two positions apart: the gradient by the three that made them."""
+    return np.array([(window[at : at + 2 * scheme.taps : 2] * taps).sum(0) for at in range(scheme.outputs)])
 
 
 def _spread(scheme: Scheme, window: np.ndarray, taps: np.ndarray) -> np.ndarray:
@@ -59,16 +64,17 @@ def _spread(scheme: Scheme, window: np.ndarray, taps: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("pairs", [*HALVES, (0.5, 1.2, 2.0)])
 def test_windows_two_positions_apart_are_exact(pairs: tuple[float, ...]) -> None:
     random = np.random.default_rng(0)
-    for scheme, way in ((Strided(pairs), _strided), (Spread(pairs), _spread)):
-        window, taps = (random.standard_normal((size, 200)) for size in (scheme.size, 3))
+    strided = Strided(pairs)
+    for scheme, way in ((strided, _strided), (Spread(pairs), _spread), (strided.swapped, _gathered)):
+        window, taps = (random.standard_normal((size, 200)) for size in (scheme.size, scheme.taps))
         np.testing.assert_allclose(_line(scheme, window, taps), way(scheme, window, taps), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("pairs", HALVES)
 def test_windows_two_positions_apart_take_five_products_for_six(pairs: tuple[float, ...]) -> None:
-    taken = sum(phase.products for phase in Strided(pairs).phases)
-    assert 6 * taken <= 5 * 3 * Strided(pairs).outputs
-    assert sum(phase.products for phase in Spread(pairs).phases) == taken
+    strided = Strided(pairs)
+    for scheme in (strided, Spread(pairs), strided.swapped):
+        assert 6 * sum(phase.products for phase in scheme.phases) <= 5 * 3 * strided.outputs
 
 
 def _random(filtering: Filtering, channels: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.assembly.number import BFLOAT16, FLOAT32, Number
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.tile import WORD, width
-from toolkit.backends.native.winograd.transforms import Filtering, Line, Scheme, in_both_axes
+from toolkit.backends.native.winograd.transforms import Line, Scheme, in_both_axes
 
 HALF_WORD = np.dtype(np.uint16)
 UPPER = 0xFFFF0000  # half of a word
@@ -25,9 +25,9 @@ def window_function(filtering: Scheme, dtype: np.dtype = FLOAT32, half: int | No
 
 
 @cache
-def square_function(filtering: Filtering, dtype: np.dtype = FLOAT32, half: int | None = None) -> str:
+def square_function(filtering: Scheme, dtype: np.dtype = FLOAT32, half: int | None = None) -> str:
     """Squares of ``taps`` positions, which filter windows when a gradient by a weight is computed; see ``_seeing``."""
-    return _seeing(filtering.filter, filtering.taps, filtering.size, dtype, half)
+    return _seeing(filtering.filter, filtering.taps, filtering.filters, dtype, half)
 
 
 def _seeing(transform: Callable[[Line], Line], side: int, size: int, dtype: np.dtype, half: int | None) -> str:
@@ -106,7 +106,7 @@ def result_function(filtering: Scheme) -> str:
 
 
 @cache
-def weight_function(filtering: Filtering) -> str:
+def weight_function(filtering: Scheme) -> str:
     """Products of one vector of outputs as filters. Places: products, weight; numbers: channels, outputs, distances.
 
     Those are between the points of the products and between outputs in the weight, (outputs, channels, taps, taps).
@@ -114,7 +114,7 @@ def weight_function(filtering: Filtering) -> str:
     """
     code = Code(2, numbers=4)
     (products, weight), (channels, outputs, apart, output_apart) = code.places, code.numbers
-    lanes, size = compiler().lanes(FLOAT32), filtering.size
+    lanes, size = compiler().lanes(FLOAT32), filtering.sums
     with code.loop(channels) as channel:
         start = channel * width()
         seen = [

@@ -42,6 +42,7 @@ class Order:
 
     def __init__(self, code: Code, tiles: Tiles) -> None:
         self._code, self.total, self._size = code, tiles.total, tiles.filtering.size
+        self._last = tiles.filtering.infinity
         rows, columns = self._axes = [_Axis.of(results, tiles.filtering.outputs) for results in tiles.result]
         first = tiles.batch * rows.whole * columns.short
         self._high = tiles.batch * rows.whole * columns.tiles  # up to where rows are whole
@@ -71,10 +72,10 @@ class Order:
         return truth.choose(self._code.index(yes), no)
 
     def having(self, point: Number) -> tuple[Number, Number]:
-        """From where to where tiles have a product at a point."""
+        """From where to where tiles have a product with a factor of a window."""
         begin, end = self._wide
         row = point / self._size
-        is_below, is_right = row.equals(self._size - 1), (point - row * self._size).equals(self._size - 1)
+        is_below, is_right = row.equals(self._last), (point - row * self._size).equals(self._last)
         until = is_below.choose(self._code.index(self._high), self._one_of(is_right, end, self.total))
         return self._one_of(is_right, begin, 0), until
 

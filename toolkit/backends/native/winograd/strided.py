@@ -25,7 +25,9 @@ class _Halves:
 
     pairs: tuple[float, ...]
 
-    taps = 3
+    @property
+    def taps(self) -> int:
+        return 3
 
     @property
     def each(self) -> int:
@@ -40,6 +42,10 @@ class _Halves:
         """Three taps as factors."""
         first, middle, last = values
         return [*(value for pair in self.pairs for value in both_signs(first, last, pair)), last, middle]
+
+    @property
+    def infinity(self) -> int:
+        return self.each
 
     def _at_points(self, values: Line) -> Line:
         """Numbers at as many finite points: ``_line`` makes them of that again."""
@@ -99,6 +105,57 @@ class Strided(_Halves):
 
     def result(self, sums: Line) -> Line:
         return self._line(sums)
+
+    @property
+    def swapped(self) -> Gathered:
+        """The same products for the gradient by the weight."""
+        return Gathered(self.pairs)
+
+
+class Gathered(Strided):
+    """The gradient by the weight: three results, of as many taps as the convolution has results.
+
+    All products with numbers that meet the middle tap go into one sum.
+    """
+
+    __slots__ = ()
+
+    @property
+    def taps(self) -> int:
+        return self.each
+
+    @property
+    def outputs(self) -> int:
+        return 3
+
+    @property
+    def filters(self) -> int:
+        return self.each + 1
+
+    @property
+    def sums(self) -> int:
+        return self.each + 2
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        outer = self.each + 1
+        return Phase(outer), Phase(self.each, window=outer, sum=outer, sum_step=0)
+
+    def filter(self, values: Line) -> Line:
+        """Neighbouring gradients as factors: each of the sums that ``Strided`` makes them of, backwards."""
+        found = []
+        for pair in self.pairs:
+            even = weighted(values[::2], [pair**power for power in range(0, self.each, 2)])
+            odd = weighted(values[1::2], [pair**power for power in range(1, self.each, 2)])
+            found += [even + odd, even - odd]
+        return [*found, values[-1]]
+
+    def result(self, sums: Line) -> Line:
+        """The gradients by the taps from those by their factors."""
+        ones, others, (last, middle) = sums[: self.each : 2], sums[1 : self.each : 2], sums[self.each :]
+        both = list(zip(ones, others, strict=True))
+        first = weighted([one + other for one, other in both], [1.0] * len(both))
+        return [first, middle, weighted([last, *(one - other for one, other in both)], [1.0, *self.pairs])]
 
 
 class Spread(_Halves):

@@ -100,7 +100,11 @@ class Tiles(NamedTuple):
     @property
     def is_worth_while(self) -> bool:
         """Whether it takes less time than the convolution as it is written."""
-        return self.products > FEWEST_PRODUCTS and self.cost() < WORTH_WHILE * self.products
+        return self.costs_less_than(WORTH_WHILE)
+
+    def costs_less_than(self, share: float) -> bool:
+        """Whether it costs less than a share of the multiplications of the convolution, which are not too few."""
+        return self.products > FEWEST_PRODUCTS and self.cost() < share * self.products
 
     @property
     def points(self) -> int:
@@ -151,7 +155,7 @@ def is_dense_window(node: Node, weight: tuple[int, ...]) -> bool:
 
 def is_strided_window(node: Node, weight: tuple[int, ...]) -> bool:
     """Whether it goes two positions at once."""
-    return _is_window(node, weight, (Strided.taps,), 2)
+    return _is_window(node, weight, (3,), 2)
 
 
 def _is_window(node: Node, weight: tuple[int, ...], taps: Container[int], stride: int) -> bool:

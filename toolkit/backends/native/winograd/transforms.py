@@ -18,8 +18,8 @@ Line = list[Any]  # numbers that can be added and multiplied, registers of a ker
 class Phase(NamedTuple):
     """``products`` along one axis: which factor of a window by which one of a filter is added to which sum.
 
-    The first ones; those of windows and sums follow each other, those of filters do so by ``filter_step``.
-    ``is_first``: no phase in front of this one adds to the same sums.
+    The first ones, and how far the next ones are behind them, which is 1 for windows. ``is_first``: no phase in front
+    of this one adds to the same sums.
     """
 
     products: int
@@ -27,6 +27,7 @@ class Phase(NamedTuple):
     filter: int = 0
     sum: int = 0
     filter_step: int = 1
+    sum_step: int = 1
     is_first: bool = True
 
     def has(self, sum: Any) -> Any:
@@ -34,9 +35,13 @@ class Phase(NamedTuple):
         return (sum >= self.sum) & (sum < self.sum + self.products)
 
     def places(self, sum: Any) -> tuple[Any, Any]:
-        """The factors of a window and of a filter whose product is for a sum."""
-        product = sum - self.sum
-        return product + self.window, product * self.filter_step + self.filter
+        """The factors of a window and of a filter whose product is for a sum, if sums have one each."""
+        window, factor, _ = self.product(sum - self.sum)
+        return window, factor
+
+    def product(self, index: Any) -> tuple[Any, Any, Any]:
+        """The factors of a window and of a filter, and the sum of a product."""
+        return index + self.window, index * self.filter_step + self.filter, index * self.sum_step + self.sum
 
 
 class Scheme(Hashable, Protocol):
@@ -53,6 +58,10 @@ class Scheme(Hashable, Protocol):
     @property
     def size(self) -> int:
         """Numbers that a tile reads, its window, and its factors."""
+
+    @property
+    def infinity(self) -> int:
+        """The factor of a window that goes into one result alone, the last one."""
 
     @property
     def filters(self) -> int:
@@ -95,6 +104,10 @@ class Filtering:
     def size(self) -> int:
         """Of a window, and of what is multiplied."""
         return self.outputs + self.taps - 1
+
+    @property
+    def infinity(self) -> int:
+        return self.size - 1
 
     @property
     def filters(self) -> int:

@@ -1,4 +1,4 @@
-"""Gradients of convolutions with windows of 3 x 3 or 5 x 5 by their weight, by minimal filtering.
+"""Gradients by weights of windows of 3 x 3 or 5 x 5, or of 3 x 3 two positions apart, by minimal filtering.
 
 The gradient is a convolution too: as many results for each channel and output as a window has positions, of which every
 tile of the gradient by the output is a filter, and the window that it came from an image. Seen at the points,
@@ -9,6 +9,9 @@ is brought back. Where tiles are few, some channels after the other go all the w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,7 +27,8 @@ from toolkit.backends.native.winograd.convolution import BLOCK_NBYTES
 from toolkit.backends.native.winograd.functions import square_function, weight_function
 from toolkit.backends.native.winograd.images import Corner, Distances, Images, Squares
 from toolkit.backends.native.winograd.order import Order
-from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window, is_narrow
+from toolkit.backends.native.winograd.strided import Strided
+from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window, is_narrow, is_strided_window
 from toolkit.backends.native.winograd.transforms import Filtering
 from toolkit.backends.native.winograd.windows import Windows
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
@@ -34,6 +38,7 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN
 Size = tuple[Number, Number]
 
 FLOAT32 = np.dtype(np.float32)
+WORTH_WHILE = 1.1  # of the multiplications, where windows lie two positions apart: the library's take that much longer
 MOST_ROWS, OTHER_ROWS = 6, 4  # channels of one product in registers: multiples of vectors are so many of both
 MOST_SLOTS = 126  # tiles of a block: so many channels and a panel of them stay in the first cache
 TOGETHER = 32  # channels that go all the way
@@ -43,16 +48,21 @@ MOST_SUMS_NBYTES = 1 << 20  # up to which each thread has its own sums, for tile
 
 def is_weight_gradient(node: Node) -> bool:
     """Whether the node is the gradient by a weight that minimal filtering computes sooner."""
-    grad = node.inputs[1]
-    if grad is None or grad.dtype != node.x.dtype or not is_dense_window(node, node.y.shape):
+    tiles = _tiles(node)
+    if tiles is None or node.y.dtype != FLOAT32:
         return False
-    return node.y.dtype == FLOAT32 and _tiles(node).is_worth_while
+    return tiles.is_worth_while or (isinstance(tiles.filtering, Strided) and tiles.costs_less_than(WORTH_WHILE))
 
 
-def _tiles(node: Node) -> Tiles:
+def _tiles(node: Node) -> Tiles | None:
     grad = node.inputs[1]
-    assert grad is not None
-    return Tiles.of(node.x.shape, grad.shape, node.y.shape[-1], begins(node), is_narrow(node))
+    if grad is None or grad.dtype != node.x.dtype:
+        return None
+    if is_dense_window(node, node.y.shape):
+        return Tiles.of(node.x.shape, grad.shape, node.y.shape[-1], begins(node), is_narrow(node))
+    if is_strided_window(node, node.y.shape) and not is_narrow(node):
+        return Tiles.strided(node.x.shape, grad.shape, begins(node))
+    return None
 
 
 @kernel(TOOLKIT_DOMAIN, "ConvWeightGradient", accepts=is_weight_gradient)
@@ -61,24 +71,34 @@ def lower_weight_gradient(node: Node, inputs: Sequence[Layout | None], resources
     has_bias = len(node.outputs) > 1 and node.outputs[1] is not None
     given = [item for item in node.inputs if item is not None]
     images, grads = (Images.of(item.shape, lies, item.dtype) for item, lies in zip(given, inputs, strict=True))
-    writer = _Writer(_tiles(node), images, grads, resources.threads, has_bias)
+    tiles = _tiles(node)
+    assert tiles is not None, "it has been accepted"
+    writer = _Writer(tiles, images, grads, resources.threads, has_bias)
     lying: list[Layout | None] = [item.layout(node.x.shape[0]) for item in (images, grads)]
     made: list[Layout | None] = [None if item is None else plain(FLOAT32, item.shape) for item in node.outputs]
     return CompiledKernel(writer.code, lying, made, workspace=writer.workspace)
 
 
+class _Place(NamedTuple):
+    """A product: of which factors of a window and of a tile, for which sum."""
+
+    window: Number
+    filter: Number
+    sum: Number
+
+
 class _Writer:
     """Writes the code.
 
-    Sums are (panels, points, channels, outputs of a panel). Where they are small, each thread has sums of its own, for
-    tiles of its own, and they are added up in the end; else threads have panels, and see all windows for themselves.
-    The space of a thread holds a square, the windows of a block, (points, parts of the channels, slots for tiles,
-    channels), its tiles, (panels, points, slots, outputs of a panel), and sums, of one panel and the channels that go
-    all the way together where that is how they go. Of bfloat16, two tiles share a slot.
+    Sums are (panels, factors of a filter, channels, outputs of a panel). Where they are small, each thread has sums of
+    its own, for tiles of its own, and they are added up in the end; else threads have panels, and see all windows for
+    themselves. The space of a thread holds a square, the windows of a block, (points, parts of the channels, slots for
+    tiles, channels), its tiles, (panels, factors, slots, outputs of a panel), and sums, of one panel and the channels
+    that go all the way together where that is how they go. Of bfloat16, two tiles share a slot.
     """
 
     def __init__(self, tiles: Tiles, images: Images, grads: Images, threads: int, has_bias: bool) -> None:
-        assert isinstance(tiles.filtering, Filtering), "windows lie one position apart"
+        assert isinstance(tiles.filtering, Filtering | Strided), "it is that of a convolution"
         self._tiles, self._filtering, self._pair = tiles, tiles.filtering.swapped, 2 if tiles.is_narrow else 1
         self._panels = -(-tiles.outputs // width())
         self.code = code = Code(5 if has_bias else 4)
@@ -86,8 +106,9 @@ class _Writer:
         self._space = rest[-1]
         self._of_grads = Squares(grads, self._filtering.taps)
         self._lanes = compiler().lanes(FLOAT32)
+        self._sums_each, self._seen = self._filtering.sums**2, self._filtering.filters**2  # of a channel, of a tile
 
-        self._panel = tiles.points * tiles.channels * width()  # numbers of the sums of a panel
+        self._panel = self._sums_each * tiles.channels * width()  # numbers of the sums of a panel
         shares_outputs = self._panels * self._panel * FLOAT32.itemsize > MOST_SUMS_NBYTES and self._panels > 1
         owned = -(-self._panels // threads) if shares_outputs else self._panels
         most = -(-tiles.total // (self._pair if shares_outputs else self._pair * threads))
@@ -95,8 +116,8 @@ class _Writer:
         self._slots = (most if goes_all_the_way else self._slots_of_a_block(owned, most)) | 1
         self._windows = Windows(code, tiles, images, self._slots, pairs_tiles=tiles.is_narrow)
         square, windows = max(self._windows.squares.numbers, self._of_grads.numbers), self._windows.words
-        filters = owned * tiles.points * self._slots * width()
-        sums = tiles.points * TOGETHER * width() if goes_all_the_way else owned * self._panel
+        filters = owned * self._seen * self._slots * width()
+        sums = self._sums_each * TOGETHER * width() if goes_all_the_way else owned * self._panel
         self._each = square + windows + filters + sums
         self.workspace = (HEAD + threads * self._each) * FLOAT32.itemsize
 
@@ -124,14 +145,14 @@ class _Writer:
     def _slots_of_a_block(self, owned: int, most: int) -> int:
         """How many slots fit into the cache, or where sums do not either, as many as let them be passed over seldom."""
         columns = owned * width()
-        tile = self._tiles.points * (self._tiles.channels + columns) * FLOAT32.itemsize
+        tile = (self._tiles.points * self._tiles.channels + self._seen * columns) * FLOAT32.itemsize
         sums = owned * self._panel * FLOAT32.itemsize
         return min(most, MOST_SLOTS, max(BLOCK_NBYTES, sums) // tile)
 
     def _are_near(self, slots: int) -> bool:
         """Whether all tiles of some channels and of a panel stay near, together with their sums."""
-        columns = width()
-        numbers = self._tiles.points * (TOGETHER * (slots + columns) + slots * columns)
+        factors = self._tiles.points * TOGETHER + self._seen * width()
+        numbers = factors * slots + self._sums_each * TOGETHER * width()
         is_whole = self._tiles.channels % TOGETHER == 0 and slots <= NEAR_TILES
         return is_whole and numbers * FLOAT32.itemsize <= NEAR_NBYTES
 
@@ -147,22 +168,43 @@ class _Writer:
         code, (begin, end) = self.code, self._owned
         used, none = self._used(count), code.index(0)
         self._see(self._tile, first, count, (none, used), self._see_window, self._see_grad)
-        with code.loop(self._tiles.points) as point:
+
+        def multiply(at: _Place, *, is_first: bool) -> None:
             for part in range(self._windows.parts):
-                windows = self._windows.at(self._factors, point, part)
+                windows = self._windows.at(self._factors, at.window, part)
                 with code.loop(end, start=begin) as panel:
-                    local = (panel - begin) * self._tiles.points + point
+                    local = (panel - begin) * self._sums_each + at.sum
                     sums = self._sums + (local * self._tiles.channels + part * DEPTH) * width()
-                    depth = self._windows.depth(part)
-                    self._multiply(windows, self._filter(local, none), sums, depth, used, replaces)
+                    right = self._filter((panel - begin) * self._seen + at.filter, none)
+                    self._multiply(windows, right, sums, self._windows.depth(part), used, replaces and is_first)
+
+        self._products(multiply)
+
+    def _products(self, multiply: Callable[..., None]) -> None:
+        """What ``multiply`` writes for each product, told whether it is the first for its sum."""
+        code, scheme = self.code, self._filtering
+        for phases in product(scheme.phases, repeat=2):
+            with code.loop(phases[0].products) as row, code.loop(phases[1].products) as column:
+                found = [phase.product(index) for phase, index in zip(phases, (row, column), strict=True)]
+                sides = scheme.size, scheme.filters, scheme.sums
+                at = _Place(*(down * side + across for down, across, side in zip(*found, sides, strict=True)))
+                begun = [at for phase, at in zip(phases, (row, column), strict=True) if not phase.sum_step]
+                if begun:
+                    is_later = sum(begun[1:], begun[0]) > 0
+                    with code.where(is_later):
+                        multiply(at, is_first=False)
+                    with code.where(~is_later):
+                        multiply(at, is_first=True)
+                else:
+                    multiply(at, is_first=True)
 
     def _all_the_way(self, team: Team) -> None:
         """Filters of the gradient from all tiles, some channels of one panel after the other.
 
         Threads see windows together, each some of the tiles, in the space of the first.
         """
-        code, (begin, end), points, order = self.code, self._owned, self._tiles.points, Order(self.code, self._tiles)
-        total, apart, meet = code.index(self._tiles.total), TOGETHER * width(), team.barrier()
+        code, (begin, end), order = self.code, self._owned, Order(self.code, self._tiles)
+        total, meet = code.index(self._tiles.total), team.barrier()
         self._factors = self._factors - self._square + HEAD
         none, slots = code.index(0), -(-self._tiles.total // self._pair)
         self._see(order.tile, none, total, team.share(slots), self._see_window)
@@ -170,13 +212,19 @@ class _Writer:
         meet()
         for part in range(self._windows.parts):
             with code.loop(self._windows.depth(part), TOGETHER) as start, code.loop(end, start=begin) as panel:
-                with code.loop(points) as point:
-                    first, last = order.having(point)
-                    slot, depth = first / self._pair, self._used(last) - first / self._pair
-                    windows = self._windows.at(self._factors, point, part) + (slot * self._windows.stride + start)
-                    right = self._filter((panel - begin) * points + point, slot)
-                    self._multiply(windows, right, self._sums + point * apart, TOGETHER, depth, replaces=True)
+                self._products(partial(self._multiply_all, order, (part, start), panel - begin))
                 self._bring_back_channels(panel, self._sums, start + part * DEPTH, TOGETHER)
+
+    def _multiply_all(
+        self, order: Order, channels: tuple[int, Number], local: Number, at: _Place, *, is_first: bool
+    ) -> None:
+        """One product of all tiles that have it, for some channels, from one of a part on, and one panel."""
+        (part, start), (first, last) = channels, order.having(at.window)
+        slot, depth = first / self._pair, self._used(last) - first / self._pair
+        windows = self._windows.at(self._factors, at.window, part) + (slot * self._windows.stride + start)
+        right = self._filter(local * self._seen + at.filter, slot)
+        sums = self._sums + at.sum * (TOGETHER * width())
+        self._multiply(windows, right, sums, TOGETHER, depth, replaces=is_first)
 
     def _tile(self, number: Number) -> tuple[Corner, None]:
         return self._tiles.corner(number), None
@@ -205,6 +253,8 @@ class _Writer:
                         see(*found, slot, 1)
 
     def _see_window(self, corner: Corner, _: Size | None, slot: Number, half: int | None) -> None:
+        apart = self._tiles.filtering.step // self._tiles.filtering.outputs
+        corner = Corner(corner.image, corner.row * apart, corner.column * apart)
         self._windows.see(self._image, corner, (self._space, self._square), self._factors, slot, half)
 
     def _see_grad(self, corner: Corner, size: Size | None, slot: Number, half: int | None) -> None:
@@ -231,7 +281,7 @@ class _Writer:
         numbers = [code.index(item) for item in (*distances, self._slots * width())]
         with code.loop(end, start=begin) as panel:
             output = panel * width()
-            at = self._filters + ((panel - begin) * (self._tiles.points * self._slots) + slot) * width()
+            at = self._filters + ((panel - begin) * (self._seen * self._slots) + slot) * width()
             places = code.address(place, output * channel_factor, dtype), code.address(self._space, at, FLOAT32)
             present = (code.index(outputs) - output).smaller(width()) / self._lanes
             code.invoke(square_function(self._filtering, dtype, half), places, [present, *numbers])
