@@ -114,8 +114,10 @@ def lower_repetition(node: Node, inputs: Sequence[Layout | None], resources: Res
             value = writer.vector(writer.apply, 0, at).times_plus(factor, addend)
             writer.write(value if low is None else value.larger(low), 5, at)
 
-    writer.each_block(lambda block: _set_factors(writer, block, 3, float(node.attributes["epsilon"])))
-    writer.each_chunk(writer.apply, elements)
+    def channels(block: Number) -> None:
+        _set_factors(writer, block, 3, float(node.attributes["epsilon"]))
+
+    writer.go_through(None, channels, elements)
     return writer.kernel([image, *[vector] * 4], [image], [(0, 0)])
 
 
@@ -191,9 +193,7 @@ def _forward(
             found = value if low is None else value.larger(low)
             writer.write(found if high is None else found.smaller(high), first_result, at)
 
-    writer.each_chunk(gather, chunk)
-    writer.each_block(channels)
-    writer.each_chunk(apply, elements)
+    writer.go_through(chunk, channels, elements)
     return writer.kernel(inputs, outputs, [(0, 0), (0, 5)] if has_residual else [(0, 0)])
 
 
@@ -269,9 +269,7 @@ def _backward(
             value = (g - level - bent) * factor
             writer.write(value, first_result, at)
 
-    writer.each_chunk(gather, chunk)
-    writer.each_block(channels)
-    writer.each_chunk(apply, elements)
+    writer.go_through(chunk, channels, elements)
     if keeps:
         return writer.kernel(inputs, outputs, [(3, 0), (3, 6), (0, 1)] if has_more else [(3, 0), (0, 1)])
     return writer.kernel(inputs, outputs, [(0, 0), (0, 1)])

@@ -1,7 +1,9 @@
 """Images seen as chunks of positions, whose sums are gathered by all threads and put together in float64.
 
-A direction of batch normalisation is three functions: the chunks by all threads, what follows for each channel by one,
-and every element by all threads; the first is left out where nothing is summed. Refused: rows that do not fill vectors.
+A direction of batch normalisation has three parts: the chunks, what follows for each channel, and every element; the
+first is left out where nothing is summed. Of large images with blocks of channels, a thread does one after the other
+for blocks of its own, which are still near when they are read again. Else the parts are three functions, the second of
+which one thread executes. Refused: rows that do not fill vectors.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from toolkit.backends.protocol import Kernel, Layout
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 CHUNK = 1 << 13  # elements, half of the nearest cache
 TOGETHER = 4  # vectors, so that an addition need not wait for the one before
+TOGETHER_NBYTES = 1 << 20  # of the blocks that a thread goes through together: it reads long pieces
 WORTH_A_THREAD = 1 << 14  # elements from which others help
+MOST_IDLE = 1.15  # times the work of a thread, if blocks could be shared out evenly, that one may have
 MASKS: dict[int, np.dtype] = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16)}  # as many bits as a vector has lanes
 
 
@@ -81,39 +85,73 @@ class Geometry(NamedTuple):
         return self.items * self.blocks * self.positions * self.width // 8
 
 
+Chunk = Callable[[Number, Number, Number, Number], None]  # its number, its block, the first element, and vectors
+
+
 class ChunkWriter:
-    """The three functions of one direction; the scratch memory holds ``sums`` of each chunk, then ``factors``."""
+    """The three parts of one direction; the scratch memory holds ``sums`` of each chunk, then ``factors``."""
 
     def __init__(self, geometry: Geometry, places: int, sums: int, factors: int, threads: int) -> None:
         self.geometry = geometry
         size = geometry.items * geometry.blocks * geometry.positions * geometry.width
         self._is_large = size * geometry.dtype.itemsize >= BEYOND_CACHES
-        self._threads = threads if size >= WORTH_A_THREAD else 1
-        self.gather, self.follow, self.apply = (Code(places + 1) for _ in range(3))
+        self._threads = threads = threads if size >= WORTH_A_THREAD else 1
+        is_even = -(-geometry.blocks // threads) * threads <= MOST_IDLE * geometry.blocks
+        self._goes_by_block = self._is_large and is_even and not geometry.is_last
+        codes = [Code(places + 1) for _ in range(1 if self._goes_by_block else 3)]
+        self.gather, self.follow, self.apply = codes * 3 if self._goes_by_block else codes
         self.present = geometry.width
         self._sums, self._factors = sums, factors
         self._parts = geometry.items * geometry.blocks * geometry.chunks * geometry.width * sums
         self.workspace = 4 * (self._parts + factors * geometry.blocks * geometry.width)
 
-    def each_chunk(self, code: Code, body: Callable[[Number, Number, Number, Number], None]) -> None:
-        """``body(number of the chunk, block, first element, how many vectors)``, shared by a team.
+    def go_through(self, chunk: Chunk | None, channels: Callable[[Number], None], elements: Chunk) -> None:
+        """What is done with each chunk, with each block of ``channels``, and with the elements of each chunk."""
+        if not self._goes_by_block:
+            if chunk is not None:
+                self._each_chunk(self.gather, chunk)
+            self._each_block(channels, self.follow.index(0), self.follow.index(self.geometry.blocks))
+            self._each_chunk(self.apply, elements)
+            return
+        code, own = self.apply, self.geometry
+        begin, end = Team(code, self._threads).share(own.blocks)
+        together = max(1, TOGETHER_NBYTES // (own.items * own.positions * own.width * own.dtype.itemsize))
+        with code.loop(end, together, start=begin) as first:
+            last = (first + together).smaller(end)
+            self._each_of_blocks(chunk, first, last)
+            self._each_block(channels, first, last)
+            self._each_of_blocks(elements, first, last)
 
-        What lies near each other comes one after the other.
-        """
+    def _each_of_blocks(self, body: Chunk | None, begin: Number, end: Number) -> None:
+        """All chunks of some blocks, by one thread."""
+        if body is None:
+            return
+        code, own = self.apply, self.geometry
+        with code.loop(own.items) as item, code.loop(end, start=begin) as block, code.loop(own.chunks) as chunk:
+            self._chunk(item, block, chunk, body)
+
+    def _chunk(self, item: Number, block: Number, chunk: Number, body: Chunk) -> None:
+        """One of the chunks of a block."""
+        own = self.geometry
+        row = item * own.blocks + block
+        if own.is_last:
+            start = (item * own.positions + chunk * own.chunk) * own.channels + block * own.width
+        else:
+            start = (row * own.vectors + chunk * own.chunk) * own.lanes
+        count = (chunk.like(own.vectors) - chunk * own.chunk).smaller(own.chunk)
+        body(row * own.chunks + chunk, block, start, count)
+
+    def _each_chunk(self, code: Code, body: Chunk) -> None:
+        """All of them, shared by a team. What lies near each other comes one after the other."""
         own = self.geometry
         begin, end = Team(code, self._threads).share(own.items * own.blocks * own.chunks)
         with code.loop(end, start=begin) as number:
-            if own.is_last:
-                piece = number / own.blocks
-                block, item = number - piece * own.blocks, piece / own.chunks
-                row, chunk = item * own.blocks + block, piece - item * own.chunks
-                start = (item * own.positions + chunk * own.chunk) * own.channels + block * own.width
-            else:
-                row = number / own.chunks
-                chunk, block = number - row * own.chunks, row - row / own.blocks * own.blocks
-                start = (row * own.vectors + chunk * own.chunk) * own.lanes
-            count = (code.index(own.vectors) - chunk * own.chunk).smaller(own.chunk)
-            body(row * own.chunks + chunk, block, start, count)
+            outer, inner = (own.chunks, own.blocks) if own.is_last else (own.blocks, own.chunks)
+            middle = number / inner
+            item = middle / outer
+            at = middle - item * outer, number - middle * inner
+            block, chunk = at[::-1] if own.is_last else at
+            self._chunk(item, block, chunk, body)
 
     def totals(
         self, first: Number, count: Number, terms: Callable[[Number], Sequence[Number]], number: int
@@ -137,14 +175,17 @@ class ChunkWriter:
         for index, item in enumerate(sums):
             self.gather.store(item, self.gather.places[-1], (number * self._sums + index) * self.geometry.width)
 
-    def each_block(self, body: Callable[[Number], None]) -> None:
-        """``body(block)`` for all blocks of channels; ``self.present`` tells how many of its channels there are."""
-        whole, rest = divmod(self.geometry.channels, self.geometry.width)
-        with self.follow.loop(whole) as block:
+    def _each_block(self, body: Callable[[Number], None], begin: Number, end: Number) -> None:
+        """Blocks from one up to another; ``self.present`` tells how many of its channels there are."""
+        code, own = self.follow, self.geometry
+        whole, rest = divmod(own.channels, own.width)
+        with code.loop(end.smaller(whole), start=begin) as block:
             body(block)
         if rest:
             self.present = rest
-            body(self.follow.index(whole))
+            with code.where(end > whole):
+                body(code.index(whole))
+            self.present = own.width
 
     def each_part(self, block: Number, body: Callable[[list[Number], Number], None]) -> None:
         """``body(sums in float64, how many elements of each channel)`` for all chunks of a block."""
@@ -210,4 +251,5 @@ class ChunkWriter:
         if self._is_large:
             self.apply.settle()
         codes = [self.gather, self.follow, self.apply] if self._sums else [self.follow, self.apply]
+        codes = list(dict.fromkeys(codes))
         return CompiledKernel(codes[0], inputs, outputs, in_place=in_place, workspace=self.workspace, after=codes[1:])
