@@ -58,7 +58,7 @@ def _seeing(transform: Callable[[Line], Line], side: int, size: int, dtype: np.d
                 made = made.bits(HALF_WORD).converted(WORD)
             code.store((made << 16) | code.load(target, at, WORD, lanes) if half else made, target, at)
 
-        _in_both_axes(code, transform, (side, size), load, store)
+        through_both_axes(code, transform, (side, size), load, store)
     return compiler().name(code.text())
 
 
@@ -101,7 +101,7 @@ def result_function(filtering: Scheme) -> str:
     def store(row: Number | int, column: int, value: Number) -> None:
         code.store(value, target, (row * filtering.outputs + column) * lanes)
 
-    _in_both_axes(code, filtering.result, (size, filtering.outputs), load, store)
+    through_both_axes(code, filtering.result, (size, filtering.outputs), load, store)
     return compiler().name(code.text())
 
 
@@ -130,7 +130,7 @@ def weight_function(filtering: Scheme) -> str:
     return compiler().name(code.text())
 
 
-def _in_both_axes(
+def through_both_axes(
     code: Code,
     transform: Callable[[Line], Line],
     sides: tuple[int, int],
