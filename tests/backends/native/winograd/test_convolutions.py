@@ -185,11 +185,12 @@ NARROW_STRIDED_SHAPES = [
     ((3, 248, 62, 63), 237, [1, 1, 1, 1]),  # neither vectors nor tiles are full
     ((6, 520, 31, 32), 136, [1, 1, 1, 1]),  # channels in several parts
 ]
+narrow_strided_shapes = pytest.mark.parametrize(("x", "outputs", "pads"), NARROW_STRIDED_SHAPES)
 
 
 @narrow
 @several
-@pytest.mark.parametrize(("x", "outputs", "pads"), NARROW_STRIDED_SHAPES)
+@narrow_strided_shapes
 def test_bfloat16_two_positions_apart(x: tuple[int, ...], outputs: int, pads: list[int], threads: int) -> None:
     image, weight, bias = _arrays(x, outputs)
     grad, narrow_weight = _strided_grad(x, outputs, pads).astype(HALF), weight.astype(HALF)
@@ -235,9 +236,25 @@ def test_gradient_by_the_input_of_bfloat16(x: tuple[int, ...], outputs: int, pad
 @narrow_shapes
 def test_gradient_by_the_weight_of_bfloat16(x: tuple[int, ...], outputs: int, pads: list[int], threads: int) -> None:
     image, weight, _ = _arrays(x, outputs)
-    given = [image.astype(HALF), _grad(x, outputs, pads).astype(HALF)]
+    _check_narrow_weight_gradient([image, _grad(x, outputs, pads)], weight, {**USUAL, "pads": pads}, threads)
+
+
+@narrow
+@several
+@narrow_strided_shapes
+def test_gradient_by_the_weight_of_bfloat16_two_positions_apart(
+    x: tuple[int, ...], outputs: int, pads: list[int], threads: int
+) -> None:
+    image, weight, _ = _arrays(x, outputs)
+    _check_narrow_weight_gradient([image, _strided_grad(x, outputs, pads)], weight, {**STRIDED, "pads": pads}, threads)
+
+
+def _check_narrow_weight_gradient(
+    arrays: list[np.ndarray], weight: np.ndarray, usual: dict[str, Any], threads: int
+) -> None:
+    given = [item.astype(HALF) for item in arrays]
     exact = [item.astype(np.float32) for item in given]
-    attributes = {**USUAL, "pads": pads, "weight_shape": list(weight.shape), "has_bias": 1}
+    attributes = {**usual, "weight_shape": list(weight.shape), "has_bias": 1}
     options: dict[str, Any] = {"known": (), "outputs": 2, "threads": threads, "others": [OneDNNBackend()]}
     plan = planned("ConvWeightGradient", given, attributes, result=np.dtype(np.float32), **options)
     for _ in range(2):

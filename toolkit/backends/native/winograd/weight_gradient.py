@@ -60,8 +60,8 @@ def _tiles(node: Node) -> Tiles | None:
         return None
     if is_dense_window(node, node.y.shape):
         return Tiles.of(node.x.shape, grad.shape, node.y.shape[-1], begins(node), is_narrow(node))
-    if is_strided_window(node, node.y.shape) and not is_narrow(node):
-        return Tiles.strided(node.x.shape, grad.shape, begins(node))
+    if is_strided_window(node, node.y.shape):
+        return Tiles.strided(node.x.shape, grad.shape, begins(node), is_narrow(node))
     return None
 
 
