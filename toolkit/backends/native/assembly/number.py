@@ -204,10 +204,14 @@ class Number:
 
     def smaller(self, other: Any) -> Number:
         """The smaller of two; NaN where one is."""
+        if self.is_float and not isinstance(other, Number):  # one instruction, where an intrinsic looks for NaN in both
+            return (self > other).choose(self.like(other), self)
         return self._extreme(other, "minimum", "min")
 
     def larger(self, other: Any) -> Number:
         """The larger of two; NaN where one is."""
+        if self.is_float and not isinstance(other, Number):
+            return (self < other).choose(self.like(other), self)
         return self._extreme(other, "maximum", "max")
 
     def _extreme(self, other: Any, of_floats: str, of_integers: str) -> Number:

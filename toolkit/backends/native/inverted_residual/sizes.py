@@ -15,6 +15,7 @@ UNIT = 8  # channels, of which all counts are multiples: half of the longest vec
 MOST_VECTORS = 3  # of a panel
 MOST_ROWS = 12  # of a tile
 OF_REGISTERS = 3, 4  # the share that holds sums
+FIRST_CACHE = 1 << 15  # bytes
 LEAST_ROWS = 16  # of the results of a thread, from which threads share rows: others are widened by two of them
 
 
@@ -66,8 +67,9 @@ class Sizes(NamedTuple):
 
     @property
     def panel(self) -> int:
-        """Wide channels that go all the way together."""
-        return panel_width(self.wide)
+        """Wide channels that go all the way together: so many that what is kept of them stays in the first cache."""
+        numbers = self.kept * self.reach + self.result[1]
+        return panel_width(self.wide, FIRST_CACHE // (numbers * FLOAT32.itemsize))
 
     @property
     def panels(self) -> int:
@@ -76,7 +78,7 @@ class Sizes(NamedTuple):
     @property
     def out_panel(self) -> int:
         """Channels of the result that a tile has."""
-        return panel_width(self.outputs)
+        return panel_width(self.outputs, self.outputs)
 
     def shares_rows(self, threads: int) -> bool:
         """Whether threads have rows of the results of their own; else they have panels, and sums are added up."""
@@ -91,12 +93,12 @@ def vectors(width: int) -> list[tuple[int, int]]:
     return [*found, *((at, min(UNIT, lanes)) for at in range(whole, width, UNIT))]
 
 
-def panel_width(channels: int) -> int:
-    """The widest panel that divides so many channels evenly, of whole vectors where these do."""
+def panel_width(channels: int, most: int) -> int:
+    """The widest panel up to ``most`` that divides so many channels evenly, of whole vectors where these do."""
     lanes = compiler().lanes(FLOAT32)
     unit = UNIT if channels % lanes else lanes
-    most = MOST_VECTORS * lanes
-    return max(width for width in range(unit, most + 1, unit) if channels % width == 0)
+    widths = range(unit, max(unit, min(most, MOST_VECTORS * lanes)) + 1, unit)
+    return max(width for width in widths if channels % width == 0)
 
 
 def rows_of_a_tile(positions: int, width: int) -> int:
