@@ -68,11 +68,22 @@ def test_sizes_around_vectors(kind: str, batch: int, hidden: int) -> None:
     check(kind, arrays(kind, batch, hidden))
 
 
+@pytest.mark.parametrize("batch", [9, 17])
 @pytest.mark.parametrize("direction", ["reverse", "bidirectional"])
 @pytest.mark.parametrize("kind", GATE_ORDER)
-def test_many_sequences(kind: str, direction: str) -> None:
+def test_many_sequences(kind: str, direction: str, batch: int) -> None:
     directions = 2 if direction == "bidirectional" else 1
-    check(kind, arrays(kind, 9, 12, directions=directions), threads=2, direction=direction)
+    check(kind, arrays(kind, batch, 12, directions=directions), threads=2, direction=direction)
+
+
+@pytest.mark.parametrize("direction", ["reverse", "bidirectional"])
+@pytest.mark.parametrize("kind", GATE_ORDER)
+def test_states_that_are_known_to_be_zero(kind: str, direction: str) -> None:
+    given = arrays(kind, 3, 32, directions=2 if direction == "bidirectional" else 1)
+    given[4] = np.zeros_like(given[4])
+    outputs, known = 1 + STATES[kind], range(1, len(given))
+    attributes = {"kind": kind, "direction": direction}
+    check_node("Recurrent", given, attributes, known=known, outputs=outputs, threads=2)
 
 
 @pytest.mark.parametrize("steps", [1, 2])

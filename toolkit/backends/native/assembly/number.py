@@ -204,17 +204,15 @@ class Number:
 
     def smaller(self, other: Any) -> Number:
         """The smaller of two; NaN where one is."""
-        if self.is_float and not isinstance(other, Number):  # one instruction, where an intrinsic looks for NaN in both
-            return (self > other).choose(self.like(other), self)
-        return self._extreme(other, "minimum", "min")
+        return self._extreme(other, ">", "minimum", "min")
 
     def larger(self, other: Any) -> Number:
         """The larger of two; NaN where one is."""
-        if self.is_float and not isinstance(other, Number):
-            return (self < other).choose(self.like(other), self)
-        return self._extreme(other, "maximum", "max")
+        return self._extreme(other, "<", "maximum", "max")
 
-    def _extreme(self, other: Any, of_floats: str, of_integers: str) -> Number:
+    def _extreme(self, other: Any, worse: str, of_floats: str, of_integers: str) -> Number:
+        if self.is_float and not isinstance(other, Number):  # one instruction: an intrinsic looks for NaN in both
+            return self._compared(other, worse).choose(self.like(other), self)
         if self.is_float:
             return self._intrinsic(of_floats, self.like(other))
         return self._intrinsic(f"{'s' if self.dtype.kind == 'i' else 'u'}{of_integers}", self.like(other))

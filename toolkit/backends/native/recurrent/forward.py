@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from toolkit.backends.native.assembly.number import Number
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.products.blocks import Matrix, Panels
 from toolkit.backends.native.products.packing import LayerPanels
@@ -27,12 +28,15 @@ from toolkit.operators.expression import TOOLKIT_DOMAIN
 from toolkit.operators.standard.recurrent_layer import INPUTS, STATES
 
 W, R = 1, 2  # among the inputs
+MANY_UNKEPT = {32: 16}  # in inference, by registers: with these, units shared out serve more sequences at once
 ENOUGH_ROWS = 32  # of a thread for each reading of a weight
 
 
 def is_of_many(node: Node) -> bool:
     """Whether the layer keeps what its gradient needs or has many sequences, all of which have all steps."""
-    return is_of_numbers(node) and "lengths" not in node.attributes and (is_kept(node) or node.x.shape[1] >= MANY)
+    if not is_of_numbers(node) or "lengths" in node.attributes:
+        return False
+    return is_kept(node) or node.x.shape[1] >= MANY_UNKEPT.get(compiler().registers, MANY)
 
 
 @kernel(TOOLKIT_DOMAIN, "Recurrent", accepts=is_of_many)

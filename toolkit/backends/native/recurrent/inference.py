@@ -1,8 +1,9 @@
 """Recurrent layers of few sequences in inference: all steps in one kernel, the hidden units divided among threads.
 
-First the inputs of all steps meet their weights. Then each step multiplies the last states: a few hidden units with all
-their gates, for up to four sequences, stay in registers until the units' new states are known. Threads wait for each
-other once a step, and not at all where each has a direction to itself. States lie twice, as read and as written.
+First the inputs of all steps meet their weights. Then each step multiplies the last states, unless they are known to be
+zero: a few hidden units with all their gates, for up to four sequences, stay in registers until the units' new states
+are known. Threads wait for each other once a step, and not at all where each has a direction to itself. States lie
+twice, as read and as written.
 """
 
 from __future__ import annotations
@@ -53,15 +54,22 @@ def _write(layer: Layer) -> None:
         _begin(layer, unit)
         layer.project(unit)
     layer.meet()
-    with code.loop(layer.steps) as step:
-        parity = step & 1
-        read, written = parity * layer.states + layer.h, (parity ^ 1) * layer.states + layer.h
-        for stage in CELLS[layer.kind]:
-            with code.loop(end, start=begin) as unit:
-                layer.rows(layer.batch, _advance(layer, stage, unit, step, read, written))
-            _meet_and_fetch(layer, stage, written)
+    if layer.begins_as_zero:
+        _step(layer, (begin, end), code.index(0), begins=True)
+    with code.loop(layer.steps, start=int(layer.begins_as_zero)) as step:
+        _step(layer, (begin, end), step)
     with code.loop(end, start=begin) as unit:
         _end(layer, unit)
+
+
+def _step(layer: Layer, units: tuple[Number, Number], step: Number, *, begins: bool = False) -> None:
+    """One step of the units from one up to another."""
+    parity = step & 1
+    read, written = parity * layer.states + layer.h, (parity ^ 1) * layer.states + layer.h
+    for stage in CELLS[layer.kind]:
+        with layer.code.loop(units[1], start=units[0]) as unit:
+            layer.rows(layer.batch, _advance(layer, stage, unit, step, (read, written), begins=begins))
+        _meet_and_fetch(layer, stage, written)
 
 
 def _meet_and_fetch(layer: Layer, stage: Stage, written: Number) -> None:
@@ -75,9 +83,9 @@ def _meet_and_fetch(layer: Layer, stage: Stage, written: Number) -> None:
 
 
 def _advance(
-    layer: Layer, stage: Stage, unit: Number, step: Number, read: Number, written: Number
+    layer: Layer, stage: Stage, unit: Number, step: Number, states: tuple[Number, Number], *, begins: bool
 ) -> Callable[[Number, int], None]:
-    return lambda row, rows: stage(Part(layer, unit, step, row, rows, read, written))
+    return lambda row, rows: stage(Part(layer, unit, step, row, rows, *states, begins))
 
 
 def _begin(layer: Layer, unit: Number) -> None:

@@ -18,7 +18,8 @@ from toolkit.backends.native.recurrent.sizes import FLOAT32
 class Part:
     """A vector of hidden units in one step of a few sequences, ``rows`` from ``row`` on.
 
-    ``read`` and ``written`` are the regions of the states before and behind the step.
+    ``read`` and ``written`` are the regions of the states before and behind the step. ``begins`` says that those before
+    it are zero.
     """
 
     layer: Layer
@@ -28,6 +29,7 @@ class Part:
     rows: int
     read: Number
     written: Number
+    begins: bool = False
 
     def products(self, gates: Sequence[int], source: Number | None = None) -> dict[tuple[int, int], Number]:
         """The states (or what lies in the region ``source``) times the weights of some gates, by sequence and gate."""
@@ -35,8 +37,10 @@ class Part:
         start = (self.read if source is None else source) + (direction * layer.batch + self.row) * layer.hidden
         starts = [start + index * layer.hidden for index in range(self.rows)]
         panel = self.unit * (layer.hidden * layer.gates * layer.lanes)
-        zero = [layer.code.constant(0.0, FLOAT32, layer.lanes)] * len(gates)
-        return layer.sums(layer.scratch, starts, layer.r, panel, layer.hidden, gates, zero)
+        zero = layer.code.constant(0.0, FLOAT32, layer.lanes)
+        if self.begins:
+            return {(index, gate): zero for index in range(self.rows) for gate in gates}
+        return layer.sums(layer.scratch, starts, layer.r, panel, layer.hidden, gates, [zero] * len(gates))
 
     def sums(self, gates: Sequence[int], source: Number | None = None) -> dict[tuple[int, int], Number]:
         """The same with the inputs and biases."""

@@ -14,12 +14,13 @@ import numpy as np
 from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.assembly.team import Team
+from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.blocking import evenly
 from toolkit.backends.native.recurrent.sizes import FLOAT32, Sizes, lanes_of
-from toolkit.compiler.program import Node
+from toolkit.compiler.program import Node, Variable
 
 INDEX = np.dtype(np.int64)
-ACCUMULATORS = 12  # vectors: the factors of their rows and one of weights fill the other registers
+ACCUMULATORS = {16: 12, 32: 24}  # vectors, by registers: factors of their rows and weights fill the others
 MOST_ROWS = 4  # at once
 SMALL_STEP = 1 << 14  # multiplications of one step, from which a second thread is worth its waiting
 COUNTER = 64  # bytes at the beginning of the workspace, of which barriers use the first
@@ -33,7 +34,7 @@ class Layer:
         self.kind, self.first_reverse = sizes.kind, sizes.first_reverse
         self.steps, self.batch, self.size = sizes.steps, sizes.batch, sizes.size
         self.directions, self.gates, self.hidden = sizes.directions, sizes.gates, sizes.hidden
-        self.lanes = lanes_of(node)
+        self.lanes, self._accumulators = lanes_of(node), ACCUMULATORS[compiler().registers]
         self.vectors = self.hidden // self.lanes
         lengths = node.attributes.get("lengths")
         self.tables = [] if lengths is None else [np.array(lengths, np.int64)]
@@ -44,6 +45,7 @@ class Layer:
         places = iter(self.code.places)
         given = [next(places) if is_there else "" for is_there in inputs] + [""] * (6 - len(inputs))
         self.x, self.w, self.r, self.bias, *self.begun = given
+        self.begins_as_zero = _is_zero((*node.inputs, None, None)[4])
         made = [next(places) if is_there else "" for is_there in outputs]
         self.y, self.last = made[0], made[1:]
         self.scratch = next(places)
@@ -83,7 +85,7 @@ class Layer:
 
     def rows(self, count: int, write: Callable[[Number, int], None]) -> None:
         """A few rows at a time, and what is left of them."""
-        most = evenly(count, min(MOST_ROWS, max(1, ACCUMULATORS // self.gates)))
+        most = evenly(count, min(MOST_ROWS, max(1, self._accumulators // self.gates)))
         whole = count // most * most
         with self.code.loop(whole, most) as row:
             write(row, most)
@@ -131,7 +133,7 @@ class Layer:
         """``first`` plus rows times some gates of a panel, by row and gate."""
         code, lanes = self.code, self.lanes
         rows = range(len(starts))
-        parts = 2 if len(starts) * len(gates) * 2 <= ACCUMULATORS and depth % 2 == 0 else 1
+        parts = 2 if len(starts) * len(gates) * 2 <= self._accumulators and depth % 2 == 0 else 1
         zero = code.constant(0.0, FLOAT32, lanes)
         cells = {
             (part, row, gate): code.cell(zero if part else start)
@@ -153,3 +155,8 @@ class Layer:
             values = [cells[part, row, gate].get() for part in range(parts)]
             found[row, gate] = values[0] + values[1] if parts == 2 else values[0]
         return found
+
+
+def _is_zero(state: Variable | None) -> bool:
+    """Whether a first state is known to be zero."""
+    return state is None or (state.constant is not None and not state.constant.any())
