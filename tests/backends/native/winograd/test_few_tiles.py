@@ -7,15 +7,18 @@ import pytest
 
 import toolkit as tk
 from toolkit.backends import onednn
+from toolkit.backends.native.winograd.convolution import is_convolution
 from toolkit.backends.native.winograd.few_tiles import are_few
 from toolkit.backends.native.winograd.tiles import Tiles
+from toolkit.compiler.program import Program, Variable
+from toolkit.graph.parameter import Parameter
 
+FLOAT32 = np.dtype(np.float32)
 pytestmark = pytest.mark.skipif(not onednn.available(), reason=f"oneDNN: {onednn.unavailable_reason()}")
 
 
-def _check(size: tuple[int, int], taps: int, threads: int) -> None:
-    """Results and gradients of two convolutions, of 320 channels to 128 to 64."""
-    layers = [tk.layers.Convolution(128, taps), tk.layers.Convolution(64, taps, bias=False)]
+def _check(layers: list[tk.layers.Convolution], size: tuple[int, int], threads: int) -> None:
+    """Results and gradients of convolutions of 320 channels."""
     network = tk.layers.Sequential(layers).network((320, *size))
     x = np.random.default_rng(0).standard_normal((3, 320, *size)).astype(np.float32)
     found = []
@@ -36,7 +39,26 @@ def _check(size: tuple[int, int], taps: int, threads: int) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("size", "taps"), [((13, 15), 3), ((14, 7), 3), ((12, 9), 5)])
 def test_weights_that_change_are_seen_by_the_kernel(size: tuple[int, int], taps: int, threads: int) -> None:
-    _check(size, taps, threads)
+    _check([tk.layers.Convolution(128, taps), tk.layers.Convolution(64, taps, bias=False)], size, threads)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("size", [(22, 23), (16, 16)])
+def test_windows_two_positions_apart(size: tuple[int, int], threads: int) -> None:
+    _check([tk.layers.Convolution(512, 3, strides=2, pads=1), tk.layers.Convolution(64, 3)], size, threads)
+
+
+def test_few_tiles_repay_themselves_sooner_where_the_weight_changes() -> None:
+    program = Program(layer="checked")
+    x, weight = (Variable(name, FLOAT32, shape) for name, shape in (("x", (8, 512, 14, 14)), ("w", (512, 512, 3, 3))))
+    attributes = {"strides": [2, 2], "pads": [1, 1, 1, 1], "dilations": [1, 1], "group": 1}
+    node = program.append("FusedConv", [x, weight], attributes, domain="toolkit", version=1, outputs=1)
+    assert not is_convolution(node), "the weight is not known"
+    zeros = np.zeros(weight.shape, FLOAT32)
+    weight.parameter = Parameter("w", zeros)
+    assert is_convolution(node)
+    weight.parameter, weight.constant = None, zeros
+    assert not is_convolution(node)
 
 
 def test_which_are_few() -> None:

@@ -39,19 +39,27 @@ BLOCK_NBYTES = 1 << 19  # of what one block of tiles is seen as: the size of man
 FEWEST_GROUPS = 5  # that share what is read of a panel, even where they do not fit
 PASSES = 4  # or as many times the filters may be read, where they are larger than that
 FAR_NBYTES = 1 << 21  # of images and results, from which on they are not in the second caches of a few cores
+FEW_WORTH_WHILE = 0.9  # of the multiplications, where the kernel sees a weight itself
 FEW_TILES = 24  # for a thread; with fewer, threads share outputs
 
 
 def is_convolution(node: Node) -> bool:
     """Whether the node is a convolution with a known weight that minimal filtering computes sooner."""
-    tiles = _tiles(node)
-    return tiles is not None and is_usual_ending(node, axis=1) and tiles.is_worth_while
+    return is_usual_ending(node, axis=1) and _is_sooner(node, _tiles(node), is_turned=False)
 
 
 def is_input_gradient(node: Node) -> bool:
     """Whether the node is the gradient of such a convolution by its input."""
-    tiles = _gradient_tiles(node)
-    return tiles is not None and tiles.is_worth_while
+    return _is_sooner(node, _gradient_tiles(node), is_turned=True)
+
+
+def _is_sooner(node: Node, tiles: Tiles | None, *, is_turned: bool) -> bool:
+    """Whether tiles take less time than the library; those of a weight that changes with each step may be few."""
+    weight = node.inputs[1]
+    if tiles is None or weight is None:
+        return False
+    may_be_few = weight.constant is None and are_few(tiles, weight.shape, 1, is_turned=is_turned)
+    return tiles.is_worth_while or (may_be_few and tiles.costs_less_than(FEW_WORTH_WHILE))
 
 
 def _weight(node: Node) -> Variable | None:

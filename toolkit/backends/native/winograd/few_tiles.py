@@ -8,6 +8,8 @@ of the panel once it is through with the channels.
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 
 from toolkit.backends.native.assembly.code import Code
@@ -19,7 +21,7 @@ from toolkit.backends.native.products.blocking import LINE
 from toolkit.backends.native.products.tile import DEPTH, tile_function, width
 from toolkit.backends.native.winograd.filter_functions import whole_filter_function
 from toolkit.backends.native.winograd.filters import apart_in_units
-from toolkit.backends.native.winograd.images import Images
+from toolkit.backends.native.winograd.images import Corner, Images
 from toolkit.backends.native.winograd.order import Order
 from toolkit.backends.native.winograd.results import Results, places_of_results
 from toolkit.backends.native.winograd.tiles import Tiles
@@ -35,26 +37,26 @@ MOST_IDLE = 1.15  # times the work of a thread, if panels could be shared out ev
 
 
 def are_few(tiles: Tiles, weight: tuple[int, ...], threads: int, *, is_turned: bool) -> bool:
-    """Whether windows of all tiles stay near, and filters fill what they are seen in.
+    """Whether windows of all tiles take less memory than filters and stay near, and filters fill what they are seen in.
 
-    Not of bfloat16, whose filters take a quarter of the memory, and as long to see, nor where products at several
-    points share sums.
+    Not of bfloat16, whose filters take a quarter of the memory, and as long to see.
 
     ``is_turned``: for the gradient by the input, from outputs of the weight to its channels.
     """
     channels, outputs = weight[:2] if is_turned else weight[1::-1]
     panels = outputs // width()
-    if tiles.is_narrow or len(tiles.filtering.phases) > 1 or outputs % width() or channels % compiler().lanes(FLOAT32):
+    if tiles.is_narrow or outputs % width() or channels % compiler().lanes(FLOAT32):
         return False
-    windows, sums = (tiles.points * tiles.total * numbers * FLOAT32.itemsize for numbers in (channels, width()))
-    are_near = windows <= MOST_NBYTES and sums <= MOST_SUMS_NBYTES
-    return are_near and -(-panels // threads) * threads <= MOST_IDLE * panels
+    windows, filters = (tiles.points * tiles.total * channels, tiles.filters * channels * outputs)
+    are_near = windows * FLOAT32.itemsize <= MOST_NBYTES
+    are_near = are_near and tiles.sums * tiles.total * width() * FLOAT32.itemsize <= MOST_SUMS_NBYTES
+    return windows <= filters and are_near and -(-panels // threads) * threads <= MOST_IDLE * panels
 
 
 class FewTiles:
     """Writes the code.
 
-    The space holds the windows of all tiles, and for each thread a square of an image, filters, (points, channels that
+    The space holds the windows of all tiles, and for each thread a square of an image, filters, (factors, channels that
     are seen together, outputs of a panel), and sums, (points, slots for tiles, outputs of a panel).
     """
 
@@ -70,13 +72,13 @@ class FewTiles:
         self.code = code = Code(2 + places_of_results(node))
         self._image, self._weight, *others, self._space = code.places
 
-        self._order = order = Order(code, tiles)
-        self._rows = min(ROWS, key=lambda rows: (order.groups(rows) * (rows + 0.3), -rows))
+        self._order = Order(code, tiles) if tiles.filtering.step >= tiles.filtering.outputs else None
+        self._rows = min(ROWS, key=lambda rows: (self._turns(rows) * (rows + 0.3), -rows))
         self._slots = (tiles.total + self._rows - 1) | 1  # odd, so that points do not share a place in the cache
         self._windows = Windows(code, tiles, images, self._slots)
         square, windows = self._windows.squares.numbers, self._windows.words
-        filters = tiles.points * apart_in_units(min(TOGETHER, tiles.channels)) * width()
-        per_thread = square + filters + tiles.points * self._slots * width()
+        filters = tiles.filters * apart_in_units(min(TOGETHER, tiles.channels)) * width()
+        per_thread = square + filters + tiles.sums * self._slots * width()
         self.workspace = (HEAD + windows + threads * per_thread) * FLOAT32.itemsize
 
         team = Team(code, threads, self._space)
@@ -95,8 +97,22 @@ class FewTiles:
         begin, end = team.share(self._tiles.total)
         with self.code.loop(end, start=begin) as tile:
             spare = self._space, self._square
-            self._windows.see(self._image, self._order.tile(tile)[0], spare, self._factors, tile)
+            self._windows.see(self._image, self._tile(tile)[0], spare, self._factors, tile)
         meet()
+
+    def _tile(self, number: Number) -> tuple[Corner, Corner, tuple[Number, Number] | None]:
+        """Where the window and the results of a tile begin, and how many of these there are, if that depends."""
+        if self._order is None:
+            return self._tiles.window(number), self._tiles.corner(number), None
+        corner, size = self._order.tile(number)
+        apart = self._tiles.filtering.step // self._tiles.filtering.outputs
+        return Corner(corner.image, corner.row * apart, corner.column * apart), corner, size
+
+    def _turns(self, rows: int) -> int:
+        """Products of ``rows`` tiles at all points."""
+        if self._order is not None:
+            return self._order.groups(rows)
+        return sum(phase.products for phase in self._tiles.filtering.phases) ** 2 * -(-self._tiles.total // rows)
 
     def _panel(self, panel: Number) -> None:
         """The results of a panel."""
@@ -112,7 +128,7 @@ class FewTiles:
             coming = following if is_last else panel, 0 if is_last else part * DEPTH + first + count
             self._add_products(panel, (part, first, count), self._place(*coming))
         with code.loop(tiles.total) as tile:
-            corner, size = self._order.tile(tile)
+            _, corner, size = self._tile(tile)
             self._results.bring_back(corner, tile, self._sums, (panel, panel + 1), size)
 
     def _place(self, panel: Number, channel: int) -> Number:
@@ -127,26 +143,33 @@ class FewTiles:
         distances = width(), count, self._output_apart, self._channel_apart, apart
         numbers = [code.index(number) for number in (0, count // compiler().lanes(FLOAT32), *distances)]
         code.invoke(self._see_filters, [weight, code.address(self._space, self._filters, FLOAT32)], numbers)
-        function = tile_function(self._rows, stride, replaces=part == first == 0)
-        turn = code.cell(code.index(0))
-        with code.loop(tiles.points) as point:
-            right = code.address(self._space, self._filters + point * (apart * width()), FLOAT32)
-            factors = self._windows.at(self._factors, point, part) + first
-            sums = self._sums + point * (self._slots * width())
-            begin, end = self._order.having(point)
-            with code.loop(end, self._rows, start=begin) as slot:
-                self._fetch(coming, turn.get())
-                turn.set(turn.get() + 1)
-                left = code.address(self._space, factors + slot * stride, FLOAT32)
-                target = code.address(self._space, sums + slot * width(), FLOAT32)
-                code.invoke(function, [left, right, target], [code.index(count)])
+        scheme, turn = tiles.filtering, code.cell(code.index(0))
+        for phases in product(scheme.phases, repeat=2):
+            replaces = part == first == 0 and all(phase.is_first for phase in phases)
+            function = tile_function(self._rows, stride, replaces=replaces)
+            with code.loop(phases[0].products) as row, code.loop(phases[1].products) as column:
+                places = zip(phases[0].product(row), phases[1].product(column), strict=True)
+                sides = scheme.size, scheme.filters, scheme.sums
+                point, factor, total = (
+                    down * side + across for (down, across), side in zip(places, sides, strict=True)
+                )
+                right = code.address(self._space, self._filters + factor * (apart * width()), FLOAT32)
+                factors = self._windows.at(self._factors, point, part) + first
+                sums = self._sums + total * (self._slots * width())
+                begin, end = self._order.having(point) if self._order else (code.index(0), code.index(tiles.total))
+                with code.loop(end, self._rows, start=begin) as slot:
+                    self._fetch(coming, turn.get())
+                    turn.set(turn.get() + 1)
+                    left = code.address(self._space, factors + slot * stride, FLOAT32)
+                    target = code.address(self._space, sums + slot * width(), FLOAT32)
+                    code.invoke(function, [left, right, target], [code.index(count)])
 
     def _fetch(self, start: Number, turn: Number) -> None:
         """A share of as many filters of the weight as are seen together, beside the products of a group."""
         code, (near, far) = self.code, sorted((self._output_apart, self._channel_apart))
         rows, across = (width(), TOGETHER) if near == self._channel_apart else (TOGETHER, width())
         lines = -(-across * near // LINE)
-        share = -(-rows * lines // self._order.groups(self._rows))
+        share = -(-rows * lines // self._turns(self._rows))
         for index in range(share):
             number = turn * share + index
             row = number / lines
