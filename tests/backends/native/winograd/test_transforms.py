@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -12,62 +16,79 @@ from toolkit.backends.native.winograd.transforms import Filtering, Scheme, in_bo
 ALL = [filtering for found in FILTERINGS.values() for filtering in found]
 
 
-def _filtered(filtering: Filtering, windows: np.ndarray, filters: np.ndarray) -> np.ndarray:
+def _filtered(scheme: Scheme, windows: np.ndarray, filters: np.ndarray) -> np.ndarray:
     """Sums over the last axis but one of windows (size, size, channels, n) by filters (taps, taps, channels, n)."""
-    seen = in_both_axes(filtering.window, [list(row) for row in windows])
-    factors = in_both_axes(filtering.filter, [list(row) for row in filters])
-    products = [
-        [(one * other).sum(-2, dtype=one.dtype) for one, other in zip(*rows, strict=True)]
-        for rows in zip(seen, factors, strict=True)
-    ]
-    return np.array(in_both_axes(filtering.result, products))
-
-
-def _convolved(filtering: Filtering, windows: np.ndarray, filters: np.ndarray) -> np.ndarray:
-    outputs, taps = range(filtering.outputs), filtering.taps
-    return np.array(
-        [
-            [(windows[row : row + taps, column : column + taps] * filters).sum((0, 1, 2)) for column in outputs]
-            for row in outputs
-        ]
-    )
-
-
-def _line(scheme: Scheme, window: np.ndarray, taps: np.ndarray) -> np.ndarray:
-    """Results along one axis, of as many windows and filters as there are columns, by ``phases``."""
-    seen, factors = scheme.window(list(window)), scheme.filter(list(taps))
+    seen = in_both_axes(scheme.window, [list(row) for row in windows])
+    factors = in_both_axes(scheme.filter, [list(row) for row in filters])
     assert (len(seen), len(factors)) == (scheme.size, scheme.filters)
-    sums: list[np.ndarray] = [np.zeros_like(window[0])] * scheme.sums
-    for phase in scheme.phases:
-        for at in range(phase.products):
-            window, factor, total = phase.product(at)
-            sums[total] = sums[total] + seen[window] * factors[factor]
-    return np.array(scheme.result(sums))
+    sums = [[np.zeros_like(windows[0, 0, 0])] * scheme.sums for _ in range(scheme.sums)]
+    places = [phase.product(at) for phase in scheme.phases for at in range(phase.products)]
+    for down, across in product(places, repeat=2):
+        (row, column), (top, left), (high, wide) = zip(down, across, strict=True)
+        added = (seen[row][column] * factors[top][left]).sum(-2, dtype=windows.dtype)
+        sums[high][wide] = sums[high][wide] + added
+    return np.array(in_both_axes(scheme.result, sums))
 
 
-def _strided(scheme: Scheme, window: np.ndarray, taps: np.ndarray) -> np.ndarray:
-    return np.array([(window[2 * at : 2 * at + 3] * taps).sum(0) for at in range(scheme.outputs)])
+def _convolved(
+    scheme: Scheme, windows: np.ndarray, filters: np.ndarray, *, step: int = 1, apart: int = 1
+) -> np.ndarray:
+    """The same as it is written: windows begin ``step`` positions from each other, taps are ``apart``."""
+    lines = [slice(at * step, at * step + scheme.taps * apart, apart) for at in range(scheme.outputs)]
+    return np.array([[(windows[row, column] * filters).sum((0, 1, 2)) for column in lines] for row in lines])
 
 
-def _gathered(scheme: Scheme, window: np.ndarray, taps: np.ndarray) -> np.ndarray:
-    """Of taps that lie two positions apart: the gradient by the three that made them."""
-    return np.array([(window[at : at + 2 * scheme.taps : 2] * taps).sum(0) for at in range(scheme.outputs)])
+def _spread(scheme: Scheme, windows: np.ndarray, filters: np.ndarray) -> np.ndarray:
+    """Of filters that are read backwards, with zeros in front of each number: what their products add up to."""
+    wide = np.zeros((2 * len(windows) + 2, 2 * len(windows) + 2, *windows.shape[2:]), windows.dtype)
+    wide[1:-1:2, 1:-1:2] = windows
+    return _convolved(scheme, wide, filters)
 
 
-def _spread(scheme: Scheme, window: np.ndarray, taps: np.ndarray) -> np.ndarray:
-    """Of taps that are read backwards, two zeros in front of each number: what their products add up to."""
-    wide = np.zeros((2 * len(window) + 2, *window.shape[1:]), window.dtype)
-    wide[1:-1:2] = window
-    return np.array([(wide[at : at + 3] * taps).sum(0) for at in range(scheme.outputs)])
-
-
-@pytest.mark.parametrize("pairs", [*HALVES, (0.5, 1.2, 2.0)])
-def test_windows_two_positions_apart_are_exact(pairs: tuple[float, ...]) -> None:
+def _random(scheme: Scheme, channels: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
-    strided = Strided(pairs)
-    for scheme, way in ((strided, _strided), (Spread(pairs), _spread), (strided.swapped, _gathered)):
-        window, taps = (random.standard_normal((size, 200)) for size in (scheme.size, scheme.taps))
-        np.testing.assert_allclose(_line(scheme, window, taps), way(scheme, window, taps), rtol=0, atol=1e-12)
+    shapes = (scheme.size, scheme.size), (scheme.taps, scheme.taps)
+    windows, filters = (random.standard_normal((*shape, channels, 200)) for shape in shapes)
+    return windows, filters
+
+
+Way = Callable[[Scheme, np.ndarray, np.ndarray], np.ndarray]
+OF_STRIDES: list[tuple[Scheme, Way]] = [
+    way
+    for pairs in HALVES
+    for way in (
+        (Strided(pairs), partial(_convolved, step=2)),
+        (Spread(pairs), _spread),
+        (Strided(pairs).swapped, partial(_convolved, apart=2)),
+    )
+]
+OTHERS: list[tuple[Scheme, Way]] = [
+    (ALL[2].swapped, _convolved),
+    (Filtering(3, 4, (2 / 3, 3 / 2)), _convolved),
+    (Filtering(6, 3, (0.5, 1.0, 2.0)), _convolved),
+    (Strided((0.5, 1.2, 2.0)), partial(_convolved, step=2)),
+]
+SERVED: list[tuple[Scheme, Way]] = [*((item, _convolved) for item in ALL), *OF_STRIDES]
+
+
+def _names(ways: list[tuple[Scheme, Way]]) -> list[str]:
+    return [f"{type(scheme).__name__}({scheme.outputs},{scheme.taps})" for scheme, _ in ways]
+
+
+@pytest.mark.parametrize(("scheme", "way"), [*SERVED, *OTHERS], ids=_names([*SERVED, *OTHERS]))
+def test_is_exact(scheme: Scheme, way: Way) -> None:
+    given = _random(scheme, 3)
+    np.testing.assert_allclose(_filtered(scheme, *given), way(scheme, *given), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize(("scheme", "way"), SERVED, ids=_names(SERVED))
+def test_rounds_little_more_than_sums_do(scheme: Scheme, way: Way) -> None:
+    most = 6 if scheme.size == 8 else 2.5  # the most points that are served
+    given = _random(scheme, 64)
+    exact = way(scheme, *given)
+    rounded = [array.astype(np.float32) for array in given]
+    errors = [np.sqrt(np.mean((found(scheme, *rounded) - exact) ** 2)) for found in (_filtered, way)]
+    assert errors[0] < most * errors[1]
 
 
 @pytest.mark.parametrize("pairs", HALVES)
@@ -75,33 +96,6 @@ def test_windows_two_positions_apart_take_five_products_for_six(pairs: tuple[flo
     strided = Strided(pairs)
     for scheme in (strided, Spread(pairs), strided.swapped):
         assert 6 * sum(phase.products for phase in scheme.phases) <= 5 * 3 * strided.outputs
-
-
-def _random(filtering: Filtering, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    random = np.random.default_rng(0)
-    shapes = (filtering.size, filtering.size), (filtering.taps, filtering.taps)
-    windows, filters = (random.standard_normal((*shape, channels, 200)) for shape in shapes)
-    return windows, filters
-
-
-@pytest.mark.parametrize(
-    "filtering",
-    [*ALL, ALL[2].swapped, Filtering(3, 4, (2 / 3, 3 / 2)), Filtering(6, 3, (0.5, 1.0, 2.0))],
-    ids=lambda item: f"F({item.outputs},{item.taps})",
-)
-def test_is_exact(filtering: Filtering) -> None:
-    given = _random(filtering, 3)
-    np.testing.assert_allclose(_filtered(filtering, *given), _convolved(filtering, *given), rtol=0, atol=1e-11)
-
-
-@pytest.mark.parametrize("filtering", ALL, ids=lambda item: f"F({item.outputs},{item.taps})")
-def test_rounds_little_more_than_sums_do(filtering: Filtering) -> None:
-    most = 2.5 if filtering.size < 8 else 6
-    given = _random(filtering, 64)
-    exact = _convolved(filtering, *given)
-    rounded = [array.astype(np.float32) for array in given]
-    errors = [np.sqrt(np.mean((way(filtering, *rounded) - exact) ** 2)) for way in (_filtered, _convolved)]
-    assert errors[0] < most * errors[1]
 
 
 @pytest.mark.parametrize(

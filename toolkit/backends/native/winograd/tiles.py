@@ -28,7 +28,7 @@ FILTERINGS = {
 # Factors of bfloat16 are rounded once they are seen: windows of 3 x 3 are 2.3 times as coarse as without, and larger
 # tiles would be 7 times.
 NARROW_FILTERINGS = {3: (Filtering(2, 3, (1.0,)),)}
-# Of windows of 3 x 3 two positions apart: points beside infinity. 1.6 and 2.6 times as coarse.
+# Of windows of 3 x 3 two positions apart: points beside infinity. At most 0.9 and 2.1 times as coarse.
 HALVES = ((1.0,), (0.5, 1.2))
 NARROW_HALVES = ((1.0,),)
 OF_A_FILTER = 11  # what reading one number of a filter costs
