@@ -121,6 +121,7 @@ def test_gradient_two_positions_apart(x: tuple[int, ...], outputs: int, pads: li
 
 STRIDED_WEIGHTS = [
     ((3, 91, 62, 64), 109, [1, 1, 1, 1]),  # each thread has sums of its own
+    ((5, 80, 56, 56), 128, [1, 1, 1, 1]),  # they have so where sums are large, for windows are larger
     ((3, 152, 31, 32), 120, [0, 0, 1, 1]),  # threads share outputs
     ((6, 256, 14, 14), 136, [1, 1, 1, 1]),  # all the way, some tiles have fewer results
 ]

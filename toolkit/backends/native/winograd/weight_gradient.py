@@ -44,6 +44,7 @@ MOST_SLOTS = 126  # tiles of a block: so many channels and a panel of them stay 
 TOGETHER = 32  # channels that go all the way
 NEAR_NBYTES, NEAR_TILES = 3 << 19, 128  # up to which they do: what they need of one panel is in the cache, or nearly
 MOST_SUMS_NBYTES = 1 << 20  # up to which each thread has its own sums, for tiles of its own
+MOST_REPEATED_NBYTES, SEEN_FOR_A_SUM = 5 << 19, 4  # or where numbers of windows are so many times those of sums
 
 
 def is_weight_gradient(node: Node) -> bool:
@@ -109,7 +110,7 @@ class _Writer:
         self._sums_each, self._seen = self._filtering.sums**2, self._filtering.filters**2  # of a channel, of a tile
 
         self._panel = self._sums_each * tiles.channels * width()  # numbers of the sums of a panel
-        shares_outputs = self._panels * self._panel * FLOAT32.itemsize > MOST_SUMS_NBYTES and self._panels > 1
+        shares_outputs = self._panels > 1 and not self._may_repeat_sums()
         owned = -(-self._panels // threads) if shares_outputs else self._panels
         most = -(-tiles.total // (self._pair if shares_outputs else self._pair * threads))
         goes_all_the_way = shares_outputs and self._are_near(most)
@@ -141,6 +142,12 @@ class _Writer:
             self._bring_back(code.index(0), first)
         if has_bias:
             self._sum_up(rest[0], team)
+
+    def _may_repeat_sums(self) -> bool:
+        """Whether each thread has sums of its own: small ones, or where else each would see far more windows."""
+        sums, seen = self._panels * self._panel, self._tiles.total * self._tiles.points * self._tiles.channels
+        nbytes = sums * FLOAT32.itemsize
+        return nbytes <= MOST_SUMS_NBYTES or (nbytes <= MOST_REPEATED_NBYTES and seen >= SEEN_FOR_A_SUM * sums)
 
     def _slots_of_a_block(self, owned: int, most: int) -> int:
         """How many slots fit into the cache, or where sums do not either, as many as let them be passed over seldom."""
