@@ -1,11 +1,11 @@
 """Which nodes the backend takes: small ones, where the way to a library and a second thread cost more than the work.
 
 Taken are nodes of programs that only compute forward; of those that learn the updates, passes over large tensors, and
-recurrent layers with their gradients; in both large convolutions where fewer multiplications do. What lies in a
-library's own layout (behind convolutions) is left to the library, for every change of layout is a copy, unless a kernel
-does not mind. Where the other choice is numpy, neither that nor size matters. Large products by one matrix are taken
-in both, those of few rows in training, those of many rows with what is packed once and small stacks of products in
-inference, each on processors for which ours are faster.
+recurrent layers with their gradients; in both large convolutions and products where fewer multiplications do. What lies
+in a library's own layout (behind convolutions) is left to the library, for every change of layout is a copy, unless a
+kernel does not mind. Where the other choice is numpy, neither that nor size matters. Large products by one matrix are
+taken in both, those of few rows in training, and small stacks of products in inference, each on processors for which
+ours are faster.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ CONVOLUTIONS = ("FusedConv", "ConvInputGradient", "ConvWeightGradient")
 STATISTICS = (  # exact for images of any size, in any layout
     *("BatchNormalizationTraining", "BatchNormalizationRepeated", "BatchNormalizationGradient"),
 )
-SOONER = ("toolkit.backends.native.winograd", "toolkit.backends.native.pointwise")  # by fewer multiplications
-STRASSEN = "toolkit.backends.native.products.strassen_product"
+POINTWISE = "toolkit.backends.native.pointwise"
+SOONER = ("toolkit.backends.native.winograd", POINTWISE)  # by fewer multiplications
+SOONER_PRODUCTS = ("toolkit.backends.native.products.strassen_product", POINTWISE)
 TURNING = "toolkit.backends.native.movement.turning"
 RECURRENT = ("Recurrent", "RecurrentGradient")
 OF_ROWS = {"Softmax", "LogSoftmax", "LayerNormalization", "InstanceNormalization", "GroupNormalization"}
@@ -111,7 +112,7 @@ def _take_of_training(program: Program) -> None:
         keeps = node.backend in (LIBRARY, NAME) and _keeps_layout(node, elsewhere)
         if node.op_type in RECURRENT and node.domain == TOOLKIT_DOMAIN:
             is_better_off = _learns_sooner(node)
-        elif node.op_type in PRODUCTS and is_narrow_product(node):
+        elif node.op_type in PRODUCTS and (is_narrow_product(node) or _multiplies_less(node)):
             is_better_off = _is_served(node)
         elif node.op_type in OF_TRAINING or (node.op_type in PRODUCTS and _is_large_product(node)):
             is_better_off = _is_better_off(node)
@@ -186,8 +187,9 @@ def _is_of_statistics(node: Node) -> bool:
 
 
 def _multiplies_less(node: Node) -> bool:
-    """Whether a product with a matrix that is packed once goes by fewer multiplications."""
-    return node.backend in (LIBRARY, SLOW) and node.op_type in PRODUCTS and KERNELS.serves(STRASSEN, node)
+    """Whether a product of many rows goes by fewer multiplications."""
+    is_product = node.backend in (LIBRARY, SLOW) and node.op_type in PRODUCTS
+    return is_product and any(KERNELS.serves(home, node) for home in SOONER_PRODUCTS)
 
 
 def _is_large_product(node: Node) -> bool:

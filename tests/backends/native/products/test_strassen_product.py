@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import toolkit as tk
 from tests.backends.native.checked import check_node, planned
 from toolkit.backends import onednn
-from toolkit.backends.native import selection
 from toolkit.backends.native.compilation.compiler import compiler
+from toolkit.backends.native.pointwise import sizes as columns_sizes
+from toolkit.backends.native.pointwise.sizes import is_product_of_columns
 from toolkit.backends.native.products import strassen_product
 from toolkit.backends.native.products.strassen_product import is_strassen_product
 from toolkit.backends.native.selection import take_small_nodes
@@ -102,6 +104,49 @@ def test_items_do_not_mix() -> None:
     np.testing.assert_array_equal(results[[0, 2]], expected[[0, 2]])
 
 
+@several
+def test_matrices_that_change_are_packed_panel_by_panel(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And gradients by them are products of columns."""
+    monkeypatch.setattr(strassen_product, "MOST_CHANGING_DEPTH", 96)
+    for name, value in (("LEAST_PRODUCTS", 0), ("LEAST_ROWS", 0), ("VECTOR", compiler().vector_nbytes)):
+        monkeypatch.setattr(columns_sizes, name, value)
+    layers = [tk.layers.Linear(256), tk.layers.Linear(128)]
+    network = tk.layers.Sequential(layers).network((61, 192))
+    x = np.random.default_rng(0).standard_normal((3, 61, 192)).astype(np.float32)
+    found = []
+    for backend in ("cpu", "numpy"):
+        context = network.context(batch_size=3, training=True, backend=backend, threads=threads)
+        (name, y), *_ = context.forward(x).items()
+        grad = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
+        found.append((y, context.backward({name: grad})))
+        kernels = {step.kernel for step in context.explain().steps if "MatMul" in step.operator}
+        assert backend == "numpy" or kernels == {"compiled"}
+    (y, grads), (expected, expected_grads) = found
+    np.testing.assert_allclose(y, expected, atol=1e-5 * np.abs(expected).max())
+    for kind in ("inputs", "parameters"):
+        for name, grad in expected_grads[kind].items():
+            np.testing.assert_allclose(grads[kind][name], grad, atol=2e-5 * np.abs(grad).max())
+
+
+@several
+@pytest.mark.parametrize("shape", [(100, 128, 192), (37, 256, 128)])
+def test_product_of_columns(shape: tuple[int, int, int], threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("LEAST_PRODUCTS", 0), ("LEAST_ROWS", 0), ("VECTOR", compiler().vector_nbytes)):
+        monkeypatch.setattr(columns_sizes, name, value)
+    rows, *columns = shape
+    random = np.random.default_rng(0)
+    arrays = [random.standard_normal((rows, count), np.float32) for count in columns]
+    program = Program(layer="checked")
+    operands = [Variable(str(index), FLOAT32, array.shape) for index, array in enumerate(arrays)]
+    made = program.append("FusedMatMul", operands, {"transA": 1}, domain="toolkit", version=1, outputs=1)
+    assert is_product_of_columns(made)
+    for change in ({"alpha": 0.5}, {"activation": "Relu"}):
+        attributes = {"transA": 1, **change}
+        other = program.append("FusedMatMul", operands, attributes, domain="toolkit", version=1, outputs=1)
+        assert not is_product_of_columns(other)
+    check_node("FusedMatMul", arrays, {"transA": 1}, known=(), threads=threads, tolerance=2e-5)
+
+
 def node(arrays: list[np.ndarray], **attributes: Any) -> Node:
     program = Program(layer="checked")
     operands = [Variable(f"x{index}", FLOAT32, array.shape) for index, array in enumerate(arrays)]
@@ -131,8 +176,7 @@ def test_leaves_what_is_small_to_the_library(name: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("learns", [False, True])
-def test_only_inference_packs_a_matrix_for_it(learns: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "wins", lambda: False)
+def test_is_taken_of_inference_and_training(learns: bool) -> None:
     taken = node(given((4, 128), 256, 1024)[:3])
     program = Program(layer="selection")
     program.nodes.append(taken)
@@ -140,4 +184,4 @@ def test_only_inference_packs_a_matrix_for_it(learns: bool, monkeypatch: pytest.
     if learns:
         program.append("Relu", [taken.y], {}, domain="", version=17, outputs=1).role = "backward"
     take_small_nodes(program)
-    assert (taken.backend == "native") != learns
+    assert taken.backend == "native"

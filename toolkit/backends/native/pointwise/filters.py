@@ -73,6 +73,19 @@ class StrassenPanels(Packed):
         apart = VECTORS * lanes * rows
         return panel * (width() * depth), Coming(segments, columns // 2 * depth, lanes * rows, apart, lanes)
 
+    def pack_panel(
+        self, code: Code, places: Sequence[str], at: tuple[Number, Number], blocks: Number, sides: tuple[int, int]
+    ) -> None:
+        """Write one panel of the matrix of so many ``blocks`` that begins at a row; ``at`` says row and panel."""
+        depth, columns = sides
+        weight, target = places
+        row, panel = at
+        apart = columns if self.is_turned else depth
+        first = row * columns + panel * width() if self.is_turned else panel * (width() * depth) + row
+        numbers = [code.index(0), blocks, blocks, code.index(columns), code.index(apart)]
+        given = code.address(weight, first, FLOAT32)
+        code.invoke(_packing_function(self.is_turned), [given, target], numbers)
+
 
 @cache
 def _packing_function(is_turned: bool) -> str:

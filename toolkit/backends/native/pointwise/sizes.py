@@ -18,6 +18,8 @@ LEAST_PRODUCTS = 1 << 27  # multiplications, a millisecond, below which the weig
 LEAST_POSITIONS = 1024  # by which a weight is multiplied that changes, so that packing it each time repays
 FEW_POSITIONS = 256  # by which it repays where a panel, being low beside all columns, is multiplied while it is near
 LEAST_DEPTH = 64  # channels that are summed over, which repay what is added to make factors and results
+LEAST_ROWS = 512  # of a dense layer, whose gradient by the weight comes to and goes from sums so much less often
+BEYOND_PRODUCTS = ("transB", "swapA", "swapB", "swapY", "activation")  # attributes of what is more than that
 LEAST_SIDES = 128  # of a gradient by the weight, whose factors are both made anew
 
 
@@ -52,6 +54,22 @@ def is_weight_gradient(node: Node) -> bool:
     if min(outputs, channels) < LEAST_SIDES or outputs % (2 * compiler().lanes(FLOAT32)):
         return False
     return _is_of_one_position(node, node.y, grad) and _wins(outputs, channels)
+
+
+def is_product_of_columns(node: Node) -> bool:
+    """Whether the node is the gradient of a large dense layer by its weight, a matrix turned times another one."""
+    a, b, *others = node.inputs
+    if a is None or b is None or {len(a.shape), len(b.shape)} != {2} or any(item is not None for item in others):
+        return False
+    if compiler().vector_nbytes != VECTOR or not onednn.available() or not is_of_float32(node):
+        return False
+    is_plain = node.attributes.get("alpha", 1.0) == 1.0 and not any(map(node.attributes.get, BEYOND_PRODUCTS))
+    if not is_plain or not node.attributes.get("transA") or a.shape[0] < LEAST_ROWS:
+        return False
+    outputs, channels = node.y.shape
+    if min(outputs, channels) < LEAST_SIDES or outputs % (2 * compiler().lanes(FLOAT32)):
+        return False
+    return node.y.size * a.shape[0] >= LEAST_PRODUCTS and _wins(outputs, channels)
 
 
 def _is_of_one_position(node: Node, weight: Variable, result: Variable) -> bool:

@@ -16,9 +16,9 @@ from toolkit.backends.native.assembly.number import INDEX, Number
 from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.images.windows import HEAD
-from toolkit.backends.native.kernel import CompiledKernel
+from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
 from toolkit.backends.native.pointwise.positions import Positions
-from toolkit.backends.native.pointwise.sizes import is_weight_gradient
+from toolkit.backends.native.pointwise.sizes import is_product_of_columns, is_weight_gradient
 from toolkit.backends.native.pointwise.strassen import (
     PARTS,
     PRODUCTS,
@@ -57,6 +57,19 @@ def lower_weight_gradient(node: Node, inputs: Sequence[Layout | None], resources
     return CompiledKernel(writer.code, given, made, workspace=writer.workspace)
 
 
+@kernel(TOOLKIT_DOMAIN, "FusedMatMul", accepts=is_product_of_columns)
+def lower_product_of_columns(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+    """The same for a dense layer: ``a`` turned times ``b``, where rows are positions of an image."""
+    right = node.inputs[1]
+    assert right is not None
+    rows, columns = right.shape
+    size = (rows, 1)
+    images, grads = Images(size, columns, columns), Images(size, node.x.shape[1], node.x.shape[1])
+    writer = _Writer(Positions(1, size, (1, 1)), images, grads, resources.threads, grad_first=True)
+    result = [plain(FLOAT32, node.y.shape)]
+    return CompiledKernel(writer.code, plain_layouts(node.inputs), result, workspace=writer.workspace)
+
+
 class _Chunk(NamedTuple):
     """Positions from ``first`` on, twice ``depth`` of them; those from ``end`` on are not there."""
 
@@ -80,14 +93,17 @@ class _Writer:
 
     The space of a thread holds the left factors of a chunk, (tiles of as many outputs as a vector has lanes, factors,
     positions, lanes), the right ones of a panel, (factors, positions, columns), sums of a few tiles, and where
-    positions are shared out, for all threads but the first a gradient.
+    positions are shared out, for all threads but the first a gradient. ``grad_first``: of the places that are read.
     """
 
-    def __init__(self, positions: Positions, images: Images, grads: Images, threads: int) -> None:
+    def __init__(
+        self, positions: Positions, images: Images, grads: Images, threads: int, *, grad_first: bool = False
+    ) -> None:
         self._positions, self._images, self._grads = positions, images, grads
         self._lanes = compiler().lanes(FLOAT32)
         self.code = code = Code(4)
-        self._image, self._grad, target, self._space = code.places
+        *read, target, self._space = code.places
+        self._image, self._grad = reversed(read) if grad_first else read
         self._tiles, self._panels = grads.channels // (2 * self._lanes), images.channels // (2 * width())
         size = grads.channels * images.channels
         shares_positions = size * FLOAT32.itemsize <= MOST_SUMS_NBYTES

@@ -1,5 +1,7 @@
 """Large products of rows with one matrix by Strassen's seven products instead of eight, and what is fused behind them.
 
+A matrix that is known beforehand is packed once, one that changes with each step of training panel by panel.
+
 Rows are taken two by two, one of the first half of an item and one of the second, so that what a result is rounded
 with are numbers of the same item. The depth is done in blocks: the left factors of a group of tiles, made once for each
 block, lie in the second cache beside a panel of the right ones, which all of them meet while the next panel is fetched.
@@ -47,6 +49,7 @@ LEAST_ROWS = 512  # that a matrix is multiplied by, which repay that its factors
 LEAST_ROWS_EACH = 20  # of an item, so that tiles are high enough
 LEAST_DEPTH = 128  # products of a sum, which repay what is added to make factors and results
 MOST_DEPTH = 384  # of a block: many tiles then share a panel while it is near
+MOST_CHANGING_DEPTH = 256  # where a panel is packed for those tiles alone
 GROUP_NBYTES = 1 << 19  # of left factors in the second cache
 
 
@@ -67,9 +70,13 @@ def is_strassen_product(node: Node) -> bool:
 @kernel(TOOLKIT_DOMAIN, "FusedMatMul", accepts=is_strassen_product)
 def lower_strassen_product(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """``activation(a @ b + bias + residual)``; the residual is overwritten where nobody reads it later."""
-    writer = _Writer(node, resources.threads)
+    matrix = node.inputs[1]
+    assert matrix is not None
+    changes = matrix.constant is None and resources.training
+    writer = _Writer(node, resources.threads, packs=changes)
     layouts = plain_layouts(node.inputs)
-    layouts[1] = writer.panels.layout(node.inputs[1])
+    if not changes:
+        layouts[1] = writer.panels.layout(matrix)
     results = [plain(FLOAT32, node.y.shape)]
     return CompiledKernel(writer.code, layouts, results, in_place=overwritten(node), workspace=writer.workspace)
 
@@ -83,10 +90,11 @@ class _Writer:
     """Writes the code.
 
     Threads have tiles of their own, or where those are few, panels; then each makes all left factors for itself. The
-    space of a thread holds the left factors of a group, (tiles, factors, blocks of the depth, rows, lanes), and sums.
+    space of a thread holds the left factors of a group, (tiles, factors, blocks of the depth, rows, lanes), sums, and
+    if it ``packs``, a panel.
     """
 
-    def __init__(self, node: Node, threads: int) -> None:
+    def __init__(self, node: Node, threads: int, *, packs: bool) -> None:
         *batch, each, self._depth = node.x.shape
         self._positions = positions = Positions(math.prod(batch), (each, 1), (1, 1))
         self._columns, self._lanes = node.y.shape[-1], compiler().lanes(FLOAT32)
@@ -95,10 +103,10 @@ class _Writer:
         self._rows, self._matrix, *others, self._target, self._space = code.places
         self._residuals = [place for place, item in zip(others, addends, strict=True) if item.shape == node.y.shape]
         self._biases = [place for place in others if place not in self._residuals]
-        self._activation = Activation.of(node)
+        self._activation, self._packs = Activation.of(node), packs
 
         unit = 2 * self._lanes
-        self._deep = -(-evenly(self._depth, MOST_DEPTH) // unit) * unit
+        self._deep = -(-evenly(self._depth, MOST_CHANGING_DEPTH if packs else MOST_DEPTH) // unit) * unit
         self.panels = StrassenPanels(is_turned=not node.attributes.get("transB"), deep=self._deep)
         panels = self._columns // (2 * width())
         self._factors = PRODUCTS * self._deep // 2 * positions.highest  # numbers of the left factors of a tile
@@ -106,12 +114,15 @@ class _Writer:
         shares_panels = _longest(panels, threads) * positions.total < tiles * panels
         most = max(1, GROUP_NBYTES // (self._factors * FLOAT32.itemsize))
         self._group = evenly(positions.total if shares_panels else tiles, most)
-        per_thread = self._group * self._factors + (RESULTS + 2) * positions.highest * width()
+        sums = (RESULTS + 2) * positions.highest * width()
+        panel = PRODUCTS * self._deep // 2 * width() if packs else 0
+        per_thread = self._group * self._factors + sums + panel
         self.workspace = threads * per_thread * FLOAT32.itemsize
 
         team = Team(code, threads)
         self._left = team.number * per_thread
         self._sums = code.address(self._space, self._left + self._group * self._factors, FLOAT32)
+        self._panel = code.address(self._space, self._left + self._group * self._factors + sums, FLOAT32)
         every = code.index(0), code.index(positions.total)
         tiles_of, self._own = team.share(positions.total), (code.index(0), code.index(panels))
         if shares_panels:
@@ -125,8 +136,12 @@ class _Writer:
             last = (first + self._group).smaller(end)
             with code.loop(last, start=first) as tile:
                 self._see(tile, start, self._left + (tile - first) * self._factors)
-            with code.loop(self._own[1], start=self._own[0]) as panel, code.loop(last, start=first) as tile:
-                self._multiply(tile, tile - first, last - first, panel, start)
+            with code.loop(self._own[1], start=self._own[0]) as panel:
+                if self._packs:
+                    places, sides = (self._matrix, self._panel), (self._depth, self._columns)
+                    self.panels.pack_panel(code, places, (start, panel), self._blocks(start), sides)
+                with code.loop(last, start=first) as tile:
+                    self._multiply(tile, tile - first, last - first, panel, start)
 
     def _blocks(self, start: Number) -> Number:
         """Vectors of one half of a block of the depth."""
@@ -167,12 +182,13 @@ class _Writer:
         size = blocks * (PRODUCTS * self._lanes * width())
         matrix = start * (self._columns * PRODUCTS // len(PARTS)) + panel * size
         left = self._left + number * self._factors
-        given = code.address(self._space, left, FLOAT32), code.address(self._matrix, matrix, FLOAT32)
-        coming = [
-            self._coming_results(first, panel, start),
-            self._coming_panel(matrix + size, size, number, count, rows),
-            self._coming_rows(tile, panel, start),
-        ]
+        right = self._panel if self._packs else code.address(self._matrix, matrix, FLOAT32)
+        given = code.address(self._space, left, FLOAT32), right
+        if self._packs:
+            coming_panel = self._coming_panel_to_pack(panel, start, number, count, rows)
+        else:
+            coming_panel = self._coming_panel(matrix + size, size, number, count, rows)
+        coming = [self._coming_results(first, panel, start), coming_panel, self._coming_rows(tile, panel, start)]
         places = [*given, self._sums, *(place for place, _ in coming)]
         lines = [value for _, fields in coming for value in fields]
         numbers = [blocks, *(value if isinstance(value, Number) else code.index(value) for value in lines)]
@@ -201,6 +217,28 @@ class _Writer:
         segment = rows * LINE
         lines: Coming[Number | int] = Coming(segments, segment, segment * 2, segment * 4, LINE)
         return self.code.address(self._matrix, at + number * segments * segment, FLOAT32), lines
+
+    def _coming_panel_to_pack(
+        self, panel: Number, start: Number, number: Number, count: Number, rows: Number
+    ) -> tuple[str, Coming[Number | int]]:
+        """The share of a tile in what the panel that comes next will be made of."""
+        code = self.code
+        is_last = panel + 1 >= self._own[1]
+        ahead = is_last.choose(self._own[0], panel + 1)
+        is_end = start + self._deep >= self._depth
+        then = is_last.choose(is_end.choose(code.index(0), start + self._deep), start)
+        if self.panels.is_turned:
+            each = (self._deep + count - 1) / count
+            pieces = (each + rows - 1) / rows
+            at = (then + number * each) * self._columns + ahead * width()
+            lines: Coming[Number | int] = Coming(
+                pieces * 4, self._columns // 2, LINE, rows * self._columns, self._columns
+            )
+        else:
+            each = (width() + count - 1) / count
+            at = (ahead * width() + number * each) * self._depth + then
+            lines = Coming(each * 2, self._columns // 2 * self._depth, self._depth, 2 * self._depth, LINE)
+        return code.address(self._matrix, at, FLOAT32), lines
 
     def _coming_rows(self, tile: Number, panel: Number, start: Number) -> tuple[str, Coming[Number | int]]:
         """What will be seen next instead of a tile, fetched beside the last panel."""
