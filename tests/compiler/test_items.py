@@ -45,6 +45,13 @@ def relu(program: Program, x: Variable) -> Variable:
     return node(program, "Relu", [node(program, "Relu", [x])])
 
 
+def narrowed(program: Program, x: Variable) -> Variable:
+    inputs = [x, None, None, constant(4, 1, 3, 3), None, constant(2, 4, 1, 1)]
+    attributes = {"strides": [1, 1], "pads": [1] * 4, "activations": [""] * 3}
+    numbers = {"activation_alpha": [0.0] * 3, "activation_beta": [0.0] * 3}
+    return node(program, "toolkit::InvertedResidual", inputs, 1, **attributes, **numbers)
+
+
 ALONE: dict[str, Network] = {
     "element by element": relu,
     "with what is alike for all": lambda p, x: node(p, "Add", [node(p, "Mul", [x, constant(4, 1, 1)]), x]),
@@ -53,6 +60,7 @@ ALONE: dict[str, Network] = {
     "turned behind the items": lambda p, x: node(p, "Transpose", [relu(p, x)], perm=[0, 2, 3, 1]),
     "joined along channels": lambda p, x: node(p, "Concat", [relu(p, x), x], axis=1),
     "softmax of channels": lambda p, x: node(p, "Softmax", [relu(p, x)], axis=1),
+    "filtered by channel and narrowed": narrowed,
     "rows by a matrix": lambda p, x: node(p, "MatMul", [relu(p, x), constant(6, 2)]),
 }
 TOGETHER: dict[str, Network] = {

@@ -30,7 +30,8 @@ _ALONG = """Abs Add Clip Div Elu Gelu GeluTanh HardSigmoid HardSwish LeakyRelu M
     Silu Sub Sum Tanh Where Cast Exp Log Sqrt Pow Reciprocal Floor Ceil Round Identity"""
 _VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 _OF_THE_FIRST = """AveragePool BatchNormalization Conv ConvTranspose DepthToSpace FusedConv GlobalAveragePool
-    GlobalMaxPool GroupNormalization InstanceNormalization LRN LpPool MaxPool Resize SpaceToDepth Upsample"""
+    GlobalMaxPool GroupNormalization InstanceNormalization InvertedResidual LRN LpPool MaxPool Resize SpaceToDepth
+    Upsample"""
 
 
 def items_at_once(program: Program, batch_size: int) -> int:

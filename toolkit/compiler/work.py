@@ -9,9 +9,14 @@ CONVOLUTIONS = ("Conv", "FusedConv", "GridConv", "ConvTranspose")
 
 
 def products(node: Node) -> float:
-    """Multiplications, each with its addition, of a matrix product or a convolution; 0 for all else."""
+    """Multiplications, each with its addition, of a matrix product or of convolutions; 0 for all else."""
     if node.op_type in PRODUCTS:
         return max(node.x.size, 1) * (node.y.shape[-1] if node.y.shape else 1)
+    if node.op_type == "InvertedResidual":
+        first, middle, last = (node.inputs[index] for index in (1, 3, 5))
+        behind = sum(item.size for item in (middle, last) if item is not None)
+        before = 0 if first is None else first.size
+        return node.x.size / node.x.shape[1] * before + node.y.size / node.y.shape[1] * behind
     weight = node.inputs[1] if node.op_type in CONVOLUTIONS else None
     if weight is None:
         return 0

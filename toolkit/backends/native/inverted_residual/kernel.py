@@ -259,33 +259,38 @@ class _Writer:
 
     def _filter(self, first: Number, panel: Number) -> None:
         """A row of the filtered image, of the rows of the wide one from ``first`` on."""
+        code, width = self.code, self._sizes.panel
+        starts = [self._kept(first + row) for row in range(self._sizes.taps[0])]
+        lanes = self._vectors[0][1]
+        with code.loop(width // lanes * lanes, lanes) as at:
+            self._filter_vector(starts, panel, at, lanes)
+        if width % lanes:
+            self._filter_vector(starts, panel, code.index(width - UNIT), UNIT)
+
+    def _filter_vector(self, starts: Sequence[Number], panel: Number, at: Number, lanes: int) -> None:
+        """The channels of a vector; ``starts`` are where the rows of the wide image lie."""
         code, sizes = self.code, self._sizes
         (high, wide), across, columns, width = sizes.taps, sizes.strides[1], sizes.result[1], sizes.panel
         together = min(rows_of_a_tile(columns, UNIT), MOST_COLUMNS)
-        starts = [self._kept(first + row) for row in range(high)]
-        weight = self._weights[2]
-        for at, lanes in self._vectors:
-            taps = [
-                [
-                    code.load(weight, panel * (high * wide * width) + ((row * wide + tap) * width + at), FLOAT32, lanes)
-                    for tap in range(wide)
-                ]
-                for row in range(high)
-            ]
-            begin = self._bias(1, panel * width + at, lanes)
-            with code.loop(columns, together) as found:
-                column = found.smaller(columns - together) if columns % together else found
-                sums = [begin] * together
-                for row in range(high):
-                    corner = starts[row] + column * (across * width) + at
-                    for seen in range((together - 1) * across + wide):
-                        number = code.load(self._ring, corner + seen * width, FLOAT32, lanes)
-                        for index in range(together):
-                            tap = seen - index * across
-                            if 0 <= tap < wide:
-                                sums[index] = number.times_plus(taps[row][tap], sums[index])
-                for index, total in enumerate(sums):
-                    code.store(self._endings[1](total), self._filtered, (column + index) * width + at)
+        first = panel * (high * wide * width) + at
+        taps = [
+            [code.load(self._weights[2], first + (row * wide + tap) * width, FLOAT32, lanes) for tap in range(wide)]
+            for row in range(high)
+        ]
+        begin = self._bias(1, panel * width + at, lanes)
+        with code.loop(columns, together) as found:
+            column = found.smaller(columns - together) if columns % together else found
+            sums = [begin] * together
+            for start, weights in zip(starts, taps, strict=True):
+                corner = start + column * (across * width) + at
+                for seen in range((together - 1) * across + wide):
+                    number = code.load(self._ring, corner + seen * width, FLOAT32, lanes)
+                    for index in range(together):
+                        tap = seen - index * across
+                        if 0 <= tap < wide:
+                            sums[index] = number.times_plus(weights[tap], sums[index])
+            for index, total in enumerate(sums):
+                code.store(self._endings[1](total), self._filtered, (column + index) * width + at)
 
     def _narrow(self, position: Number, panel: Number) -> None:
         """Add the products of the filtered row to the sums, from a position on."""
