@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import toolkit as tk
+from tests.backends.native.checked import check_node, planned
 from toolkit.backends import onednn
-from toolkit.backends.native.winograd.convolution import is_convolution
 from toolkit.backends.native.winograd.few_tiles import are_few
 from toolkit.backends.native.winograd.tiles import Tiles
-from toolkit.compiler.program import Program, Variable
-from toolkit.graph.parameter import Parameter
+from toolkit.backends.onednn.backend import OneDNNBackend
 
-FLOAT32 = np.dtype(np.float32)
 pytestmark = pytest.mark.skipif(not onednn.available(), reason=f"oneDNN: {onednn.unavailable_reason()}")
 
 
@@ -48,17 +48,16 @@ def test_windows_two_positions_apart(size: tuple[int, int], threads: int) -> Non
     _check([tk.layers.Convolution(512, 3, strides=2, pads=1), tk.layers.Convolution(64, 3)], size, threads)
 
 
-def test_few_tiles_repay_themselves_sooner_where_the_weight_changes() -> None:
-    program = Program(layer="checked")
-    x, weight = (Variable(name, FLOAT32, shape) for name, shape in (("x", (8, 512, 14, 14)), ("w", (512, 512, 3, 3))))
+def test_few_tiles_see_a_weight_whose_filters_would_take_long_to_read() -> None:
+    random = np.random.default_rng(0)
+    x, weight = (random.standard_normal(shape).astype(np.float32) for shape in ((8, 512, 14, 14), (512, 512, 3, 3)))
+    assert not Tiles.strided(x.shape, (8, 512, 7, 7), (1, 1)).is_worth_while
     attributes = {"strides": [2, 2], "pads": [1, 1, 1, 1], "dilations": [1, 1], "group": 1}
-    node = program.append("FusedConv", [x, weight], attributes, domain="toolkit", version=1, outputs=1)
-    assert not is_convolution(node), "the weight is not known"
-    zeros = np.zeros(weight.shape, FLOAT32)
-    weight.parameter = Parameter("w", zeros)
-    assert is_convolution(node)
-    weight.parameter, weight.constant = None, zeros
-    assert not is_convolution(node)
+    options: dict[str, Any] = {"others": [OneDNNBackend()], "threads": 2}
+    check_node("FusedConv", [x, weight], attributes, **options)
+    plan = planned("FusedConv", [x, weight], attributes, **options)
+    sizes = [layout.nbytes for task in plan.tasks for layout in task.kernel.inputs if layout is not None]
+    assert max(sizes) == weight.nbytes
 
 
 def test_which_are_few() -> None:

@@ -54,12 +54,12 @@ def is_input_gradient(node: Node) -> bool:
 
 
 def _is_sooner(node: Node, tiles: Tiles | None, *, is_turned: bool) -> bool:
-    """Whether tiles take less time than the library; those of a weight that changes with each step may be few."""
+    """Whether tiles take less time than the library."""
     weight = node.inputs[1]
     if tiles is None or weight is None:
         return False
-    may_be_few = weight.constant is None and are_few(tiles, weight.shape, 1, is_turned=is_turned)
-    return tiles.is_worth_while or (may_be_few and tiles.costs_less_than(FEW_WORTH_WHILE))
+    may_be_few = tiles.costs_less_than(FEW_WORTH_WHILE) and are_few(tiles, weight.shape, 1, is_turned=is_turned)
+    return tiles.is_worth_while or may_be_few
 
 
 def _weight(node: Node) -> Variable | None:
@@ -101,14 +101,15 @@ def lower_input_gradient(node: Node, inputs: Sequence[Layout | None], resources:
 def _kernel(
     node: Node, tiles: Tiles | None, given: Sequence[Layout | None], resources: Resources, *, is_turned: bool
 ) -> Kernel:
-    """The result lies as the image does. Few tiles see a weight that changes with each step themselves."""
+    """The result lies as the image does. Few tiles see a weight that changes with each step themselves,
+    and one whose filters would take too long to read."""
     weight = node.inputs[1]
     assert tiles is not None and weight is not None, "they have been accepted"
     images = Images.of(node.x.shape, given[0], node.x.dtype)
     results = images.beside(tiles.result, node.y.shape[1], node.y.dtype)
-    changes = resources.training and weight.constant is None
+    sees_it = (resources.training and weight.constant is None) or not tiles.is_worth_while
     filters: Layout | None
-    if changes and are_few(tiles, weight.shape, resources.threads, is_turned=is_turned):
+    if sees_it and are_few(tiles, weight.shape, resources.threads, is_turned=is_turned):
         writer: FewTiles | _Writer = FewTiles(node, tiles, images, results, resources.threads, is_turned=is_turned)
         filters = plain(weight.dtype, weight.shape)
     else:
