@@ -8,6 +8,7 @@ gradient by the input is the convolution with each filter read backwards, from o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import product
 
@@ -24,9 +25,10 @@ from toolkit.backends.native.registry import kernel
 from toolkit.backends.native.winograd.few_tiles import FewTiles, are_few
 from toolkit.backends.native.winograd.filters import FilterPanels, apart_in_units
 from toolkit.backends.native.winograd.images import Corner, Images
+from toolkit.backends.native.winograd.order import Order
 from toolkit.backends.native.winograd.results import Results, places_of_results
 from toolkit.backends.native.winograd.tiles import Tiles, begins, is_dense_window, is_narrow, is_strided_window
-from toolkit.backends.native.winograd.transforms import Phase
+from toolkit.backends.native.winograd.transforms import Filtering, Phase
 from toolkit.backends.native.winograd.windows import Windows
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.known import is_static
@@ -149,7 +151,14 @@ class _Writer:
         nbytes = images.nbytes(tiles.batch) + results.nbytes(tiles.batch)
         self._is_far = nbytes > FAR_NBYTES and not shares_outputs
         together = self._groups_of_a_block(owned, groups if shares_outputs else -(-groups // threads))
-        self._slots = together * self._rows | 1  # odd, so that points do not share a place in the cache
+        each = tiles.batch if shares_outputs else 0 if tiles.batch % threads else tiles.batch // threads
+        self._order = order = self._order_of_images(each, together * self._rows)
+        if order is not None:
+            fitting = [rows for rows in ROWS if order.total % rows == 0]
+            self._rows = min(fitting, key=lambda rows: order.groups(rows) * (rows + 0.3))
+            together, groups = order.total // self._rows, tiles.total // self._rows
+        spare = 0 if order is None else self._rows - 1  # behind tiles that begin anywhere
+        self._slots = together * self._rows + spare | 1  # odd, so that points do not share a place in the cache
         self._windows = Windows(code, tiles, images, self._slots)
         self._steps, self._part = (count // self._windows.together for count in (tiles.channels, DEPTH))
         window, factors = self._windows.squares.numbers, self._windows.words
@@ -164,7 +173,9 @@ class _Writer:
         self._results = Results(code, node, tiles, results, [*others, self._target, self._space], self._slots)
         everything = code.index(0), code.index(groups)
         self._owned = team.share(self._panels) if shares_outputs else (code.index(0), code.index(self._panels))
-        begin, end = everything if shares_outputs else team.share(groups)
+        begin, end = everything
+        if not shares_outputs:
+            begin, end = (at * together for at in team.share(groups // together)) if order else team.share(groups)
         with code.loop(end, together, start=begin) as group:
             first = group * self._rows
             many = (end - group).smaller(together) * self._rows
@@ -179,25 +190,45 @@ class _Writer:
         filters = tiles.filters * tiles.channels * columns * FLOAT32.itemsize
         return min(most, max(FEWEST_GROUPS, max(BLOCK_NBYTES, filters // PASSES) // group))
 
+    def _order_of_images(self, images: int, most: int) -> Order | None:
+        """An order of up to so many tiles if that saves products: those of some images, a part of ``images``."""
+        if not isinstance(self._filtering, Filtering):
+            return None
+        for batch in range(min(images, most // math.prod(self._tiles.grid)), 0, -1):
+            order = Order(self.code, self._tiles, batch)
+            if order.saves and images % batch == 0 and any(order.total % rows == 0 for rows in ROWS):
+                return order
+        return None
+
+    def _tile(self, number: Number) -> tuple[Corner, Corner, tuple[Number, Number] | None]:
+        """Where the window and the results of a tile begin, and how many of these there are, if that depends."""
+        if self._order is None:
+            return self._tiles.window(number), self._tiles.corner(number), None
+        corner, size = self._order.tile(number)
+        return corner, corner, size
+
     def _block(self, first: Number, count: Number, last: Number) -> None:
         """``count`` tiles from ``first`` on, of those below ``last``."""
         code = self.code
         with code.loop(count) as slot:
             spare = self._space, self._window
-            self._windows.see(self._image, self._tiles.window(first + slot), spare, self._factors, slot)
-        groups = (count + (self._rows - 1)) / self._rows
+            self._windows.see(self._image, self._tile(first + slot)[0], spare, self._factors, slot)
         side = self._filtering.sums
         with code.loop(side) as row, code.loop(side) as column:
             if self._is_far:
                 self._bring_near(row * side + column, first, count, last)
+            slots = code.index(0), count
+            if self._order is not None:
+                slots = self._order.having(row * side + column)
             for down, across in product(self._filtering.phases, repeat=2):
                 if down.products == across.products == side:
-                    self._add_products((down, across), (row, column), groups)
+                    self._add_products((down, across), (row, column), slots)
                 else:
                     with code.where(down.has(row) & across.has(column)):
-                        self._add_products((down, across), (row, column), groups)
+                        self._add_products((down, across), (row, column), slots)
         with code.loop(count) as slot:
-            self._results.bring_back(self._tiles.corner(first + slot), slot, self._products, self._owned)
+            _, corner, size = self._tile(first + slot)
+            self._results.bring_back(corner, slot, self._products, self._owned, size)
 
     def _bring_near(self, point: Number, first: Number, count: Number, last: Number) -> None:
         """A part of what the next block reads, and of where this one writes; so nothing waits for far caches.
@@ -210,13 +241,15 @@ class _Writer:
         with code.loop((share * (point + 1)).smaller(count), start=share * point) as slot:
             coming = first + count + slot
             with code.where(coming < last):
-                image, row, column = tiles.window(coming)
+                image, row, column = self._tile(coming)[0]
                 seen = Corner(image, row + down, column + across)
                 self._windows.squares.images.bring_near(code, self._image, seen, filtering.step)
-            self._drawn.bring_near(code, self._target, tiles.corner(first + slot), filtering.outputs, is_written=True)
+            self._drawn.bring_near(code, self._target, self._tile(first + slot)[1], filtering.outputs, is_written=True)
 
-    def _add_products(self, phases: tuple[Phase, Phase], at: tuple[Number, Number], groups: Number) -> None:
-        """What some phases add to the sums in a row and a column."""
+    def _add_products(
+        self, phases: tuple[Phase, Phase], at: tuple[Number, Number], slots: tuple[Number, Number]
+    ) -> None:
+        """What some phases add to the sums in a row and a column, of tiles from one slot to another."""
         filtering, (begin, end) = self._filtering, self._owned
         places = [phase.places(index) for phase, index in zip(phases, at, strict=True)]
         window, factor = (
@@ -226,12 +259,18 @@ class _Writer:
         target, is_first = at[0] * filtering.sums + at[1], all(phase.is_first for phase in phases)
         with self.code.loop(end, start=begin) as panel:
             for part in range(self._windows.parts):
-                self._multiply((window, factor, target), panel, part, groups, replaces=is_first and part == 0)
+                self._multiply((window, factor, target), panel, part, slots, replaces=is_first and part == 0)
 
     def _multiply(
-        self, points: tuple[Number, Number, Number], panel: Number, part: int, groups: Number, *, replaces: bool
+        self,
+        points: tuple[Number, Number, Number],
+        panel: Number,
+        part: int,
+        slots: tuple[Number, Number],
+        *,
+        replaces: bool,
     ) -> None:
-        """The products of all groups with one panel, a part of the channels of it, while what follows is fetched.
+        """The products of tiles with one panel, a part of the channels of it, while what follows is fetched.
 
         ``points`` are those of windows, filters and sums.
         """
@@ -242,11 +281,15 @@ class _Writer:
         right = code.address(self._filters, start, FLOAT32)
         factors = self._windows.at(self._factors, window, part)
         products = self._products + ((panel - self._owned[0]) * self._tiles.sums + target) * (self._slots * width())
-        with code.loop(groups) as group:
-            coming = start + (group * self._ahead + depth) * width()
-            with code.loop(self._ahead * width(), LINE) as line:
+        begin, end = slots
+        ahead: Number | int = self._ahead
+        if self._order is not None:
+            groups = ((end - begin) / self._rows).larger(1)
+            ahead = (groups + (depth - 1)) / groups
+        with code.loop(end, self._rows, start=begin) as slot:
+            coming = start + ((slot - begin) / self._rows * ahead + depth) * width()
+            with code.loop(code.index(width()) * ahead, LINE) as line:
                 code.prefetch(self._filters, coming + line, FLOAT32, cache=2)
-            slot = group * self._rows
             left = code.address(self._space, factors + slot * self._windows.stride, FLOAT32)
             sums = code.address(self._space, products + slot * width(), FLOAT32)
             in_pairs = self._windows.together > 1

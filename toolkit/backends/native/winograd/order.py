@@ -35,22 +35,32 @@ class _Axis(NamedTuple):
 
 
 class Order:
-    """All tiles of all images: those with whole rows are in front, those with whole columns in the middle.
+    """The tiles of each ``batch`` images: those with whole rows are in front, those with whole columns in the middle.
 
-    A tile with whole rows has all its rows of results, one with whole columns all its columns.
+    A tile with whole rows has all its rows of results, one with whole columns all its columns. ``total`` are those of a
+    batch, by default of all images.
     """
 
-    def __init__(self, code: Code, tiles: Tiles) -> None:
-        self._code, self.total, self._size = code, tiles.total, tiles.filtering.size
+    def __init__(self, code: Code, tiles: Tiles, batch: int = 0) -> None:
+        self._code, self._size = code, tiles.filtering.size
+        self._batch = batch = batch or tiles.batch
         self._last = tiles.filtering.infinity
         rows, columns = self._axes = [_Axis.of(results, tiles.filtering.outputs) for results in tiles.result]
-        first = tiles.batch * rows.whole * columns.short
-        self._high = tiles.batch * rows.whole * columns.tiles  # up to where rows are whole
-        self._wide = first, first + tiles.batch * rows.tiles * columns.whole  # from where to where columns are
+        self.total = batch * rows.tiles * columns.tiles
+        first = batch * rows.whole * columns.short
+        self._high = batch * rows.whole * columns.tiles  # up to where rows are whole
+        self._wide = first, first + batch * rows.tiles * columns.whole  # from where to where columns are
+
+    @property
+    def saves(self) -> bool:
+        """Whether there are tiles that do without some product."""
+        return any(axis.short for axis in self._axes)
 
     def tile(self, number: Number) -> tuple[Corner, tuple[Number, Number]]:
         """Where a tile begins, and its rows and columns of results."""
         (rows, columns), (begin, end) = self._axes, self._wide
+        batch = number / self.total
+        number = number - batch * self.total
         is_low, is_narrow = number >= self._high, (number < begin) | (number >= end)
         first = is_low.choose(self._one_of(is_narrow, end, self._high), self._one_of(is_narrow, 0, begin))
         high = self._one_of(is_low, max(1, rows.short), max(1, rows.whole))
@@ -60,7 +70,7 @@ class Order:
         row = inside / wide
         top, height = self._along(rows, row, is_low)
         left, breadth = self._along(columns, inside - row * wide, is_narrow)
-        return Corner(image, top, left), (height, breadth)
+        return Corner(batch * self._batch + image, top, left), (height, breadth)
 
     def _along(self, axis: _Axis, number: Number, is_short: Number) -> tuple[Number, Number]:
         """Where one of the short tiles of an axis begins, or one of the others, and its results."""
@@ -80,7 +90,7 @@ class Order:
         return self._one_of(is_right, begin, 0), until
 
     def groups(self, rows: int) -> int:
-        """How many products of ``rows`` tiles there are at all points."""
+        """How many products of ``rows`` tiles a batch has at all points."""
         (begin, end), inner = self._wide, self._size - 1
         counts = (inner * inner, self.total), (inner, self._high), (inner, end - begin), (1, self._high - begin)
         return sum(points * -(-count // rows) for points, count in counts)
