@@ -44,9 +44,8 @@ CONVOLUTIONS = ("FusedConv", "ConvInputGradient", "ConvWeightGradient")
 STATISTICS = (  # exact for images of any size, in any layout
     *("BatchNormalizationTraining", "BatchNormalizationRepeated", "BatchNormalizationGradient"),
 )
-POINTWISE = "toolkit.backends.native.pointwise"
-SOONER = ("toolkit.backends.native.winograd", POINTWISE)  # by fewer multiplications
-SOONER_PRODUCTS = ("toolkit.backends.native.products.strassen_product", POINTWISE)
+STRASSEN = "toolkit.backends.native.strassen"
+SOONER = ("toolkit.backends.native.winograd", STRASSEN)  # by fewer multiplications
 TURNING = "toolkit.backends.native.movement.turning"
 RECURRENT = ("Recurrent", "RecurrentGradient")
 OF_ROWS = {"Softmax", "LogSoftmax", "LayerNormalization", "InstanceNormalization", "GroupNormalization"}
@@ -189,7 +188,7 @@ def _is_of_statistics(node: Node) -> bool:
 def _multiplies_less(node: Node) -> bool:
     """Whether a product of many rows goes by fewer multiplications."""
     is_product = node.backend in (LIBRARY, SLOW) and node.op_type in PRODUCTS
-    return is_product and any(KERNELS.serves(home, node) for home in SOONER_PRODUCTS)
+    return is_product and KERNELS.serves(STRASSEN, node)
 
 
 def _is_large_product(node: Node) -> bool:

@@ -17,9 +17,11 @@ from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.images.windows import HEAD
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
-from toolkit.backends.native.pointwise.positions import Positions
-from toolkit.backends.native.pointwise.sizes import is_product_of_columns, is_weight_gradient
-from toolkit.backends.native.pointwise.strassen import (
+from toolkit.backends.native.products.blocking import evenly
+from toolkit.backends.native.products.tile import UNROLLED, VECTORS, width
+from toolkit.backends.native.registry import kernel
+from toolkit.backends.native.strassen.positions import Positions
+from toolkit.backends.native.strassen.products import (
     PARTS,
     PRODUCTS,
     RESULTS,
@@ -29,9 +31,7 @@ from toolkit.backends.native.pointwise.strassen import (
     right_factors,
     strassen_function,
 )
-from toolkit.backends.native.products.blocking import evenly
-from toolkit.backends.native.products.tile import UNROLLED, VECTORS, width
-from toolkit.backends.native.registry import kernel
+from toolkit.backends.native.strassen.sizes import is_product_of_columns, is_weight_gradient
 from toolkit.backends.native.winograd.images import Images
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node

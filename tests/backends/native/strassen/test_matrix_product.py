@@ -11,11 +11,10 @@ import toolkit as tk
 from tests.backends.native.checked import check_node, planned
 from toolkit.backends import onednn
 from toolkit.backends.native.compilation.compiler import compiler
-from toolkit.backends.native.pointwise import sizes as columns_sizes
-from toolkit.backends.native.pointwise.sizes import is_product_of_columns
-from toolkit.backends.native.products import strassen_product
-from toolkit.backends.native.products.strassen_product import is_strassen_product
 from toolkit.backends.native.selection import take_small_nodes
+from toolkit.backends.native.strassen import matrix_product
+from toolkit.backends.native.strassen import sizes as limits
+from toolkit.backends.native.strassen.sizes import is_matrix_product, is_product_of_columns
 from toolkit.compiler.program import Node, Program, Variable
 
 pytestmark = pytest.mark.skipif(not onednn.available(), reason=f"oneDNN: {onednn.unavailable_reason()}")
@@ -37,9 +36,9 @@ def taken_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
         ("LEAST_PRODUCTS", 0),
         ("LEAST_ROWS", 0),
         ("VECTOR", compiler().vector_nbytes),
-        ("MOST_DEPTH", 96),  # several blocks of the depth, the last of which may be a smaller one
     ):
-        monkeypatch.setattr(strassen_product, name, value)
+        monkeypatch.setattr(limits, name, value)
+    monkeypatch.setattr(matrix_product, "MOST_DEPTH", 96)  # several blocks, the last of which may be a smaller one
 
 
 def given(rows: tuple[int, ...], depth: int, columns: int, *, is_turned: bool = False) -> list[np.ndarray]:
@@ -69,7 +68,7 @@ def test_what_is_added(rows: tuple[int, ...], depth: int, columns: int, threads:
 
 @sizes
 def test_in_one_block(rows: tuple[int, ...], depth: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strassen_product, "MOST_DEPTH", depth)
+    monkeypatch.setattr(matrix_product, "MOST_DEPTH", depth)
     check_node("FusedMatMul", given(rows, depth, columns), {"activation": "Gelu"})
 
 
@@ -82,7 +81,7 @@ def test_a_matrix_with_a_row_for_each_column(rows: tuple[int, ...], depth: int, 
 
 @several
 def test_groups_of_one_tile(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strassen_product, "GROUP_NBYTES", 0)
+    monkeypatch.setattr(matrix_product, "GROUP_NBYTES", 0)
     check_node("FusedMatMul", given((2, 100), 128, 192), {}, threads=threads)
 
 
@@ -107,9 +106,7 @@ def test_items_do_not_mix() -> None:
 @several
 def test_matrices_that_change_are_packed_panel_by_panel(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """And gradients by them are products of columns."""
-    monkeypatch.setattr(strassen_product, "MOST_CHANGING_DEPTH", 96)
-    for name, value in (("LEAST_PRODUCTS", 0), ("LEAST_ROWS", 0), ("VECTOR", compiler().vector_nbytes)):
-        monkeypatch.setattr(columns_sizes, name, value)
+    monkeypatch.setattr(matrix_product, "MOST_CHANGING_DEPTH", 96)
     layers = [tk.layers.Linear(256), tk.layers.Linear(128)]
     network = tk.layers.Sequential(layers).network((61, 192))
     x = np.random.default_rng(0).standard_normal((3, 61, 192)).astype(np.float32)
@@ -131,8 +128,6 @@ def test_matrices_that_change_are_packed_panel_by_panel(threads: int, monkeypatc
 @several
 @pytest.mark.parametrize("shape", [(100, 128, 192), (37, 256, 128)])
 def test_product_of_columns(shape: tuple[int, int, int], threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("LEAST_PRODUCTS", 0), ("LEAST_ROWS", 0), ("VECTOR", compiler().vector_nbytes)):
-        monkeypatch.setattr(columns_sizes, name, value)
     rows, *columns = shape
     random = np.random.default_rng(0)
     arrays = [random.standard_normal((rows, count), np.float32) for count in columns]
@@ -156,7 +151,7 @@ def node(arrays: list[np.ndarray], **attributes: Any) -> Node:
 
 
 def is_taken(arrays: list[np.ndarray], **attributes: Any) -> bool:
-    return is_strassen_product(node(arrays, **attributes))
+    return is_matrix_product(node(arrays, **attributes))
 
 
 def test_what_is_left_to_others() -> None:
@@ -171,7 +166,7 @@ def test_what_is_left_to_others() -> None:
 
 @pytest.mark.parametrize("name", ["LEAST_PRODUCTS", "LEAST_ROWS"])
 def test_leaves_what_is_small_to_the_library(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strassen_product, name, 1 << 27)
+    monkeypatch.setattr(limits, name, 1 << 27)
     assert not is_taken(given((2, 64), 128, 64)[:3])
 
 

@@ -16,10 +16,12 @@ from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.images.windows import HEAD
 from toolkit.backends.native.kernel import CompiledKernel
-from toolkit.backends.native.pointwise.filters import StrassenPanels
-from toolkit.backends.native.pointwise.positions import Positions
-from toolkit.backends.native.pointwise.sizes import is_input_gradient, is_pointwise
-from toolkit.backends.native.pointwise.strassen import (
+from toolkit.backends.native.products.ending import Activation
+from toolkit.backends.native.products.tile import VECTORS, width
+from toolkit.backends.native.registry import kernel
+from toolkit.backends.native.strassen.panels import StrassenPanels
+from toolkit.backends.native.strassen.positions import Positions, longest
+from toolkit.backends.native.strassen.products import (
     PARTS,
     PRODUCTS,
     RESULTS,
@@ -29,9 +31,7 @@ from toolkit.backends.native.pointwise.strassen import (
     left_factors,
     strassen_function,
 )
-from toolkit.backends.native.products.ending import Activation
-from toolkit.backends.native.products.tile import VECTORS, width
-from toolkit.backends.native.registry import kernel
+from toolkit.backends.native.strassen.sizes import is_input_gradient, is_pointwise
 from toolkit.backends.native.winograd.images import Images
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
@@ -76,11 +76,6 @@ def _kernel(node: Node, given: Sequence[Layout | None], resources: Resources, *,
     return CompiledKernel(writer.code, inputs, [result], in_place=whole, workspace=writer.workspace)
 
 
-def _longest(items: int, threads: int) -> int:
-    """How many of equal items the thread has that has most."""
-    return -(-items // threads)
-
-
 class _Writer:
     """Writes the code.
 
@@ -119,8 +114,8 @@ class _Writer:
         self._factors = PRODUCTS * self._blocks * positions.highest * self._lanes  # and of the left ones of a tile
         self._filters, self._given, self._sides = filters, self._weight, (images.channels, results.channels)
         shares_panels = self._shares_panels(threads)
-        panels = _longest(self._panels, threads) if shares_panels else self._panels
-        tiles = positions.total if shares_panels else _longest(positions.total, threads)
+        panels = longest(self._panels, threads) if shares_panels else self._panels
+        tiles = positions.total if shares_panels else longest(positions.total, threads)
         factors_nbytes = self._factors * FLOAT32.itemsize
         is_whole = shares_panels and filters is not None and tiles * factors_nbytes <= WHOLE_NBYTES
         group = tiles if is_whole else max(1, min(tiles, GROUP_NBYTES // factors_nbytes))
@@ -148,7 +143,7 @@ class _Writer:
     def _shares_panels(self, threads: int) -> bool:
         """Whether threads have panels: where the longest share is shorter, or there is less to pack and to see."""
         panels, tiles = self._panels, self._positions.total
-        by_panels, by_tiles = _longest(panels, threads) * tiles, _longest(tiles, threads) * panels
+        by_panels, by_tiles = longest(panels, threads) * tiles, longest(tiles, threads) * panels
         if by_panels != by_tiles or self._filters is None:
             return by_panels < by_tiles
         return self._positions.batch * self._positions.each < self._results.channels

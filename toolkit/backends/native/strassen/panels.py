@@ -1,4 +1,4 @@
-"""Weights of pointwise convolutions as Strassen's products multiply by them; they take 7/4 of the memory."""
+"""Weights as Strassen's products multiply by them; they take 7/4 of the memory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from toolkit.backends.native.assembly.squares import turned
 from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel
-from toolkit.backends.native.pointwise.strassen import PARTS, PRODUCTS, Coming, right_factors
 from toolkit.backends.native.products.packing import Packed
 from toolkit.backends.native.products.tile import VECTORS, width
+from toolkit.backends.native.strassen.products import PARTS, PRODUCTS, Coming, right_factors
 from toolkit.backends.protocol import Kernel, Layout, Resources
 
 FLOAT32 = np.dtype(np.float32)
@@ -26,7 +26,7 @@ FLOAT32 = np.dtype(np.float32)
 class StrassenPanels(Packed):
     """A weight (outputs, channels, 1, 1) as a matrix (channels, outputs) in parts of two by two.
 
-    For each panel of columns of the left parts the right factors of ``strassen``, one after the other, row by row.
+    For each panel of columns of the left parts the right factors of ``products``, one after the other, row by row.
 
     ``is_turned``: the matrix (outputs, channels) of the gradient by the input, or any matrix that lies in rows.
     ``deep``: so many rows are a matrix of their own, and these lie one after the other; 0 for all of them.

@@ -15,15 +15,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.backends import onednn
 from toolkit.backends.native.assembly.code import Code
 from toolkit.backends.native.assembly.number import Number
 from toolkit.backends.native.assembly.team import Team
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.kernel import CompiledKernel, plain_layouts
-from toolkit.backends.native.pointwise.filters import StrassenPanels
-from toolkit.backends.native.pointwise.positions import Positions
-from toolkit.backends.native.pointwise.strassen import (
+from toolkit.backends.native.products.blocking import LINE, evenly
+from toolkit.backends.native.products.ending import Activation, overwritten
+from toolkit.backends.native.products.tile import VECTORS, width
+from toolkit.backends.native.registry import kernel
+from toolkit.backends.native.strassen.panels import StrassenPanels
+from toolkit.backends.native.strassen.positions import Positions, longest
+from toolkit.backends.native.strassen.products import (
     PARTS,
     PRODUCTS,
     RESULTS,
@@ -32,43 +35,20 @@ from toolkit.backends.native.pointwise.strassen import (
     left_factors,
     strassen_function,
 )
-from toolkit.backends.native.products.blocking import LINE, evenly
-from toolkit.backends.native.products.ending import Activation, overwritten
-from toolkit.backends.native.products.small_product import has_known_matrix
-from toolkit.backends.native.products.tile import VECTORS, width
-from toolkit.backends.native.registry import kernel
+from toolkit.backends.native.strassen.sizes import is_matrix_product
 from toolkit.backends.protocol import Kernel, Layout, Resources, plain
 from toolkit.compiler.program import Node
-from toolkit.compiler.work import products
 from toolkit.operators.expression import TOOLKIT_DOMAIN
 
 FLOAT32 = np.dtype(np.float32)
-VECTOR = 64  # bytes; with narrower ones tiles are too low, and what is saved goes in sums of parts
-LEAST_PRODUCTS = 1 << 27  # multiplications, a millisecond, below which the matrix takes longer to read than it saves
-LEAST_ROWS = 512  # that a matrix is multiplied by, which repay that its factors take 7/4 of the memory
-LEAST_ROWS_EACH = 20  # of an item, so that tiles are high enough
-LEAST_DEPTH = 128  # products of a sum, which repay what is added to make factors and results
 MOST_DEPTH = 384  # of a block: many tiles then share a panel while it is near
 MOST_CHANGING_DEPTH = 256  # where a panel is packed for those tiles alone
 GROUP_NBYTES = 1 << 19  # of left factors in the second cache
 
 
-def is_strassen_product(node: Node) -> bool:
-    """Whether the node is a product of many rows with a known matrix, each half of whose sides makes whole vectors."""
-    if compiler().vector_nbytes != VECTOR or not onednn.available() or not has_known_matrix(node):
-        return False
-    *_, each, depth = node.x.shape
-    columns = node.y.shape[-1]
-    if len(node.x.shape) < 3 or each < LEAST_ROWS_EACH or node.attributes.get("alpha", 1.0) != 1.0:
-        return False
-    if depth < LEAST_DEPTH or depth % (2 * compiler().lanes(FLOAT32)) or columns % (2 * width()):
-        return False
-    return node.y.size >= LEAST_ROWS * columns and products(node) >= LEAST_PRODUCTS
-
-
-@kernel("", "MatMul", accepts=is_strassen_product)
-@kernel(TOOLKIT_DOMAIN, "FusedMatMul", accepts=is_strassen_product)
-def lower_strassen_product(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
+@kernel("", "MatMul", accepts=is_matrix_product)
+@kernel(TOOLKIT_DOMAIN, "FusedMatMul", accepts=is_matrix_product)
+def lower_matrix_product(node: Node, inputs: Sequence[Layout | None], resources: Resources) -> Kernel:
     """``activation(a @ b + bias + residual)``; the residual is overwritten where nobody reads it later."""
     matrix = node.inputs[1]
     assert matrix is not None
@@ -79,11 +59,6 @@ def lower_strassen_product(node: Node, inputs: Sequence[Layout | None], resource
         layouts[1] = writer.panels.layout(matrix)
     results = [plain(FLOAT32, node.y.shape)]
     return CompiledKernel(writer.code, layouts, results, in_place=overwritten(node), workspace=writer.workspace)
-
-
-def _longest(items: int, threads: int) -> int:
-    """How many of equal items the thread has that has most."""
-    return -(-items // threads)
 
 
 class _Writer:
@@ -110,8 +85,8 @@ class _Writer:
         self.panels = StrassenPanels(is_turned=not node.attributes.get("transB"), deep=self._deep)
         panels = self._columns // (2 * width())
         self._factors = PRODUCTS * self._deep // 2 * positions.highest  # numbers of the left factors of a tile
-        tiles = _longest(positions.total, threads)
-        shares_panels = _longest(panels, threads) * positions.total < tiles * panels
+        tiles = longest(positions.total, threads)
+        shares_panels = longest(panels, threads) * positions.total < tiles * panels
         most = max(1, GROUP_NBYTES // (self._factors * FLOAT32.itemsize))
         self._group = evenly(positions.total if shares_panels else tiles, most)
         sums = (RESULTS + 2) * positions.highest * width()

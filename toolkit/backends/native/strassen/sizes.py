@@ -1,4 +1,4 @@
-"""Which pointwise convolutions take less time by Strassen's seven products than by eight."""
+"""Which convolutions, dense layers and gradients take less time by Strassen's seven products than by eight."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import numpy as np
 from toolkit.backends import onednn
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.products.ending import is_usual_ending
+from toolkit.backends.native.products.small_product import has_known_matrix
 from toolkit.backends.native.products.tile import width
 from toolkit.backends.native.registry import is_of_float32
 from toolkit.compiler.known import is_static
 from toolkit.compiler.program import Node, Variable
+from toolkit.compiler.work import products
 
 FLOAT32 = np.dtype(np.float32)
 VECTOR = 64  # bytes; with tiles as low as narrower vectors have registers for, what is saved goes in sums of parts
@@ -18,7 +20,9 @@ LEAST_PRODUCTS = 1 << 27  # multiplications, a millisecond, below which the weig
 LEAST_POSITIONS = 1024  # by which a weight is multiplied that changes, so that packing it each time repays
 FEW_POSITIONS = 256  # by which it repays where a panel, being low beside all columns, is multiplied while it is near
 LEAST_DEPTH = 64  # channels that are summed over, which repay what is added to make factors and results
-LEAST_ROWS = 512  # of a dense layer, whose gradient by the weight comes to and goes from sums so much less often
+LEAST_ROWS = 512  # of a dense layer, which repay factors of 7/4 of the memory, and sums of a gradient that come and go
+LEAST_ROWS_EACH = 20  # of an item, so that tiles are high enough
+LEAST_DENSE_DEPTH = 128  # as LEAST_DEPTH, where sums of blocks of the depth grow in the result
 BEYOND_PRODUCTS = ("transB", "swapA", "swapB", "swapY", "activation")  # attributes of what is more than that
 LEAST_SIDES = 128  # of a gradient by the weight, whose factors are both made anew
 
@@ -54,6 +58,19 @@ def is_weight_gradient(node: Node) -> bool:
     if min(outputs, channels) < LEAST_SIDES or outputs % (2 * compiler().lanes(FLOAT32)):
         return False
     return _is_of_one_position(node, node.y, grad) and _wins(outputs, channels)
+
+
+def is_matrix_product(node: Node) -> bool:
+    """Whether the node is a product of many rows with a known matrix, each half of whose sides makes whole vectors."""
+    if compiler().vector_nbytes != VECTOR or not onednn.available() or not has_known_matrix(node):
+        return False
+    *_, each, depth = node.x.shape
+    columns = node.y.shape[-1]
+    if len(node.x.shape) < 3 or each < LEAST_ROWS_EACH or node.attributes.get("alpha", 1.0) != 1.0:
+        return False
+    if depth < LEAST_DENSE_DEPTH or depth % (2 * compiler().lanes(FLOAT32)) or columns % (2 * width()):
+        return False
+    return node.y.size >= LEAST_ROWS * columns and products(node) >= LEAST_PRODUCTS
 
 
 def is_product_of_columns(node: Node) -> bool:

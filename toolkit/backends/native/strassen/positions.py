@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from toolkit.backends.native.assembly.number import Number
-from toolkit.backends.native.pointwise.strassen import most_rows
+from toolkit.backends.native.strassen.products import most_rows
 from toolkit.backends.native.winograd.images import Images
 
 FLOAT32 = np.dtype(np.float32)
@@ -69,3 +69,8 @@ class Positions(NamedTuple):
         column = position - row * self.size[1]
         down, across = self.strides
         return row * (images.row_apart * down) + column * (images.block * across)
+
+
+def longest(items: int, threads: int) -> int:
+    """How many of equal items the thread has that has most."""
+    return -(-items // threads)

@@ -11,8 +11,8 @@ import toolkit as tk
 from tests.backends.native.checked import check_node
 from toolkit.backends import onednn
 from toolkit.backends.native.compilation.compiler import compiler
-from toolkit.backends.native.pointwise import convolution, sizes
-from toolkit.backends.native.pointwise.sizes import is_pointwise
+from toolkit.backends.native.strassen import convolution, sizes
+from toolkit.backends.native.strassen.sizes import is_pointwise
 from toolkit.backends.native.winograd.images import Images
 from toolkit.backends.onednn.backend import OneDNNBackend
 from toolkit.compiler.program import Node, Program, Variable
