@@ -25,7 +25,7 @@ CALLS_LIBRARY: Names = {
     ),
     "toolkit": (
         "ByteConv ByteMatMul ConvInputGradient ConvWeightGradient DeformConvInputGradient DeformConvWeightGradient "
-        "DetGradient FusedConv FusedMatMul GRUGradient GridConv GridSampleGridGradient LSTMGradient "
+        "DetGradient FusedConv FusedMatMul GRUGradient GridConv GridSampleGridGradient InvertedResidual LSTMGradient "
         "LinearAttentionGradient RNNGradient Recurrent RecurrentGradient ScaledDotProductAttention "
         "ScaledDotProductAttentionGradient"
     ),
