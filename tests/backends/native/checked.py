@@ -1,4 +1,4 @@
-"""One node, some of its inputs known, as a plan on the backend, against its reference."""
+"""One node, some of its inputs known, as a plan on the backend, or layers that learn, against their references."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+import toolkit as tk
 from tests.support.interpret import apply
 from toolkit.backends.native.backend import NativeBackend
 from toolkit.backends.protocol import Backend, Resources
 from toolkit.backends.registry import numpy_backend
 from toolkit.compiler.placement import place
 from toolkit.compiler.program import Program, Variable
+from toolkit.runtime import StepReport
 from toolkit.runtime.plan import Plan
 
 
@@ -92,3 +94,22 @@ def check_node(
             scale = float(np.abs(wanted[np.isfinite(wanted)]).max(initial=1e-6))
             within = tolerance if wanted.dtype.kind in "fV" else 0.0  # bfloat16 is none of numpy's own
             np.testing.assert_allclose(found, wanted, rtol=within, atol=within * scale, err_msg=f"output {name}")
+
+
+def check_learning(layers: Sequence[Any], shape: tuple[int, ...], threads: int) -> list[StepReport]:
+    """Results and gradients of layers on three items are those of the references; the steps that made them."""
+    network = tk.layers.Sequential(list(layers)).network(shape)
+    x = np.random.default_rng(0).standard_normal((3, *shape)).astype(np.float32)
+    found, steps = [], []
+    for backend in ("numpy", "cpu"):
+        context = network.context(batch_size=3, training=True, backend=backend, threads=threads)
+        (name, y), *_ = context.forward(x).items()
+        grad = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
+        found.append((y, context.backward({name: grad})))
+        steps = context.explain().steps
+    (expected, expected_grads), (y, grads) = found
+    np.testing.assert_allclose(y, expected, atol=1e-5 * np.abs(expected).max())
+    for kind in ("inputs", "parameters"):
+        for name, grad in expected_grads[kind].items():
+            np.testing.assert_allclose(grads[kind][name], grad, atol=2e-5 * np.abs(grad).max())
+    return list(steps)

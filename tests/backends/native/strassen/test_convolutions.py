@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import toolkit as tk
-from tests.backends.native.checked import check_node
+from tests.backends.native.checked import check_learning, check_node
 from toolkit.backends import onednn
 from toolkit.backends.native.compilation.compiler import compiler
 from toolkit.backends.native.strassen import convolution, sizes
@@ -106,22 +106,8 @@ def test_weights_that_change_are_packed_by_the_kernel(
         for name in ("GROUP_NBYTES", "WHOLE_NBYTES"):
             monkeypatch.setattr(convolution, name, 1)
     layers = [tk.layers.Convolution(256, 1, strides=stride, bias=False), tk.layers.Convolution(128, 1, bias=False)]
-    network = tk.layers.Sequential(layers).network((128, 9, 11))
-    random = np.random.default_rng(0)
-    x = random.standard_normal((3, 128, 9, 11)).astype(np.float32)
-    found = []
-    for backend in ("cpu", "numpy"):
-        context = network.context(batch_size=3, training=True, backend=backend, threads=threads)
-        (name, y), *_ = context.forward(x).items()
-        grad = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
-        found.append((y, context.backward({name: grad})))
-        kernels = {step.kernel for step in context.explain().steps if "Conv" in step.operator}
-        assert backend == "numpy" or "compiled" in kernels
-    (y, grads), (expected, expected_grads) = found
-    np.testing.assert_allclose(y, expected, atol=1e-5 * np.abs(expected).max())
-    for kind in ("inputs", "parameters"):
-        for name, grad in expected_grads[kind].items():
-            np.testing.assert_allclose(grads[kind][name], grad, atol=2e-5 * np.abs(grad).max())
+    steps = check_learning(layers, (128, 9, 11), threads)
+    assert "compiled" in {step.kernel for step in steps if "Conv" in step.operator}
 
 
 def _node(changes: dict[str, Any], weight: tuple[int, ...]) -> Node:

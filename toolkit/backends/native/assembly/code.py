@@ -196,6 +196,10 @@ class Code:
         where = str(at) if isinstance(at, int) else at.name
         return self.result(f"getelementptr inbounds {item}, ptr {place}, i64 {where}")
 
+    def either(self, truth: Number, place: str, other: str) -> str:
+        """The one place where ``truth`` holds, else the other."""
+        return self.result(f"select i1 {truth.name}, ptr {place}, ptr {other}")
+
     def scratch(self, dtype: np.dtype, count: int) -> str:
         """A place for ``count`` numbers on the stack."""
         name = self.fresh()

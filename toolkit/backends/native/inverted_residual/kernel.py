@@ -114,7 +114,7 @@ class _Writer:
         """Each thread has panels, and sums of its ``own``; the first one has the result."""
         code, sizes = self.code, self._sizes
         is_first = self._team.number.equals(0)
-        self._sums = code.result(f"select i1 {is_first.name}, ptr {self._target}, ptr {own}")
+        self._sums = code.either(is_first, self._target, own)
         top, bottom = code.index(0), code.index(sizes.result[0])
         begin, end = self._team.share(sizes.panels)
         with code.loop(sizes.batch) as image:

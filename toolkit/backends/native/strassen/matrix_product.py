@@ -178,7 +178,7 @@ class _Writer:
         code, positions, columns = self.code, self._positions, self._columns
         place = self._target
         for residual in self._residuals[:1]:
-            place = code.result(f"select i1 {start.equals(0).name}, ptr {residual}, ptr {place}")
+            place = code.either(start.equals(0), residual, place)
         lines: Coming[Number | int] = Coming(
             RESULTS * VECTORS, positions.half * columns, columns // 2, self._lanes, columns
         )

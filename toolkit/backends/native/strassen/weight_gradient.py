@@ -129,7 +129,7 @@ class _Writer:
         self._target = target
         if shares_positions:
             own = code.address(self._space, team.number * size + others, FLOAT32)
-            self._target = code.result(f"select i1 {team.number.equals(0).name}, ptr {target}, ptr {own}")
+            self._target = code.either(team.number.equals(0), target, own)
         every = code.index(0)
         self._own_tiles = team.share(self._tiles) if shares_tiles else (every, code.index(self._tiles))
         self._own_panels = (every, code.index(self._panels))
